@@ -1,0 +1,33 @@
+"""Side effects: what a workflow asks of MongoDB and of Stripe."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pymongo import AsyncMongoClient
+
+from activities.orders import OrderActivities
+from activities.payments import PaymentActivities
+from activities.reservations import ReservationActivities
+from ticketing.mongodb import BSONDocument
+from ticketing.payments.gateway import StripeGateway
+
+
+def build_activities(
+    mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway
+) -> list[Callable[..., Any]]:
+    """Every activity that a worker carries out, bound to the parts that it works on."""
+    reservations = ReservationActivities(mongo)
+    orders = OrderActivities(mongo)
+    payments = PaymentActivities(gateway)
+    return [
+        reservations.reserve_ticket,
+        reservations.abandon_reservation,
+        orders.begin_payment,
+        orders.fail_payment,
+        orders.complete_order,
+        orders.cancel_order,
+        payments.authorize_payment,
+        payments.read_payment,
+        payments.capture_payment,
+        payments.cancel_payment_intent,
+    ]

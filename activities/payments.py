@@ -1,0 +1,154 @@
+"""Asking Stripe: each step is repeated under one idempotency key until Stripe has answered."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from beanie import PydanticObjectId
+from temporalio import activity
+
+from ticketing.models import Charge
+from ticketing.payments.gateway import StripeGateway
+from ticketing.payments.intents import IntentStatus, PaymentIntent, PaymentRefused
+from ticketing.statuses import ChargeStatus
+
+
+class PaymentOutcome(StrEnum):
+    """Where a payment attempt stands at Stripe."""
+
+    AUTHENTICATION_REQUIRED = "authentication_required"
+    """The bank wants the buyer."""
+    AUTHORIZED = "authorized"
+    """The amount is set aside and can be captured."""
+    CAPTURED = "captured"
+    DECLINED = "declined"
+    """No money; the intent may still be open at Stripe."""
+    CANCELLED = "cancelled"
+    """No money, and never will be under this intent."""
+
+
+@dataclass(frozen=True)
+class PaymentState:
+    """What Stripe answered; never a client secret, for it is kept in the history."""
+
+    outcome: PaymentOutcome
+    intent_id: str | None = None
+    """Absent only where Stripe refused to make an intent at all."""
+    failure_code: str | None = None
+
+
+@dataclass(frozen=True)
+class AuthorizePayment:
+    """One attempt to set the order's price aside on the buyer's card."""
+
+    order_id: str
+    charge_id: str
+    attempt: int
+    amount: int
+    """In the currency's minor unit."""
+    currency: str
+    payment_method: str
+
+
+@dataclass(frozen=True)
+class AttemptedIntent:
+    """The payment intent of an order's attempt."""
+
+    order_id: str
+    attempt: int
+    intent_id: str
+
+
+class UnexpectedPaymentState(Exception):
+    """Stripe holds an intent in a state that no step of ours leads to; retried, and seen."""
+
+
+def idempotency_key(order_id: str, attempt: int, step: str) -> str:
+    """Derive the key of a step. One per attempt, or a second card meets the first's answer."""
+    return f"order:{order_id}:attempt:{attempt}:{step}"
+
+
+class PaymentActivities:
+    """Every method may run twice: Stripe answers a known idempotency key as it did before."""
+
+    def __init__(self, gateway: StripeGateway) -> None:
+        self._gateway = gateway
+
+    @activity.defn
+    async def authorize_payment(self, input: AuthorizePayment) -> PaymentState:
+        """Authorize the order's price and note the intent on the charge.
+
+        Safe to run twice: the key makes Stripe repeat its first answer, and the charge is
+        set to what it already says. The client secret goes to the charge and nowhere else.
+        """
+        try:
+            intent = await self._gateway.authorize(
+                order_id=input.order_id,
+                attempt=input.attempt,
+                amount=input.amount,
+                currency=input.currency,
+                payment_method=input.payment_method,
+                idempotency_key=idempotency_key(input.order_id, input.attempt, "authorize"),
+            )
+        except PaymentRefused as refused:
+            return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
+        wants_buyer = intent.status is IntentStatus.REQUIRES_ACTION
+        await Charge.find_one(
+            {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED}
+        ).update(
+            {
+                "$set": {
+                    "stripe_id": intent.id,
+                    "client_secret": intent.client_secret if wants_buyer else None,
+                }
+            }
+        )
+        return _state_of(intent)
+
+    @activity.defn
+    async def read_payment(self, input: AttemptedIntent) -> PaymentState:
+        """Ask Stripe where the attempt stands. Safe to run twice: it only reads."""
+        return _state_of(await self._gateway.read(input.intent_id))
+
+    @activity.defn
+    async def capture_payment(self, input: AttemptedIntent) -> PaymentState:
+        """Take the money that was set aside.
+
+        Safe to run twice: an intent is captured once, and says so ever after.
+        """
+        intent = await self._gateway.capture(
+            input.intent_id,
+            idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
+        )
+        return _state_of(intent)
+
+    @activity.defn
+    async def cancel_payment_intent(self, input: AttemptedIntent) -> PaymentState:
+        """Make sure that nothing can be paid under the intent any more, unless it just was.
+
+        Asks before it cancels: a buyer who has authenticated by now gets the ticket rather
+        than a cancelled order. Safe to run twice: canceled before is canceled.
+        """
+        intent = await self._gateway.read(input.intent_id)
+        if intent.status not in (
+            IntentStatus.REQUIRES_CAPTURE,
+            IntentStatus.SUCCEEDED,
+            IntentStatus.CANCELED,
+        ):
+            intent = await self._gateway.cancel(
+                input.intent_id,
+                idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
+            )
+        return _state_of(intent)
+
+
+def _state_of(intent: PaymentIntent) -> PaymentState:
+    outcomes = {
+        IntentStatus.REQUIRES_ACTION: PaymentOutcome.AUTHENTICATION_REQUIRED,
+        IntentStatus.REQUIRES_CAPTURE: PaymentOutcome.AUTHORIZED,
+        IntentStatus.SUCCEEDED: PaymentOutcome.CAPTURED,
+        IntentStatus.REQUIRES_PAYMENT_METHOD: PaymentOutcome.DECLINED,
+        IntentStatus.CANCELED: PaymentOutcome.CANCELLED,
+    }
+    if intent.status not in outcomes:
+        raise UnexpectedPaymentState(f"{intent.id} is {intent.status}")
+    return PaymentState(outcomes[intent.status], intent.id, intent.failure_code)

@@ -1,0 +1,142 @@
+"""Holding a ticket for an order."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from beanie import PydanticObjectId, UpdateResponse
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from temporalio import activity
+
+from ticketing.clock import to_milliseconds
+from ticketing.models import Order, Ticket, TicketSnapshot
+from ticketing.mongodb import BSONDocument
+from ticketing.statuses import CancelReason, OrderStatus
+
+
+@dataclass(frozen=True)
+class ReserveTicket:
+    """One order's wish to hold one ticket."""
+
+    order_id: str
+    ticket_id: str
+    buyer_id: str
+    reserved_at: datetime
+    expires_at: datetime
+
+
+class Refusal(StrEnum):
+    """Why a ticket could not be reserved; the API's problem codes."""
+
+    TICKET_NOT_FOUND = "ticket_not_found"
+    TICKET_RESERVED = "ticket_reserved"
+    TICKET_SOLD = "ticket_sold"
+    OWN_TICKET = "own_ticket"
+    UNAVAILABLE = "unavailable"
+    """It was not done in time; the buyer has been told to try again."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The answer: a price that stands while the ticket is held, or the reason for a refusal."""
+
+    refusal: Refusal | None = None
+    price: int = 0
+    """In the currency's minor unit."""
+    currency: str = ""
+
+
+class ReservationActivities:
+    """The ticket's lock."""
+
+    def __init__(self, mongo: AsyncMongoClient[BSONDocument]) -> None:
+        self._mongo = mongo
+
+    @activity.defn
+    async def reserve_ticket(self, input: ReserveTicket) -> Reservation:
+        """Reserve the ticket for the order, or say why not.
+
+        Safe to run twice: the lock on the ticket *is* the order's id and is set in the same
+        transaction as the order is written, so a second run finds both and changes nothing.
+        """
+
+        async def reserve(session: AsyncClientSession) -> Reservation:
+            return await _reserve(input, session)
+
+        async with self._mongo.start_session() as session:
+            return await session.with_transaction(reserve)
+
+    @activity.defn
+    async def abandon_reservation(self, input: ReserveTicket) -> None:
+        """Undo a reservation that may have been made, or may still be under way elsewhere.
+
+        The cancelled order that it leaves behind takes the order's id, so that a worker which
+        was frozen in the middle of `reserve_ticket` cannot make the reservation afterwards.
+        Safe to run twice: the second run finds the order cancelled.
+        """
+
+        async def abandon(session: AsyncClientSession) -> None:
+            await _abandon(input, session)
+
+        async with self._mongo.start_session() as session:
+            await session.with_transaction(abandon)
+
+
+async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
+    order_id = PydanticObjectId(input.order_id)
+    ticket_id = PydanticObjectId(input.ticket_id)
+    buyer_id = PydanticObjectId(input.buyer_id)
+
+    # The filter is the rule: whoever gets here second matches nothing.
+    ticket = await Ticket.find_one(
+        {"_id": ticket_id, "order_id": None, "user_id": {"$ne": buyer_id}}, session=session
+    ).update({"$set": {"order_id": order_id}}, response_type=UpdateResponse.NEW_DOCUMENT)
+    if not isinstance(ticket, Ticket):
+        return await _reservation_or_refusal(ticket_id, order_id, session)
+
+    await _order(input, ticket).insert(session=session)
+    return Reservation(price=ticket.price, currency=ticket.currency)
+
+
+async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
+    order_id = PydanticObjectId(input.order_id)
+    ticket = await Ticket.get(PydanticObjectId(input.ticket_id), session=session)
+    if ticket is None:
+        return
+    order = await Order.get(order_id, session=session) or _order(input, ticket)
+    order.status = OrderStatus.CANCELLED
+    order.cancel_reason = CancelReason.EXPIRED
+    order.cancelled_at = to_milliseconds(input.reserved_at)
+    await order.save(session=session)
+    await Ticket.find_one({"_id": ticket.id, "order_id": order_id}, session=session).update(
+        {"$set": {"order_id": None}}
+    )
+
+
+def _order(input: ReserveTicket, ticket: Ticket) -> Order:
+    return Order(
+        id=PydanticObjectId(input.order_id),
+        user_id=PydanticObjectId(input.buyer_id),
+        seller_id=ticket.user_id,
+        ticket_id=PydanticObjectId(input.ticket_id),
+        ticket=TicketSnapshot(title=ticket.title, price=ticket.price, currency=ticket.currency),
+        status=OrderStatus.CREATED,
+        created_at=to_milliseconds(input.reserved_at),
+        expires_at=to_milliseconds(input.expires_at),
+    )
+
+
+async def _reservation_or_refusal(
+    ticket_id: PydanticObjectId, order_id: PydanticObjectId, session: AsyncClientSession
+) -> Reservation:
+    ticket = await Ticket.get(ticket_id, session=session)
+    if ticket is None:
+        return Reservation(refusal=Refusal.TICKET_NOT_FOUND)
+    if ticket.order_id == order_id:
+        return Reservation(price=ticket.price, currency=ticket.currency)
+    if ticket.sold_at is not None:
+        return Reservation(refusal=Refusal.TICKET_SOLD)
+    if ticket.order_id is not None:
+        return Reservation(refusal=Refusal.TICKET_RESERVED)
+    return Reservation(refusal=Refusal.OWN_TICKET)

@@ -1,0 +1,165 @@
+"""A small market for tests: users, tickets, purchases, and what became of them."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from beanie import PydanticObjectId
+from temporalio.client import WithStartWorkflowOperation, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.testing import WorkflowEnvironment
+
+from activities.reservations import Refusal, Reservation
+from devstack.stripe_sandbox.testing import RunningSandbox
+from ticketing.clock import utc_now
+from ticketing.models import Charge, Order, Ticket
+from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
+from workflows.order import (
+    OrderInput,
+    OrderState,
+    OrderWorkflow,
+    PaymentDecision,
+    PaymentIntentChanged,
+    PaymentSubmitted,
+    order_workflow_id,
+)
+
+TTL = timedelta(minutes=15)
+
+
+@dataclass
+class Purchase:
+    """One buyer's order, seen from outside."""
+
+    order_id: PydanticObjectId
+    ticket_id: PydanticObjectId
+    reservation: Reservation
+    handle: WorkflowHandle[OrderWorkflow, OrderState]
+    charge_ids: list[PydanticObjectId] = field(default_factory=list)
+
+    async def submit_payment(self, payment_method: str = "pm_card_visa") -> PydanticObjectId:
+        charge_id = PydanticObjectId()
+        self.charge_ids.append(charge_id)
+        await self.handle.signal(
+            OrderWorkflow.payment_submitted,
+            PaymentSubmitted(charge_id=str(charge_id), payment_method=payment_method),
+        )
+        return charge_id
+
+    async def decision(self, charge_id: PydanticObjectId) -> PaymentDecision:
+        return await self.handle.execute_update(
+            OrderWorkflow.await_payment_decision, str(charge_id)
+        )
+
+    async def pay(self, payment_method: str = "pm_card_visa") -> PaymentDecision:
+        return await self.decision(await self.submit_payment(payment_method))
+
+    async def cancel(self) -> OrderState:
+        return await self.handle.execute_update(OrderWorkflow.cancel)
+
+    async def report_intent_change(self) -> None:
+        """What the webhook does: say that there is news, and not which."""
+        charge = (await self.charges())[-1]
+        assert charge.stripe_id is not None
+        await self.handle.signal(
+            OrderWorkflow.payment_intent_changed, PaymentIntentChanged(charge.stripe_id)
+        )
+
+    async def order(self) -> Order:
+        order = await Order.get(self.order_id)
+        assert order is not None
+        return order
+
+    async def ticket(self) -> Ticket:
+        ticket = await Ticket.get(self.ticket_id)
+        assert ticket is not None
+        return ticket
+
+    async def charges(self) -> list[Charge]:
+        return await Charge.find({"order_id": self.order_id}).sort("attempt").to_list()
+
+    async def is_completed(self) -> None:
+        """Assert that the order, its charge, its ticket and Stripe all say completed."""
+        order, ticket, charges = await self.order(), await self.ticket(), await self.charges()
+        assert (order.status, order.cancel_reason) == (OrderStatus.COMPLETED, None)
+        assert order.completed_at is not None
+        assert (ticket.status, ticket.order_id) == (TicketStatus.SOLD, order.id)
+        completed = [charge for charge in charges if charge.status is ChargeStatus.COMPLETED]
+        assert [(charge.amount, charge.currency) for charge in completed] == [
+            (order.ticket.price, order.ticket.currency)
+        ]
+        assert all(charge.client_secret is None for charge in charges)
+
+    async def is_cancelled(self, reason: CancelReason) -> None:
+        """Assert that the order is cancelled for the reason and holds neither ticket nor money."""
+        order, ticket, charges = await self.order(), await self.ticket(), await self.charges()
+        assert (order.status, order.cancel_reason) == (OrderStatus.CANCELLED, reason)
+        assert order.cancelled_at is not None
+        assert ticket.order_id != order.id
+        assert all(charge.status is ChargeStatus.FAILED for charge in charges)
+        assert all(charge.client_secret is None for charge in charges)
+
+
+@dataclass
+class Market:
+    """Sellers list tickets, buyers reserve them; all through the order's own workflow."""
+
+    env: WorkflowEnvironment
+    task_queue: str
+    sandbox: RunningSandbox
+
+    async def list_ticket(self, price: int = 2500) -> Ticket:
+        now = utc_now()
+        return await Ticket(
+            title="Front row, Friday",
+            price=price,
+            currency="usd",
+            user_id=PydanticObjectId(),
+            created_at=now,
+            updated_at=now,
+        ).insert()
+
+    async def ask_for(
+        self,
+        ticket: Ticket,
+        *,
+        buyer_id: PydanticObjectId | None = None,
+        ttl: timedelta = TTL,
+        attempts: int = 1,
+        order_id: PydanticObjectId | None = None,
+    ) -> Purchase:
+        """Start a purchase and take its reservation, granted or refused."""
+        assert ticket.id is not None
+        order_id = order_id or PydanticObjectId()
+        start = WithStartWorkflowOperation(
+            OrderWorkflow.run,
+            OrderInput(
+                order_id=str(order_id),
+                ticket_id=str(ticket.id),
+                buyer_id=str(buyer_id or PydanticObjectId()),
+                reservation_ttl=ttl,
+                payment_attempts=attempts,
+            ),
+            id=order_workflow_id(str(order_id)),
+            task_queue=self.task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
+        reservation = await self.env.client.execute_update_with_start_workflow(
+            OrderWorkflow.reserve, start_workflow_operation=start
+        )
+        return Purchase(order_id, ticket.id, reservation, await start.workflow_handle())
+
+    async def reserve(
+        self, ticket: Ticket | None = None, *, ttl: timedelta = TTL, attempts: int = 1
+    ) -> Purchase:
+        """Reserve a ticket, a new one unless given, and insist that it was granted."""
+        purchase = await self.ask_for(
+            ticket or await self.list_ticket(), ttl=ttl, attempts=attempts
+        )
+        assert purchase.reservation.refusal is None
+        return purchase
+
+    async def is_refused(self, ticket: Ticket, refusal: Refusal) -> None:
+        """Assert that a new buyer is refused the ticket, and no order comes of it."""
+        purchase = await self.ask_for(ticket)
+        assert purchase.reservation.refusal is refusal
+        assert await Order.get(purchase.order_id) is None

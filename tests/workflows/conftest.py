@@ -1,0 +1,77 @@
+"""A time-skipping Temporal server, a worker and a Stripe sandbox for each test."""
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+from pymongo import AsyncMongoClient
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
+from tests.market import Market
+from ticketing.mongodb import BSONDocument
+from ticketing.payments.gateway import StripeGateway
+from ticketing.settings import StripeApiSettings
+from worker import create_worker
+from workflows.search_attributes import SEARCH_ATTRIBUTES
+
+TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")
+
+
+@pytest.fixture
+async def env() -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal server that skips time while a test sleeps on it."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        data_converter=pydantic_data_converter,
+        test_server_existing_path=str(TEST_SERVER),
+    ) as env:
+        # This server implements only the half of the operator service that adds.
+        await env.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace=env.client.namespace,
+                search_attributes={
+                    key.name: int(key.indexed_value_type)  # type: ignore[misc] # an open enum
+                    for key in SEARCH_ATTRIBUTES
+                },
+            )
+        )
+        yield env
+
+
+@pytest.fixture
+def task_queue() -> str:
+    return f"orders-{uuid4().hex}"
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[RunningSandbox]:
+    async with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def gateway(sandbox: RunningSandbox) -> AsyncIterator[StripeGateway]:
+    gateway = StripeGateway(
+        StripeApiSettings(api_key=SecretStr("sk_test_sandbox"), api_base=sandbox.url)
+    )
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+async def market(
+    env: WorkflowEnvironment,
+    task_queue: str,
+    mongodb: AsyncMongoClient[BSONDocument],
+    gateway: StripeGateway,
+    sandbox: RunningSandbox,
+) -> AsyncIterator[Market]:
+    """A market with one worker, on a clock that can be skipped."""
+    worker = create_worker(env.client, task_queue=task_queue, mongo=mongodb, gateway=gateway)
+    async with worker:
+        yield Market(env=env, task_queue=task_queue, sandbox=sandbox)

@@ -1,0 +1,30 @@
+"""Beanie documents, a collection per file. Documents are data; rules live elsewhere."""
+
+from beanie import Document
+
+from ticketing.models.charge import Charge
+from ticketing.models.order import Order, TicketSnapshot
+from ticketing.models.revoked_session import RevokedSession
+from ticketing.models.stripe_event import StripeEvent
+from ticketing.models.ticket import Ticket
+from ticketing.models.user import User
+
+DOCUMENT_MODELS: list[type[Document]] = [
+    User,
+    Ticket,
+    Order,
+    Charge,
+    StripeEvent,
+    RevokedSession,
+]
+
+__all__ = [
+    "DOCUMENT_MODELS",
+    "Charge",
+    "Order",
+    "RevokedSession",
+    "StripeEvent",
+    "Ticket",
+    "TicketSnapshot",
+    "User",
+]

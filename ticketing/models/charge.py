@@ -1,0 +1,38 @@
+"""Charges: our record of each payment attempt."""
+
+from datetime import datetime
+
+from beanie import Document, PydanticObjectId
+from pymongo import ASCENDING, IndexModel
+
+from ticketing.statuses import ChargeStatus
+
+
+class Charge(Document):
+    """One attempt to pay for an order; written by activities only."""
+
+    order_id: PydanticObjectId
+    attempt: int
+    """Counted from 1 in each order."""
+    status: ChargeStatus
+    amount: int
+    """In the currency's minor unit."""
+    currency: str
+    stripe_id: str | None = None
+    """The payment intent."""
+    stripe_refund_id: str | None = None
+    failure_code: str | None = None
+    """Stripe's decline code where there is one, else its error code."""
+    client_secret: str | None = None
+    """Lets the buyer's browser authenticate the payment; kept only while the bank wants it."""
+    created_at: datetime
+
+    class Settings:
+        name = "charges"
+        indexes = [
+            IndexModel(
+                [("order_id", ASCENDING), ("attempt", ASCENDING)],
+                name="one_charge_per_attempt",
+                unique=True,
+            ),
+        ]

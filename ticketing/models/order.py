@@ -1,0 +1,59 @@
+"""Orders: one purchase of one ticket each."""
+
+from datetime import datetime
+
+from beanie import Document, PydanticObjectId
+from pydantic import BaseModel
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from ticketing.statuses import HOLDING_STATUSES, CancelReason, OrderStatus
+
+
+class TicketSnapshot(BaseModel):
+    """What the buyer was offered; the price that is charged, whatever happens to the listing."""
+
+    title: str
+    price: int
+    """In the currency's minor unit."""
+    currency: str
+
+
+class Order(Document):
+    """Written by activities only; its id names its workflow."""
+
+    user_id: PydanticObjectId
+    """The buyer."""
+    seller_id: PydanticObjectId
+    ticket_id: PydanticObjectId
+    ticket: TicketSnapshot
+    status: OrderStatus
+    cancel_reason: CancelReason | None = None
+    expires_at: datetime
+    created_at: datetime
+    completed_at: datetime | None = None
+    cancelled_at: datetime | None = None
+
+    class Settings:
+        name = "orders"
+        indexes = [
+            # The database's own proof that a ticket is never sold twice.
+            IndexModel(
+                [("ticket_id", ASCENDING)],
+                name="one_holding_order_per_ticket",
+                unique=True,
+                partialFilterExpression={"status": {"$in": [str(s) for s in HOLDING_STATUSES]}},
+            ),
+            IndexModel(
+                [("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
+                name="orders_of_a_buyer_newest_first",
+            ),
+            IndexModel(
+                [
+                    ("user_id", ASCENDING),
+                    ("status", ASCENDING),
+                    ("created_at", DESCENDING),
+                    ("_id", DESCENDING),
+                ],
+                name="orders_of_a_buyer_by_status_newest_first",
+            ),
+        ]

@@ -1,0 +1,80 @@
+"""Tickets: one thing for sale each."""
+
+from datetime import datetime
+
+from beanie import Document, PydanticObjectId
+from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
+
+from ticketing.statuses import TicketStatus
+
+RESERVED = {"order_id": {"$type": "objectId"}, "sold_at": None}
+SOLD = {"sold_at": {"$type": "date"}}
+
+NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
+CHEAPEST_FIRST = [("price", ASCENDING), ("_id", ASCENDING)]
+
+
+class Ticket(Document):
+    """A listing.
+
+    `order_id` is the lock: whoever sets it from null holds the ticket, and only the order
+    that it names may clear it or sell the ticket.
+    """
+
+    title: str
+    price: int
+    """In the currency's minor unit."""
+    currency: str
+    user_id: PydanticObjectId
+    """The seller."""
+    order_id: PydanticObjectId | None = None
+    sold_at: datetime | None = None
+    version: int = 1
+    """Counts the seller's edits; the ETag."""
+    created_at: datetime
+    updated_at: datetime
+
+    class Settings:
+        name = "tickets"
+        # One index for each way to list: a status or a seller, by date or by price, either way
+        # round. Reserved and sold tickets have partial ones, because "not null" is a range and
+        # a range in front would leave the order to a sort in memory. Beanie keeps one index
+        # per set of keys, hence the last key of those, which tells them apart.
+        indexes = [
+            IndexModel(NEWEST_FIRST, name="newest_first"),
+            IndexModel(CHEAPEST_FIRST, name="cheapest_first"),
+            IndexModel([("order_id", ASCENDING), *NEWEST_FIRST], name="available_newest_first"),
+            IndexModel([("order_id", ASCENDING), *CHEAPEST_FIRST], name="available_cheapest_first"),
+            IndexModel(
+                [*NEWEST_FIRST, ("order_id", DESCENDING)],
+                name="reserved_newest_first",
+                partialFilterExpression=RESERVED,
+            ),
+            IndexModel(
+                [*CHEAPEST_FIRST, ("order_id", DESCENDING)],
+                name="reserved_cheapest_first",
+                partialFilterExpression=RESERVED,
+            ),
+            IndexModel(
+                [*NEWEST_FIRST, ("sold_at", DESCENDING)],
+                name="sold_newest_first",
+                partialFilterExpression=SOLD,
+            ),
+            IndexModel(
+                [*CHEAPEST_FIRST, ("sold_at", DESCENDING)],
+                name="sold_cheapest_first",
+                partialFilterExpression=SOLD,
+            ),
+            IndexModel([("user_id", ASCENDING), *NEWEST_FIRST], name="of_a_seller_newest_first"),
+            IndexModel(
+                [("user_id", ASCENDING), *CHEAPEST_FIRST], name="of_a_seller_cheapest_first"
+            ),
+            # "none": titles are names, and names are neither stemmed nor free of stop words.
+            IndexModel([("title", TEXT)], name="words_of_the_title", default_language="none"),
+        ]
+
+    @property
+    def status(self) -> TicketStatus:
+        if self.sold_at is not None:
+            return TicketStatus.SOLD
+        return TicketStatus.AVAILABLE if self.order_id is None else TicketStatus.RESERVED

@@ -1,0 +1,1 @@
+"""The gateway to Stripe: the only place that imports `stripe`."""

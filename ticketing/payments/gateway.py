@@ -1,0 +1,191 @@
+"""Stripe, as the purchase needs it: authorize, capture, cancel, read."""
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import stripe
+from stripe import HTTPXClient, StripeClient
+
+from ticketing.payments.intents import (
+    IntentStatus,
+    PaymentIntent,
+    PaymentOutcomeUnknown,
+    PaymentRefused,
+)
+from ticketing.settings import StripeApiSettings
+
+if TYPE_CHECKING:
+    from stripe.params import PaymentIntentCreateParams
+
+API_VERSION: Final = "2026-10-28.endive"
+"""Pinned: an upgrade of the account or of the client changes nothing by itself."""
+
+HTTP_TIMEOUT_SECONDS: Final = 15.0
+
+T = TypeVar("T")
+
+RECENT_INTENTS: Final = 100
+"""How many of the newest intents are looked through for one whose answer Stripe lost."""
+
+
+class StripeGateway:
+    """Speaks to Stripe with manual capture; every change carries an idempotency key.
+
+    Retries nothing itself: Temporal's retry policy is the only one. A method either returns
+    what Stripe holds, or raises `PaymentRefused` (a definite no) or `PaymentOutcomeUnknown`.
+    """
+
+    def __init__(self, settings: StripeApiSettings) -> None:
+        self._http = HTTPXClient(timeout=HTTP_TIMEOUT_SECONDS)
+        self._intents = StripeClient(
+            settings.api_key.get_secret_value(),
+            stripe_version=API_VERSION,
+            base_addresses={"api": settings.api_base},
+            max_network_retries=0,
+            http_client=self._http,
+        ).v1.payment_intents
+
+    async def close(self) -> None:
+        """Close the connections to Stripe."""
+        await self._http.close_async()  # type: ignore[no-untyped-call] # stripe leaves it bare
+
+    async def authorize(
+        self,
+        *,
+        order_id: str,
+        attempt: int,
+        amount: int,
+        currency: str,
+        payment_method: str,
+        idempotency_key: str,
+    ) -> PaymentIntent:
+        """Set the amount aside on the buyer's card; no money moves.
+
+        A declined card is an intent in `requires_payment_method` with its `failure_code`.
+        """
+        params: PaymentIntentCreateParams = {
+            "amount": amount,
+            "currency": currency,
+            "capture_method": "manual",
+            "confirm": True,
+            "payment_method": payment_method,
+            # A redirect would need a page to come back to; cards authenticate without one.
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            "metadata": {"order_id": order_id, "attempt": str(attempt)},
+        }
+        try:
+            return await _ask(
+                self._intents.create_async(params, {"idempotency_key": idempotency_key})
+            )
+        except _AnswerLostAtStripe as error:
+            intent = await self._find(order_id, attempt)
+            if intent is None:
+                raise PaymentOutcomeUnknown(str(error)) from None
+            return intent
+
+    async def capture(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
+        """Take the whole amount that was set aside. Captured before is captured."""
+        try:
+            return await _ask(
+                self._intents.capture_async(intent_id, {}, {"idempotency_key": idempotency_key})
+            )
+        except (PaymentRefused, _AnswerLostAtStripe) as error:
+            return await self._read_unless(IntentStatus.REQUIRES_CAPTURE, intent_id, error)
+
+    async def cancel(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
+        """Give up the intent, and what it set aside. Canceled before is canceled.
+
+        An intent that was captured stays captured, and comes back so.
+        """
+        try:
+            return await _ask(
+                self._intents.cancel_async(intent_id, {}, {"idempotency_key": idempotency_key})
+            )
+        except (PaymentRefused, _AnswerLostAtStripe) as error:
+            intent = await self.read(intent_id)
+            if intent.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED):
+                return intent
+            raise PaymentOutcomeUnknown(str(error)) from None
+
+    async def read(self, intent_id: str) -> PaymentIntent:
+        """What Stripe holds now."""
+        return await _ask(self._intents.retrieve_async(intent_id))
+
+    async def _read_unless(
+        self, undecided: IntentStatus, intent_id: str, error: Exception
+    ) -> PaymentIntent:
+        intent = await self.read(intent_id)
+        if intent.status is undecided:
+            raise PaymentOutcomeUnknown(str(error)) from None
+        return intent
+
+    async def _find(self, order_id: str, attempt: int) -> PaymentIntent | None:
+        """Look for the intent of an attempt among the newest ones.
+
+        `search` would be shorter and is only eventually consistent; `list` is not.
+        """
+        wanted = {"order_id": order_id, "attempt": str(attempt)}
+        page = await _answer(self._intents.list_async({"limit": RECENT_INTENTS}))
+        for intent in page.data:
+            if wanted.items() <= dict(intent.metadata.to_dict()).items():
+                return _payment_intent(intent)
+        return None
+
+
+class _AnswerLostAtStripe(Exception):
+    """Stripe replays a server error that it stored under our key, and always will."""
+
+
+async def _ask(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:
+    try:
+        return _payment_intent(await _answer(request))
+    except stripe.CardError as error:
+        intent = error.error.payment_intent if error.error else None
+        if intent is None:
+            raise PaymentRefused(_failure_code(error)) from None
+        return _payment_intent(intent)
+
+
+async def _answer(request: Awaitable[T]) -> T:
+    """Await a request and sort what can go wrong into a definite no and an unknown outcome.
+
+    Raised anew without its cause, since a `StripeError` carries the whole body and an error
+    of an activity is kept in the workflow's history.
+    """
+    try:
+        return await request
+    except stripe.CardError:
+        raise
+    except stripe.InvalidRequestError as error:
+        raise PaymentRefused(_failure_code(error)) from None
+    except stripe.APIError as error:
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        if headers.get("idempotent-replayed") == "true":
+            raise _AnswerLostAtStripe(_describe(error)) from None
+        raise PaymentOutcomeUnknown(_describe(error)) from None
+    except stripe.StripeError as error:
+        raise PaymentOutcomeUnknown(_describe(error)) from None
+
+
+def _payment_intent(intent: stripe.PaymentIntent) -> PaymentIntent:
+    failure = intent.last_payment_error
+    return PaymentIntent(
+        id=intent.id,
+        status=IntentStatus(intent.status),
+        amount=intent.amount,
+        amount_received=intent.amount_received,
+        currency=intent.currency,
+        failure_code=(getattr(failure, "decline_code", None) or failure.code) if failure else None,
+        client_secret=intent.client_secret,
+    )
+
+
+def _failure_code(error: stripe.StripeError) -> str:
+    decline_code = getattr(error.error, "decline_code", None)
+    return decline_code or error.code or type(error).__name__
+
+
+def _describe(error: stripe.StripeError) -> str:
+    cause = type(error.__cause__).__name__ if error.__cause__ else None
+    facts = (type(error).__name__, cause, error.http_status, error.code, error.request_id)
+    return "Stripe: " + ", ".join(str(fact) for fact in facts if fact)

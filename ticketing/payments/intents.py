@@ -1,0 +1,55 @@
+"""What the rest of the code knows of a payment intent: plain data, no `stripe`."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class IntentStatus(StrEnum):
+    """Stripe's words, in Stripe's spelling.
+
+    Source: https://docs.stripe.com/payments/paymentintents/lifecycle
+    """
+
+    REQUIRES_PAYMENT_METHOD = "requires_payment_method"
+    """Declined, or the bank refused to authenticate the buyer."""
+    REQUIRES_CONFIRMATION = "requires_confirmation"
+    REQUIRES_ACTION = "requires_action"
+    """The bank wants the buyer."""
+    PROCESSING = "processing"
+    REQUIRES_CAPTURE = "requires_capture"
+    """Authorized: the amount is set aside and nothing has moved."""
+    SUCCEEDED = "succeeded"
+    """Captured: the money has moved."""
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True)
+class PaymentIntent:
+    """The state of one payment intent when Stripe was last asked."""
+
+    id: str
+    status: IntentStatus
+    amount: int
+    """In the currency's minor unit."""
+    amount_received: int
+    """Captured so far, in the currency's minor unit."""
+    currency: str
+    failure_code: str | None = None
+    """Why the last confirmation failed: the decline code, or else the error code."""
+    client_secret: str | None = field(default=None, repr=False)
+
+
+class PaymentRefused(Exception):
+    """Stripe's definite no to a request: nothing was done, and asking again gets the same."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"Stripe refused the request: {code}")
+        self.code = code
+
+
+class PaymentOutcomeUnknown(Exception):
+    """Stripe did not answer, or not with an outcome: it may or may not have done it.
+
+    Only asking again under the same idempotency key tells. The message carries Stripe's
+    status, code and request id, and never a body: bodies hold client secrets.
+    """

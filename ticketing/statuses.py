@@ -1,0 +1,49 @@
+"""The states of a ticket, an order and a charge: plain enums that a workflow may import."""
+
+from enum import StrEnum
+
+
+class TicketStatus(StrEnum):
+    """Derived from a ticket's `order_id` and `sold_at`; never stored."""
+
+    AVAILABLE = "available"
+    RESERVED = "reserved"
+    SOLD = "sold"
+
+
+class OrderStatus(StrEnum):
+    """created → awaiting_payment → completed | cancelled."""
+
+    CREATED = "created"
+    """The ticket is reserved and nobody has submitted a payment yet."""
+    AWAITING_PAYMENT = "awaiting_payment"
+    """A payment was submitted and its outcome is not known yet."""
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can happen to the order any more."""
+        return self in (OrderStatus.COMPLETED, OrderStatus.CANCELLED)
+
+
+HOLDING_STATUSES = (OrderStatus.CREATED, OrderStatus.AWAITING_PAYMENT, OrderStatus.COMPLETED)
+"""The states in which an order holds its ticket; a ticket has at most one such order."""
+
+
+class CancelReason(StrEnum):
+    """Why an order was cancelled."""
+
+    EXPIRED = "expired"
+    PAYMENT_FAILED = "payment_failed"
+    CANCELLED_BY_BUYER = "cancelled_by_buyer"
+    CANCELLED_BY_OPERATOR = "cancelled_by_operator"
+    """A workflow cancellation that was requested through Temporal's own tools."""
+
+
+class ChargeStatus(StrEnum):
+    """One payment attempt: created → completed | failed."""
+
+    CREATED = "created"
+    COMPLETED = "completed"
+    FAILED = "failed"

@@ -1,0 +1,90 @@
+"""Composition root of the worker: connect, build the activities, carry orders out."""
+
+import asyncio
+import logging
+import signal
+import sys
+from datetime import timedelta
+
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities import build_activities
+from ticketing.logs import configure_logging
+from ticketing.mongodb import BSONDocument, connect_mongodb
+from ticketing.payments.gateway import StripeGateway
+from ticketing.settings import SettingsError, WorkerSettings, read_worker_settings
+from ticketing.temporal import connect_temporal
+from workflows import WORKFLOWS
+
+GRACEFUL_SHUTDOWN = timedelta(seconds=20)
+"""Activities in flight may finish; the rest is taken up by the next worker."""
+
+logger = logging.getLogger("holdfast.worker")
+
+
+def create_worker(
+    client: Client,
+    *,
+    task_queue: str,
+    mongo: AsyncMongoClient[BSONDocument],
+    gateway: StripeGateway,
+) -> Worker:
+    """Build a worker for every workflow and activity of the application.
+
+    The sandbox stays on and passes all modules through: it still guards the clock, randomness
+    and I/O, without importing everything anew for each workflow.
+    """
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=WORKFLOWS,
+        activities=build_activities(mongo, gateway),
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
+        ),
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    )
+
+
+async def run_worker(settings: WorkerSettings) -> None:
+    """Carry orders out until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    mongo = await connect_mongodb(settings.mongodb)
+    gateway = StripeGateway(settings.stripe)
+    try:
+        client = await connect_temporal(settings.temporal)
+        worker = create_worker(client, task_queue=settings.task_queue, mongo=mongo, gateway=gateway)
+        async with worker:
+            logger.info("carrying out orders of task queue %s", settings.task_queue)
+            await stop.wait()
+    finally:
+        await gateway.close()
+        await mongo.close()
+
+
+def main() -> None:
+    """Run the worker with the settings of the environment."""
+    try:
+        settings = read_worker_settings()
+    except SettingsError as error:
+        print(f"holdfast worker: {error}", file=sys.stderr)  # noqa: T201 - nothing logs yet
+        sys.exit(2)
+    configure_logging(settings.log)
+    try:
+        asyncio.run(run_worker(settings))
+    except (PyMongoError, RuntimeError) as error:
+        logger.critical("cannot start: %s", error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

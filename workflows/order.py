@@ -1,0 +1,488 @@
+"""The purchase of one ticket."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.orders import (
+        BeginPayment,
+        CancelOrder,
+        CompleteOrder,
+        FailedCharge,
+        FailPayment,
+        OrderActivities,
+    )
+    from activities.payments import (
+        AttemptedIntent,
+        AuthorizePayment,
+        PaymentActivities,
+        PaymentOutcome,
+        PaymentState,
+    )
+    from activities.reservations import (
+        Refusal,
+        Reservation,
+        ReservationActivities,
+        ReserveTicket,
+    )
+    from ticketing.statuses import CancelReason, OrderStatus
+    from workflows.search_attributes import ORDER_STATUS, RESERVATION_EXPIRES_AT
+
+RESERVE_TIMEOUT = timedelta(seconds=8)
+"""A reservation that is not made by then is not made: its buyer has been told to try again."""
+
+DATABASE_TIMEOUT = timedelta(seconds=10)
+DATABASE_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
+)
+
+STRIPE_TIMEOUT = timedelta(seconds=30)
+"""Longer than the gateway's own, so that an answer is heard rather than abandoned."""
+STRIPE_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
+)
+"""For as long as it takes: a reservation is never released on an unknown answer."""
+
+A = TypeVar("A")
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+def order_workflow_id(order_id: str) -> str:
+    """The id of the workflow that carries out the order."""
+    return f"order:{order_id}"
+
+
+@dataclass(frozen=True)
+class OrderInput:
+    """One buyer's wish for one ticket, and the rules in force when it was made."""
+
+    order_id: str
+    ticket_id: str
+    buyer_id: str
+    reservation_ttl: timedelta
+    payment_attempts: int
+
+
+@dataclass(frozen=True)
+class PaymentSubmitted:
+    """A buyer submitted a payment; the charge's id was made with the request."""
+
+    charge_id: str
+    payment_method: str
+    """Stripe's id of a payment method; card numbers never come here."""
+
+
+@dataclass(frozen=True)
+class PaymentIntentChanged:
+    """Stripe says that something happened to an intent; Stripe is asked what."""
+
+    intent_id: str
+
+
+class PaymentDecision(StrEnum):
+    """What became of a submitted payment, as far as its buyer can be told."""
+
+    COMPLETED = auto()
+    DECLINED = auto()
+    AUTHENTICATION_REQUIRED = auto()
+    REFUSED = auto()
+    """It was never looked at: another one is being decided, or the order is closing."""
+
+
+@dataclass(frozen=True)
+class OrderState:
+    """What the order is, and what it waits for."""
+
+    status: OrderStatus | None
+    """None until the ticket is reserved, and for good where that was refused."""
+    expires_at: datetime
+    attempts_made: int
+    waits_for: str
+    cancel_reason: CancelReason | None = None
+    refusal: Refusal | None = None
+
+
+class _Step(StrEnum):
+    """Where `run` is; the handlers decide by it what they may accept."""
+
+    RESERVING = "the ticket to be reserved"
+    AWAITING_PAYMENT = "the buyer to pay"
+    DECIDING_PAYMENT = "Stripe to decide the payment"
+    AWAITING_AUTHENTICATION = "the buyer to authenticate the payment with the bank"
+    CANCELLING = "the ticket to be released"
+    CLOSED = "nothing"
+
+
+@workflow.defn
+class OrderWorkflow:
+    """One purchase, from the reservation to the completed order.
+
+    The ticket is reserved first and money moves last, by one capture, while the ticket is
+    still held. So an order that does not complete never holds anybody's money, and a ticket
+    is released only after Stripe has said that nothing can be paid for it any more.
+    """
+
+    @workflow.init
+    def __init__(self, input: OrderInput) -> None:
+        self._input = input
+        self._expires_at = workflow.now() + input.reservation_ttl
+        self._step = _Step.RESERVING
+        self._status: OrderStatus | None = None
+        self._cancel_reason: CancelReason | None = None
+        self._reservation: Reservation | None = None
+        self._submitted: PaymentSubmitted | None = None
+        self._decisions: dict[str, PaymentDecision | None] = {}
+        self._attempt = 0
+        self._intent_changed = False
+        self._cancellation: CancelReason | None = None
+
+    @workflow.run
+    async def run(self, input: OrderInput) -> OrderState:
+        """Carry the purchase out, whatever cancellation is requested meanwhile."""
+        purchase = asyncio.create_task(self._purchase())
+        while not purchase.done():
+            try:
+                await asyncio.shield(purchase)
+            except asyncio.CancelledError:
+                # An operator's request: obeyed where a buyer's would be, and no sooner.
+                self._cancellation = self._cancellation or CancelReason.CANCELLED_BY_OPERATOR
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return purchase.result()
+
+    async def _purchase(self) -> OrderState:
+        reservation = await self._reserve()
+        while self._step is _Step.AWAITING_PAYMENT:
+            payment = await self._wait_for_payment()
+            if payment is None:
+                await self._cancel_order(self._cancellation or CancelReason.EXPIRED)
+            else:
+                await self._decide_payment(payment, reservation)
+        if self._submitted is not None:
+            self._decisions[self._submitted.charge_id] = PaymentDecision.REFUSED
+        return self.state()
+
+    @workflow.update
+    async def reserve(self) -> Reservation:
+        """The reservation, or why there is none; sent together with the start."""
+        await workflow.wait_condition(lambda: self._reservation is not None)
+        assert self._reservation is not None  # noqa: S101 - what the line above waited for
+        return self._reservation
+
+    @workflow.signal
+    def payment_submitted(self, payment: PaymentSubmitted) -> None:
+        """Take the payment if none is being decided; delivered twice, it counts once."""
+        if payment.charge_id in self._decisions:
+            return
+        if self._may_be_submitted():
+            self._submitted = payment
+            self._decisions[payment.charge_id] = None
+        else:
+            self._decisions[payment.charge_id] = PaymentDecision.REFUSED
+
+    @workflow.signal
+    def payment_intent_changed(self, change: PaymentIntentChanged) -> None:
+        """Look at the intent again. Says nothing about how it stands: only Stripe does."""
+        self._intent_changed = True
+
+    @workflow.update
+    async def await_payment_decision(self, charge_id: str) -> PaymentDecision:
+        """Answer as soon as the buyer who submitted the payment can be told something."""
+        await workflow.wait_condition(lambda: self._decisions[charge_id] is not None)
+        decision = self._decisions[charge_id]
+        assert decision is not None  # noqa: S101 - what the line above waited for
+        return decision
+
+    @await_payment_decision.validator
+    def _validate_await_payment_decision(self, charge_id: str) -> None:
+        if charge_id not in self._decisions:
+            raise ApplicationError("no such payment was submitted", type="payment_not_found")
+
+    @workflow.update
+    async def cancel(self) -> OrderState:
+        """Cancel the order for its buyer; answers when it is closed, one way or the other."""
+        self._cancellation = self._cancellation or CancelReason.CANCELLED_BY_BUYER
+        await workflow.wait_condition(lambda: self._step is _Step.CLOSED)
+        return self.state()
+
+    @cancel.validator
+    def _validate_cancel(self) -> None:
+        if self._status is OrderStatus.COMPLETED:
+            raise ApplicationError("the order is completed", type="order_completed")
+        if self._submitted is not None or self._step is _Step.DECIDING_PAYMENT:
+            raise ApplicationError("a payment is being decided", type="payment_in_progress")
+
+    @workflow.query
+    def state(self) -> OrderState:
+        """What the order is, and what it waits for."""
+        return OrderState(
+            status=self._status,
+            expires_at=self._expires_at,
+            attempts_made=self._attempt,
+            waits_for=self._step,
+            cancel_reason=self._cancel_reason,
+            refusal=self._reservation.refusal if self._reservation else None,
+        )
+
+    async def _reserve(self) -> Reservation:
+        reservation = await self._reserve_in_time()
+        if reservation.refusal is None:
+            self._become(OrderStatus.CREATED)
+            self._enter(_Step.AWAITING_PAYMENT, f"Waiting for payment until {self._deadline()}.")
+        else:
+            self._enter(_Step.CLOSED, f"Not reserved: {reservation.refusal}.")
+        self._reservation = reservation
+        return reservation
+
+    async def _reserve_in_time(self) -> Reservation:
+        # No worker may have been there when the buyer asked, and the buyer is gone by now.
+        if workflow.now() - workflow.info().start_time > RESERVE_TIMEOUT:
+            return Reservation(refusal=Refusal.UNAVAILABLE)
+        request = ReserveTicket(
+            order_id=self._input.order_id,
+            ticket_id=self._input.ticket_id,
+            buyer_id=self._input.buyer_id,
+            reserved_at=workflow.now(),
+            expires_at=self._expires_at,
+        )
+        try:
+            return await workflow.execute_local_activity_method(
+                ReservationActivities.reserve_ticket,
+                request,
+                summary="Reserve the ticket",
+                schedule_to_close_timeout=RESERVE_TIMEOUT,
+                start_to_close_timeout=DATABASE_TIMEOUT,
+                retry_policy=DATABASE_RETRIES,
+            )
+        except FailureError:
+            # It may have happened all the same, with only the answer lost.
+            await _in_database(
+                ReservationActivities.abandon_reservation,
+                request,
+                summary="Undo a reservation that may have been made",
+            )
+            return Reservation(refusal=Refusal.UNAVAILABLE)
+
+    async def _wait_for_payment(self) -> PaymentSubmitted | None:
+        """The next payment, or None once the deadline or a cancellation has come first."""
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._submitted is not None or self._cancellation is not None,
+                timeout=max(self._expires_at - workflow.now(), timedelta(0)),
+                timeout_summary="The reservation expires",
+            )
+        # A payment that came in the same task as the deadline is in time: the ticket is held.
+        payment, self._submitted = self._submitted, None
+        return payment
+
+    async def _decide_payment(self, payment: PaymentSubmitted, reservation: Reservation) -> None:
+        self._attempt += 1
+        self._intent_changed = False
+        self._become(OrderStatus.AWAITING_PAYMENT)
+        self._enter(_Step.DECIDING_PAYMENT, f"Asking Stripe to authorize payment {self._attempt}.")
+        await self._begin_payment(payment, reservation)
+        state = await self._authorize(payment, reservation)
+        if state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED:
+            self._decisions[payment.charge_id] = PaymentDecision.AUTHENTICATION_REQUIRED
+            state = await self._wait_for_authentication(state)
+        if state.outcome is PaymentOutcome.DECLINED:
+            state = await self._give_up_intent(state)
+        if state.outcome is PaymentOutcome.AUTHORIZED:
+            state = await self._capture(state)
+        if state.outcome is PaymentOutcome.CAPTURED:
+            await self._complete_order(payment)
+        else:
+            await self._fail_payment(payment, state)
+
+    async def _begin_payment(self, payment: PaymentSubmitted, reservation: Reservation) -> None:
+        await _in_database(
+            OrderActivities.begin_payment,
+            BeginPayment(
+                order_id=self._input.order_id,
+                charge_id=payment.charge_id,
+                attempt=self._attempt,
+                amount=reservation.price,
+                currency=reservation.currency,
+                at=workflow.now(),
+            ),
+            summary=f"Record payment {self._attempt}",
+        )
+
+    async def _authorize(self, payment: PaymentSubmitted, reservation: Reservation) -> PaymentState:
+        return await _ask_stripe(
+            PaymentActivities.authorize_payment,
+            AuthorizePayment(
+                order_id=self._input.order_id,
+                charge_id=payment.charge_id,
+                attempt=self._attempt,
+                amount=reservation.price,
+                currency=reservation.currency,
+                payment_method=payment.payment_method,
+            ),
+            summary=f"Set {reservation.price} {reservation.currency} (minor units) aside",
+        )
+
+    async def _wait_for_authentication(self, state: PaymentState) -> PaymentState:
+        """How the bank decided, or how Stripe stands once the buyer's time is over."""
+        while state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED:
+            self._enter(
+                _Step.AWAITING_AUTHENTICATION,
+                f"Waiting until {self._deadline()} for the buyer to authenticate with the bank.",
+            )
+            try:
+                await workflow.wait_condition(
+                    lambda: self._intent_changed or self._cancellation is not None,
+                    timeout=max(self._expires_at - workflow.now(), timedelta(0)),
+                    timeout_summary="The reservation expires",
+                )
+            except TimeoutError:
+                self._cancellation = self._cancellation or CancelReason.EXPIRED
+            if self._cancellation is not None:
+                return await self._give_up_intent(state)
+            self._intent_changed = False
+            self._enter(_Step.DECIDING_PAYMENT, "Asking Stripe how the bank decided.")
+            state = await self._read_payment(state)
+        return state
+
+    async def _read_payment(self, state: PaymentState) -> PaymentState:
+        return await _ask_stripe(
+            PaymentActivities.read_payment,
+            self._intent_of(state),
+            summary="Ask how the bank decided",
+        )
+
+    async def _give_up_intent(self, state: PaymentState) -> PaymentState:
+        """Make the attempt unpayable, unless the buyer has just managed to pay."""
+        if state.intent_id is None:
+            return state
+        self._enter(_Step.DECIDING_PAYMENT, "Cancelling the payment intent at Stripe.")
+        given_up = await _ask_stripe(
+            PaymentActivities.cancel_payment_intent,
+            self._intent_of(state),
+            summary="Make sure that nothing can be paid any more",
+        )
+        if given_up.outcome is PaymentOutcome.CANCELLED and state.failure_code:
+            return state
+        return given_up
+
+    async def _capture(self, state: PaymentState) -> PaymentState:
+        self._enter(_Step.DECIDING_PAYMENT, "Authorized; capturing the payment.")
+        return await _ask_stripe(
+            PaymentActivities.capture_payment,
+            self._intent_of(state),
+            summary="Capture the payment",
+        )
+
+    async def _complete_order(self, payment: PaymentSubmitted) -> None:
+        await _in_database(
+            OrderActivities.complete_order,
+            CompleteOrder(
+                order_id=self._input.order_id,
+                ticket_id=self._input.ticket_id,
+                charge_id=payment.charge_id,
+                at=workflow.now(),
+            ),
+            summary="Sell the ticket",
+        )
+        self._become(OrderStatus.COMPLETED)
+        self._enter(_Step.CLOSED, "Completed: paid, and the ticket is sold.")
+        self._decisions[payment.charge_id] = PaymentDecision.COMPLETED
+
+    async def _fail_payment(self, payment: PaymentSubmitted, state: PaymentState) -> None:
+        reason = self._cancellation
+        failed = FailedCharge(payment.charge_id, state.failure_code or reason or state.outcome)
+        if reason is None and self._attempt < self._input.payment_attempts:
+            await _in_database(
+                OrderActivities.fail_payment,
+                FailPayment(self._input.order_id, failed),
+                summary=f"Payment {self._attempt} failed: {failed.failure_code}",
+            )
+            self._become(OrderStatus.CREATED)
+            self._enter(
+                _Step.AWAITING_PAYMENT,
+                f"Payment {self._attempt} failed ({failed.failure_code}); "
+                f"waiting for another until {self._deadline()}.",
+            )
+        else:
+            await self._cancel_order(reason or CancelReason.PAYMENT_FAILED, failed)
+        self._decisions[payment.charge_id] = PaymentDecision.DECLINED
+
+    async def _cancel_order(
+        self, reason: CancelReason, failed_charge: FailedCharge | None = None
+    ) -> None:
+        self._enter(_Step.CANCELLING, f"Releasing the ticket: {reason}.")
+        await _in_database(
+            OrderActivities.cancel_order,
+            CancelOrder(
+                order_id=self._input.order_id,
+                ticket_id=self._input.ticket_id,
+                reason=reason,
+                at=workflow.now(),
+                failed_charge=failed_charge,
+            ),
+            summary=f"Release the ticket: {reason}",
+        )
+        self._cancel_reason = reason
+        self._become(OrderStatus.CANCELLED)
+        self._enter(_Step.CLOSED, f"Cancelled: {reason}. The ticket is free again.")
+
+    def _may_be_submitted(self) -> bool:
+        return (
+            self._step in (_Step.RESERVING, _Step.AWAITING_PAYMENT)
+            and self._submitted is None
+            and self._cancellation is None
+        )
+
+    def _intent_of(self, state: PaymentState) -> AttemptedIntent:
+        assert state.intent_id is not None  # noqa: S101 - only a refusal to make one has none
+        return AttemptedIntent(self._input.order_id, self._attempt, state.intent_id)
+
+    def _deadline(self) -> str:
+        return f"{self._expires_at:%Y-%m-%d %H:%M:%S} UTC"
+
+    def _enter(self, step: _Step, details: str) -> None:
+        self._step = step
+        workflow.set_current_details(details)
+
+    def _become(self, status: OrderStatus) -> None:
+        if self._status is None:
+            workflow.upsert_search_attributes(
+                [
+                    ORDER_STATUS.value_set(status),
+                    RESERVATION_EXPIRES_AT.value_set(self._expires_at),
+                ]
+            )
+        else:
+            workflow.upsert_search_attributes([ORDER_STATUS.value_set(status)])
+        self._status = status
+
+
+async def _in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
+    """Run a short step in MongoDB, repeated until it is done."""
+    return await workflow.execute_local_activity_method(
+        step,
+        input,
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=DATABASE_RETRIES,
+        summary=summary,
+    )
+
+
+async def _ask_stripe(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
+    """Run a step at Stripe, repeated until Stripe has answered; operators see each try."""
+    return await workflow.execute_activity_method(
+        step,
+        input,
+        start_to_close_timeout=STRIPE_TIMEOUT,
+        retry_policy=STRIPE_RETRIES,
+        summary=summary,
+    )
