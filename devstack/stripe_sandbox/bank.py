@@ -1,0 +1,104 @@
+"""The bank's page, where a buyer approves or declines a payment."""
+
+import hmac
+import ipaddress
+from collections.abc import Callable
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from devstack.stripe_sandbox import attempts
+from devstack.stripe_sandbox.calls import Call
+from devstack.stripe_sandbox.errors import CardDeclined, Json
+from devstack.stripe_sandbox.ledger import Ledger, Stored
+
+_OUTCOMES = {
+    "requires_capture": (
+        "Payment approved",
+        "The amount is reserved on your card. You can close this page.",
+    ),
+    "succeeded": ("Payment approved", "The payment is complete. You can close this page."),
+    "canceled": (
+        "Payment cancelled",
+        "The merchant cancelled this payment before you answered. You have not been charged.",
+    ),
+    "requires_confirmation": (
+        "Nothing to approve",
+        "This payment has not been sent to the bank. You have not been charged.",
+    ),
+}
+_DECLINED = (
+    "Payment declined",
+    "You have not been charged. You can go back and pay with another card.",
+)
+
+
+class Bank:
+    """Finds the payment that a client secret names, and takes the buyer's answer."""
+
+    def __init__(self, ledger: Ledger, call: Callable[[], Call]) -> None:
+        self._ledger = ledger
+        self._call = call
+
+    def find(self, client_secret: str) -> Stored | None:
+        """The payment intent of the secret, if it is right."""
+        id = client_secret.partition("_secret_")[0]
+        intent = self._ledger.find("payment_intent", id)
+        if intent is None:
+            return None
+        right = intent.body["client_secret"].encode()
+        return intent if hmac.compare_digest(right, client_secret.encode()) else None
+
+    def decide(self, payment_intent_id: str, *, approve: bool) -> bool:
+        """Take the answer; False if the payment waits for none (too late, or given before).
+
+        Looking and moving are one transaction, so of a press and a cancel at the same moment
+        exactly one happens.
+        """
+        with self._ledger.transaction():
+            intent = self._ledger.find("payment_intent", payment_intent_id)
+            if intent is None or intent.body["status"] != "requires_action":
+                return False
+            try:
+                attempts.finish_authentication(self._call(), intent, approve=approve)
+            except CardDeclined:
+                return True  # approved, and then the bank refused: that is recorded
+        return True
+
+
+def outcome(intent: Json) -> tuple[str, str]:
+    """A heading and a sentence that say what is true of the payment now."""
+    return _OUTCOMES.get(intent["status"], _DECLINED)
+
+
+def return_url(intent: Stored, asked: str | None) -> str | None:
+    """Where the buyer may be sent: where the merchant said, or to this very machine.
+
+    Anything else would let a link to this page lead anywhere (an open redirect).
+    """
+    url = intent.hidden.get("return_url") if asked is None else asked
+    if url is None or not (url == intent.hidden.get("return_url") or _is_loopback(url)):
+        return None
+    parts = urlsplit(url)
+    succeeded = intent.body["status"] in {"succeeded", "requires_capture"}
+    query = [
+        *parse_qsl(parts.query, keep_blank_values=True),
+        ("payment_intent", intent.id),
+        ("payment_intent_client_secret", intent.body["client_secret"]),
+        ("redirect_status", "succeeded" if succeeded else "failed"),
+    ]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme not in {"http", "https"}:
+        return False
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
