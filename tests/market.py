@@ -1,6 +1,8 @@
 """A small market for tests: users, tickets, purchases, and what became of them."""
 
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from beanie import PydanticObjectId
@@ -34,11 +36,14 @@ class Purchase:
     ticket_id: PydanticObjectId
     reservation: Reservation
     handle: WorkflowHandle[OrderWorkflow, OrderState]
-    charge_ids: list[PydanticObjectId] = field(default_factory=list)
 
-    async def submit_payment(self, payment_method: str = "pm_card_visa") -> PydanticObjectId:
-        charge_id = PydanticObjectId()
-        self.charge_ids.append(charge_id)
+    async def submit_payment(
+        self,
+        payment_method: str = "pm_card_visa",
+        *,
+        charge_id: PydanticObjectId | None = None,
+    ) -> PydanticObjectId:
+        charge_id = charge_id or PydanticObjectId()
         await self.handle.signal(
             OrderWorkflow.payment_submitted,
             PaymentSubmitted(charge_id=str(charge_id), payment_method=payment_method),
@@ -157,6 +162,12 @@ class Market:
         )
         assert purchase.reservation.refusal is None
         return purchase
+
+    async def eventually(self, holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+        """Wait, on the test's own clock, until the condition holds."""
+        async with asyncio.timeout(seconds):
+            while not await holds():  # noqa: ASYNC110 - it happens in other processes
+                await asyncio.sleep(0.02)
 
     async def is_refused(self, ticket: Ticket, refusal: Refusal) -> None:
         """Assert that a new buyer is refused the ticket, and no order comes of it."""

@@ -167,8 +167,8 @@ class OrderWorkflow:
                 await self._cancel_order(self._cancellation or CancelReason.EXPIRED)
             else:
                 await self._decide_payment(payment, reservation)
-        if self._submitted is not None:
-            self._decisions[self._submitted.charge_id] = PaymentDecision.REFUSED
+        for charge_id, decision in self._decisions.items():
+            self._decisions[charge_id] = decision or PaymentDecision.REFUSED
         return self.state()
 
     @workflow.update
@@ -183,11 +183,12 @@ class OrderWorkflow:
         """Take the payment if none is being decided; delivered twice, it counts once."""
         if payment.charge_id in self._decisions:
             return
-        if self._may_be_submitted():
-            self._submitted = payment
-            self._decisions[payment.charge_id] = None
-        else:
+        self._decisions[payment.charge_id] = None
+        if self._is_deciding_payment() or self._step is _Step.CLOSED:
             self._decisions[payment.charge_id] = PaymentDecision.REFUSED
+        elif self._step is not _Step.CANCELLING and self._cancellation is None:
+            self._submitted = payment
+        # Else the order is closing, and the payment is refused once it is closed.
 
     @workflow.signal
     def payment_intent_changed(self, change: PaymentIntentChanged) -> None:
@@ -435,11 +436,10 @@ class OrderWorkflow:
         self._become(OrderStatus.CANCELLED)
         self._enter(_Step.CLOSED, f"Cancelled: {reason}. The ticket is free again.")
 
-    def _may_be_submitted(self) -> bool:
-        return (
-            self._step in (_Step.RESERVING, _Step.AWAITING_PAYMENT)
-            and self._submitted is None
-            and self._cancellation is None
+    def _is_deciding_payment(self) -> bool:
+        return self._submitted is not None or self._step in (
+            _Step.DECIDING_PAYMENT,
+            _Step.AWAITING_AUTHENTICATION,
         )
 
     def _intent_of(self, state: PaymentState) -> AttemptedIntent:

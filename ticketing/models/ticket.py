@@ -12,6 +12,7 @@ SOLD = {"sold_at": {"$type": "date"}}
 
 NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 CHEAPEST_FIRST = [("price", ASCENDING), ("_id", ASCENDING)]
+HOLDER = [("order_id", ASCENDING), ("sold_at", ASCENDING)]
 
 
 class Ticket(Document):
@@ -38,30 +39,30 @@ class Ticket(Document):
         name = "tickets"
         # One index for each way to list: a status or a seller, by date or by price, either way
         # round. Reserved and sold tickets have partial ones, because "not null" is a range and
-        # a range in front would leave the order to a sort in memory. Beanie keeps one index
-        # per set of keys, hence the last key of those, which tells them apart.
+        # a range in front would leave the order to a sort in memory. Their last keys only tell
+        # them apart: of two indexes over the same set of fields, Beanie drops one.
         indexes = [
             IndexModel(NEWEST_FIRST, name="newest_first"),
             IndexModel(CHEAPEST_FIRST, name="cheapest_first"),
             IndexModel([("order_id", ASCENDING), *NEWEST_FIRST], name="available_newest_first"),
             IndexModel([("order_id", ASCENDING), *CHEAPEST_FIRST], name="available_cheapest_first"),
             IndexModel(
-                [*NEWEST_FIRST, ("order_id", DESCENDING)],
+                [*NEWEST_FIRST, *HOLDER],
                 name="reserved_newest_first",
                 partialFilterExpression=RESERVED,
             ),
             IndexModel(
-                [*CHEAPEST_FIRST, ("order_id", DESCENDING)],
+                [*CHEAPEST_FIRST, *HOLDER],
                 name="reserved_cheapest_first",
                 partialFilterExpression=RESERVED,
             ),
             IndexModel(
-                [*NEWEST_FIRST, ("sold_at", DESCENDING)],
+                [*NEWEST_FIRST, ("sold_at", ASCENDING)],
                 name="sold_newest_first",
                 partialFilterExpression=SOLD,
             ),
             IndexModel(
-                [*CHEAPEST_FIRST, ("sold_at", DESCENDING)],
+                [*CHEAPEST_FIRST, ("sold_at", ASCENDING)],
                 name="sold_cheapest_first",
                 partialFilterExpression=SOLD,
             ),

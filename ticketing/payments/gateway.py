@@ -1,6 +1,6 @@
 """Stripe, as the purchase needs it: authorize, capture, cancel, read."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import stripe
@@ -15,6 +15,7 @@ from ticketing.payments.intents import (
 from ticketing.settings import StripeApiSettings
 
 if TYPE_CHECKING:
+    from stripe import RequestOptions
     from stripe.params import PaymentIntentCreateParams
 
 API_VERSION: Final = "2026-10-28.endive"
@@ -23,6 +24,9 @@ API_VERSION: Final = "2026-10-28.endive"
 HTTP_TIMEOUT_SECONDS: Final = 15.0
 
 T = TypeVar("T")
+
+ENDS: Final = frozenset({IntentStatus.SUCCEEDED, IntentStatus.CANCELED})
+MOST_KEYS: Final = 10
 
 RECENT_INTENTS: Final = 100
 """How many of the newest intents are looked through for one whose answer Stripe lost."""
@@ -73,51 +77,48 @@ class StripeGateway:
             "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
             "metadata": {"order_id": order_id, "attempt": str(attempt)},
         }
-        try:
-            return await _ask(
-                self._intents.create_async(params, {"idempotency_key": idempotency_key})
-            )
-        except _AnswerLostAtStripe as error:
-            intent = await self._find(order_id, attempt)
-            if intent is None:
-                raise PaymentOutcomeUnknown(str(error)) from None
-            return intent
+        return await _under_fresh_keys(
+            idempotency_key,
+            lambda options: self._intents.create_async(params, options),
+            otherwise=lambda: self._find(order_id, attempt),
+        )
 
     async def capture(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
         """Take the whole amount that was set aside. Captured before is captured."""
-        try:
-            return await _ask(
-                self._intents.capture_async(intent_id, {}, {"idempotency_key": idempotency_key})
-            )
-        except (PaymentRefused, _AnswerLostAtStripe) as error:
-            return await self._read_unless(IntentStatus.REQUIRES_CAPTURE, intent_id, error)
+        return await self._move(intent_id, idempotency_key, self._intents.capture_async)
 
     async def cancel(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
         """Give up the intent, and what it set aside. Canceled before is canceled.
 
         An intent that was captured stays captured, and comes back so.
         """
-        try:
-            return await _ask(
-                self._intents.cancel_async(intent_id, {}, {"idempotency_key": idempotency_key})
-            )
-        except (PaymentRefused, _AnswerLostAtStripe) as error:
-            intent = await self.read(intent_id)
-            if intent.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED):
-                return intent
-            raise PaymentOutcomeUnknown(str(error)) from None
+        return await self._move(intent_id, idempotency_key, self._intents.cancel_async)
 
     async def read(self, intent_id: str) -> PaymentIntent:
         """What Stripe holds now."""
         return await _ask(self._intents.retrieve_async(intent_id))
 
-    async def _read_unless(
-        self, undecided: IntentStatus, intent_id: str, error: Exception
+    async def _move(
+        self,
+        intent_id: str,
+        idempotency_key: str,
+        step: Callable[..., Awaitable[stripe.PaymentIntent]],
     ) -> PaymentIntent:
-        intent = await self.read(intent_id)
-        if intent.status is undecided:
-            raise PaymentOutcomeUnknown(str(error)) from None
-        return intent
+        async def read_if_moved() -> PaymentIntent | None:
+            intent = await self.read(intent_id)
+            return intent if intent.status in ENDS else None
+
+        try:
+            return await _under_fresh_keys(
+                idempotency_key,
+                lambda options: step(intent_id, {}, options),
+                otherwise=read_if_moved,
+            )
+        except PaymentRefused as refused:
+            intent = await read_if_moved()
+            if intent is None:
+                raise PaymentOutcomeUnknown(str(refused)) from None
+            return intent
 
     async def _find(self, order_id: str, attempt: int) -> PaymentIntent | None:
         """Look for the intent of an attempt among the newest ones.
@@ -134,6 +135,29 @@ class StripeGateway:
 
 class _AnswerLostAtStripe(Exception):
     """Stripe replays a server error that it stored under our key, and always will."""
+
+
+async def _under_fresh_keys(
+    idempotency_key: str,
+    request: Callable[["RequestOptions"], Awaitable[stripe.PaymentIntent]],
+    *,
+    otherwise: Callable[[], Awaitable[PaymentIntent | None]],
+) -> PaymentIntent:
+    """Ask under the key; where Stripe stored a failure of its own under it, look, then ask anew.
+
+    Stripe answers a key as it first did, even if that was a 500, so under such a key nothing
+    would ever come of the step. The keys that follow are derived from the first, and a retry
+    walks the same way.
+    """
+    for number in range(1, MOST_KEYS + 1):
+        key = idempotency_key if number == 1 else f"{idempotency_key}:{number}"
+        try:
+            return await _ask(request({"idempotency_key": key}))
+        except _AnswerLostAtStripe:
+            found = await otherwise()
+            if found is not None:
+                return found
+    raise PaymentOutcomeUnknown(f"Stripe stored failures of its own under {MOST_KEYS} keys")
 
 
 async def _ask(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:

@@ -1,0 +1,75 @@
+"""Answers that are late, lost or missing: the ticket stays held, and nobody pays twice."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.market import Market
+from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
+from workflows.order import PaymentDecision
+
+AUTHORIZE = "/v1/payment_intents"
+CAPTURE = "/v1/payment_intents/*/capture"
+
+
+@pytest.mark.parametrize("path", [AUTHORIZE, CAPTURE])
+@pytest.mark.parametrize(
+    "fault", ["lost_answer", "lost_request", "error", "error_stored", "rate_limited"]
+)
+async def test_a_fault_at_stripe_charges_the_buyer_exactly_once(
+    market: Market, path: str, fault: str
+) -> None:
+    purchase = await market.reserve()
+    market.sandbox.set_fault(fault, method="POST", path=path, times=1)
+
+    decision = await purchase.pay()
+
+    assert decision is PaymentDecision.COMPLETED
+    await purchase.is_completed()
+    captured = [i for i in market.sandbox.payment_intents() if i["amount_received"]]
+    assert [intent["amount_received"] for intent in captured] == [2500]
+    open_intents = {"requires_capture", "requires_action", "requires_confirmation"}
+    assert not [i for i in market.sandbox.payment_intents() if i["status"] in open_intents]
+
+
+async def test_an_unreachable_stripe_keeps_the_ticket_reserved_past_the_deadline(
+    market: Market,
+) -> None:
+    purchase = await market.reserve()
+    market.sandbox.set_fault("lost_request", times=None)
+    await purchase.submit_payment()
+
+    await market.env.sleep(timedelta(hours=1))
+    assert (await purchase.ticket()).status is TicketStatus.RESERVED
+    assert (await purchase.order()).status is OrderStatus.AWAITING_PAYMENT
+
+    market.sandbox.clear_faults()
+    await market.env.sleep(timedelta(minutes=1))
+    await purchase.handle.result()
+    await purchase.is_completed()
+
+
+async def test_a_payment_just_before_the_deadline_is_decided_after_it(market: Market) -> None:
+    purchase = await market.reserve()
+    await market.env.sleep(timedelta(minutes=14, seconds=58))
+    market.sandbox.set_fault("error", path=AUTHORIZE, times=6)
+
+    await purchase.submit_payment()
+    await market.env.sleep(timedelta(minutes=3))
+
+    await purchase.handle.result()
+    await purchase.is_completed()
+
+
+async def test_a_decline_after_the_deadline_leaves_no_time_for_another_card(
+    market: Market,
+) -> None:
+    purchase = await market.reserve(attempts=3)
+    await market.env.sleep(timedelta(minutes=14, seconds=58))
+    market.sandbox.set_fault("error", path=AUTHORIZE, times=6)
+
+    await purchase.submit_payment("pm_card_chargeDeclined")
+    await market.env.sleep(timedelta(minutes=3))
+
+    await purchase.handle.result()
+    await purchase.is_cancelled(CancelReason.EXPIRED)
