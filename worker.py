@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 
 from pymongo import AsyncMongoClient
@@ -32,8 +33,9 @@ def create_worker(
     task_queue: str,
     mongo: AsyncMongoClient[BSONDocument],
     gateway: StripeGateway,
+    workflows: Sequence[type] = WORKFLOWS,
 ) -> Worker:
-    """Build a worker for every workflow and activity of the application.
+    """Build a worker for every activity and, unless others are given, every workflow.
 
     The sandbox stays on and passes all modules through: it still guards the clock, randomness
     and I/O, without importing everything anew for each workflow.
@@ -41,7 +43,7 @@ def create_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=WORKFLOWS,
+        workflows=workflows,
         activities=build_activities(mongo, gateway),
         workflow_runner=SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_all_modules()

@@ -4,9 +4,7 @@ Run beside the worker, in its container, with its environment.
 A worker listens on no port, so Temporal is asked who has been polling the task queue.
 """
 
-import asyncio
 import socket
-import sys
 from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -15,6 +13,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from ticketing.commands import CommandFailed, run_command
 from ticketing.settings import SettingsError, read_worker_settings
 from ticketing.temporal import connect_temporal
 
@@ -39,18 +38,24 @@ async def polling_workers(client: Client, task_queue: str) -> list[str]:
     ]
 
 
-async def main() -> None:
-    """Exit with 0 if a worker on this host polls, and otherwise say why not."""
+async def check_worker() -> str:
+    """Name this host's workers that poll.
+
+    Raises:
+        CommandFailed: there is none, or Temporal cannot be asked.
+    """
     try:
         settings = read_worker_settings()
         client = await connect_temporal(settings.temporal)
         workers = await polling_workers(client, settings.task_queue)
     except (SettingsError, RuntimeError, RPCError) as error:
-        sys.exit(f"worker not checked: {error}")
+        raise CommandFailed(f"worker not checked: {error}") from error
     host = socket.gethostname()
-    if not any(identity.endswith(f"@{host}") for identity in workers):
-        sys.exit(f"no worker on {host} has polled {settings.task_queue} lately")
+    here = [identity for identity in workers if identity.endswith(f"@{host}")]
+    if not here:
+        raise CommandFailed(f"no worker on {host} has polled {settings.task_queue} lately")
+    return f"polling {settings.task_queue}: {', '.join(here)}"
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run_command(check_worker())

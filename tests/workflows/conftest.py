@@ -18,6 +18,7 @@ from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import StripeApiSettings
 from worker import create_worker
+from workflows import WORKFLOWS
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")
@@ -64,14 +65,23 @@ async def gateway(sandbox: RunningSandbox) -> AsyncIterator[StripeGateway]:
 
 
 @pytest.fixture
+def workflows() -> list[type]:
+    """Which implementation the worker carries out; a control puts its own here."""
+    return WORKFLOWS
+
+
+@pytest.fixture
 async def market(
     env: WorkflowEnvironment,
     task_queue: str,
     mongodb: AsyncMongoClient[BSONDocument],
     gateway: StripeGateway,
     sandbox: RunningSandbox,
+    workflows: list[type],
 ) -> AsyncIterator[Market]:
     """A market with one worker, on a clock that can be skipped."""
-    worker = create_worker(env.client, task_queue=task_queue, mongo=mongodb, gateway=gateway)
+    worker = create_worker(
+        env.client, task_queue=task_queue, mongo=mongodb, gateway=gateway, workflows=workflows
+    )
     async with worker:
         yield Market(env=env, task_queue=task_queue, sandbox=sandbox)

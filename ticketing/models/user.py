@@ -14,7 +14,7 @@ class User(Document):
     """Somebody who can buy and sell."""
 
     email: str
-    """As it was typed at sign-up; compared case-insensitively."""
+    """As it was typed at sign-up, its domain in lower case; compared case-insensitively."""
     password_hash: str
     """argon2id, in PHC string format."""
     created_at: datetime

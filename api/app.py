@@ -1,0 +1,66 @@
+"""Composition root of the HTTP API."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI, Request
+
+from api.dependencies import sessions_of
+from api.errors import install_error_handlers
+from api.middleware import BodyLimitMiddleware, RequestLogMiddleware, SecurityHeadersMiddleware
+from api.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, operation_id
+from api.passwords import Passwords
+from api.problems import problems
+from api.routes import health, orders, payments, stripe_webhooks, tickets, users
+from api.security import Sessions
+from ticketing.errors import ContentTooLarge, MongoDBUnavailable, TicketingError
+from ticketing.mongodb import connect_mongodb
+from ticketing.settings import ApiSettings
+from ticketing.temporal import connect_temporal
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """The API; it connects when its lifespan starts, and closes what it opened when it ends."""
+    app = FastAPI(
+        title=TITLE,
+        version=VERSION,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=_lifespan,
+        generate_unique_id_function=operation_id,
+        redirect_slashes=False,
+        redoc_url=None,
+        dependencies=[Depends(refuse_foreign_cookie)],
+        responses=problems(ContentTooLarge, TicketingError),
+    )
+    app.state.settings = settings
+    app.state.sessions = Sessions(settings.session)
+    app.state.passwords = Passwords()
+
+    app.include_router(health.router)
+    for resource in (users, tickets, orders, payments, stripe_webhooks):
+        app.include_router(resource.router, responses=problems(MongoDBUnavailable))
+
+    install_error_handlers(app)
+    install_openapi(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(RequestLogMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
+    return app
+
+
+async def refuse_foreign_cookie(request: Request) -> None:
+    sessions_of(request).refuse_foreign_cookie(request)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: ApiSettings = app.state.settings
+    app.state.mongo = await connect_mongodb(settings.mongodb)
+    try:
+        # Lazily: without Temporal nobody can buy, but everybody can still look.
+        app.state.temporal = await connect_temporal(settings.temporal, lazy=True)
+        yield
+    finally:
+        await app.state.mongo.close()

@@ -1,0 +1,112 @@
+"""What routes ask for: one alias per dependency."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
+from pymongo import AsyncMongoClient
+from temporalio.client import Client
+
+from api.security import COOKIE, SignedInUser
+from api.security import Sessions as SessionKeeper
+from api.services.orders import OrderService
+from api.services.payments import PaymentService
+from api.services.stripe_webhooks import StripeWebhookService
+from api.services.tickets import TicketService
+from api.services.users import UserService
+from ticketing.mongodb import BSONDocument
+from ticketing.settings import ApiSettings
+
+# These two only document; api/security.py reads the request itself.
+bearer_scheme = OAuth2PasswordBearer(
+    tokenUrl="/api/users/token",
+    auto_error=False,
+    scheme_name="bearer",
+    description="The token of `POST /api/users/token`. Where a cookie is sent too, this counts.",
+)
+cookie_scheme = APIKeyCookie(
+    name=COOKIE,
+    auto_error=False,
+    scheme_name="cookie",
+    description="The session that signing up and signing in set.",
+)
+
+
+async def settings(request: Request) -> ApiSettings:
+    return cast(ApiSettings, request.app.state.settings)
+
+
+async def sessions(request: Request) -> SessionKeeper:
+    return sessions_of(request)
+
+
+def sessions_of(request: Request) -> SessionKeeper:
+    return cast(SessionKeeper, request.app.state.sessions)
+
+
+async def mongo(request: Request) -> AsyncMongoClient[BSONDocument]:
+    return cast(AsyncMongoClient[BSONDocument], request.app.state.mongo)
+
+
+async def temporal(request: Request) -> Client:
+    return cast(Client, request.app.state.temporal)
+
+
+async def current_user(
+    request: Request,
+    _bearer: Annotated[str | None, Security(bearer_scheme)],
+    _cookie: Annotated[str | None, Security(cookie_scheme)],
+) -> SignedInUser:
+    return await sessions_of(request).required(request)
+
+
+async def optional_user(request: Request) -> SignedInUser | None:
+    return await sessions_of(request).optional(request)
+
+
+async def same_origin(request: Request) -> None:
+    sessions_of(request).refuse_foreign_origin(request)
+
+
+Settings = Annotated[ApiSettings, Depends(settings)]
+Sessions = Annotated[SessionKeeper, Depends(sessions)]
+Mongo = Annotated[AsyncMongoClient[BSONDocument], Depends(mongo)]
+Temporal = Annotated[Client, Depends(temporal)]
+"""Connects on its first call; an outage shows there, and is answered with 503."""
+
+CurrentUser = Annotated[SignedInUser, Depends(current_user)]
+"""Whoever is signed in; without a session the answer is 401."""
+OptionalUser = Annotated[SignedInUser | None, Depends(optional_user)]
+"""Whoever is signed in, or none."""
+
+SameOrigin = Depends(same_origin)
+"""For routes that hand out a cookie: no other site may sign a browser in."""
+
+
+async def user_service(request: Request) -> UserService:
+    return UserService(request.app.state.passwords)
+
+
+async def ticket_service(settings: Settings) -> TicketService:
+    return TicketService(currency=settings.purchase.currency)
+
+
+Users = Annotated[UserService, Depends(user_service)]
+Tickets = Annotated[TicketService, Depends(ticket_service)]
+
+
+async def order_service(settings: Settings, temporal: Temporal) -> OrderService:
+    return OrderService(temporal, task_queue=settings.task_queue, rules=settings.purchase)
+
+
+async def payment_service(settings: Settings, temporal: Temporal) -> PaymentService:
+    return PaymentService(temporal, wait=settings.purchase.payment_wait)
+
+
+async def stripe_webhook_service(temporal: Temporal) -> StripeWebhookService:
+    return StripeWebhookService(temporal)
+
+
+Orders = Annotated[OrderService, Depends(order_service)]
+Payments = Annotated[PaymentService, Depends(payment_service)]
+StripeWebhooks = Annotated[StripeWebhookService, Depends(stripe_webhook_service)]

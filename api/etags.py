@@ -1,0 +1,56 @@
+"""Entity tags: a document's version, so that an edit can be refused when it is stale.
+
+They serve `If-Match` only. A reservation changes a ticket's status without changing its version,
+so the tag says nothing about whether a cached copy is fresh: `If-None-Match` is not answered, and
+answers are marked `no-store`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Header
+
+from ticketing.errors import FieldError, InvalidInput
+
+TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+IF_MATCH = re.compile(rf"\s*(?:\*|{TAG}(?:\s*,\s*{TAG})*)\s*")
+
+
+@dataclass(frozen=True)
+class Precondition:
+    """The versions on which an edit may build; None is any."""
+
+    versions: tuple[int, ...] | None = None
+
+    def holds_for(self, version: int) -> bool:
+        return self.versions is None or version in self.versions
+
+    def conditions(self) -> dict[str, Any]:
+        """The precondition as part of a conditional write's filter."""
+        return {} if self.versions is None else {"version": {"$in": list(self.versions)}}
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
+async def precondition(
+    if_match: Annotated[
+        str | None,
+        Header(
+            description="The `ETag` that the change builds on. With a stale one nothing is changed",
+            examples=['"1"'],
+        ),
+    ] = None,
+) -> Precondition:
+    if if_match is None or if_match.strip() == "*":
+        return Precondition()
+    if not IF_MATCH.fullmatch(if_match):
+        raise InvalidInput([FieldError("If-Match", 'must be * or entity tags such as "1"')])
+    # A weak tag never matches (RFC 9110, section 13.1.1), nor does one that we did not make.
+    strong = re.findall(r'(?<!W/)"([1-9]\d{0,14})"', if_match)
+    return Precondition(tuple(int(version) for version in strong))
+
+
+IfMatch = Annotated[Precondition, Depends(precondition)]

@@ -1,0 +1,121 @@
+"""What happens to every request, in plain ASGI: its size, its id, its log line, its headers."""
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import ProblemResponse
+from ticketing.errors import ContentTooLarge, TicketingError
+from ticketing.logs import request_id
+
+access_logger = logging.getLogger("api.access")
+logger = logging.getLogger(__name__)
+
+LARGEST_BODY = 64 * 1024
+
+REQUEST_ID = "X-Request-Id"
+PLAIN_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    # Answers are somebody's own, or change with the next reservation.
+    "Cache-Control": "no-store",
+}
+
+
+class RequestLogMiddleware:
+    """Names each request, logs it without its query, and turns a bug into a plain 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        name = _name_of(scope)
+        status = 0
+        started_at = time.perf_counter()
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = name
+            await send(message)
+
+        token = request_id.set(name)
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            if status:
+                raise  # half an answer is out; the server can only cut it off
+            await ProblemResponse(TicketingError())(scope, receive, send_named)
+        finally:
+            duration = (time.perf_counter() - started_at) * 1000
+            # repr: a path is decoded, and a line break in it would forge a line.
+            access_logger.info("%s %r %d %.1f ms", scope["method"], scope["path"], status, duration)
+            request_id.reset(token)
+
+
+class SecurityHeadersMiddleware:
+    """Headers that keep browsers from guessing, framing, leaking and caching."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class BodyLimitMiddleware:
+    """Refuses a body that is, or turns out to be, too large.
+
+    FastAPI's own `max_body_size` answers in plain text where a route reads no body.
+    """
+
+    def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY) -> None:
+        self._app = app
+        self._largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._largest:
+            await ProblemResponse(ContentTooLarge())(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._largest:
+                # Not a ContentTooLarge: FastAPI lets only this class through while it reads.
+                raise HTTPException(ContentTooLarge.status)
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+
+def _name_of(scope: Scope) -> str:
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if PLAIN_REQUEST_ID.fullmatch(given) else uuid4().hex

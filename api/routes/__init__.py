@@ -1,0 +1,1 @@
+"""A module per resource; each exposes `router`."""

@@ -1,0 +1,51 @@
+"""Health: for load balancers and orchestrators."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from pymongo.errors import PyMongoError
+from temporalio.service import RPCError
+
+from api.dependencies import Mongo, Temporal
+from api.problems import problems
+from ticketing.errors import NotReady
+
+router = APIRouter(tags=["health"])
+
+PROBE_TIMEOUT = timedelta(seconds=1)
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/healthz")
+async def get_health() -> Health:
+    """The process answers. Says nothing about what it depends on."""
+    return Health()
+
+
+@router.get("/readyz", responses=problems(NotReady))
+async def get_readiness(mongo: Mongo, temporal: Temporal) -> Health:
+    """Requests can be served: MongoDB and Temporal respond. A refusal names what does not."""
+    probes: dict[str, Callable[[], Awaitable[object]]] = {
+        "mongodb": lambda: mongo.admin.command("ping"),
+        "temporal": lambda: temporal.service_client.check_health(timeout=PROBE_TIMEOUT),
+    }
+    responds = await asyncio.gather(*(_responds(probe) for probe in probes.values()))
+    unavailable = [name for name, up in zip(probes, responds, strict=True) if not up]
+    if unavailable:
+        raise NotReady(unavailable)
+    return Health()
+
+
+async def _responds(probe: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT.total_seconds()):
+            return bool(await probe())
+    except (PyMongoError, RPCError, RuntimeError, TimeoutError):
+        return False

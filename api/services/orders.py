@@ -1,0 +1,263 @@
+"""Orders: reserved, read and cancelled for their buyers; the workflow decides."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from beanie import PydanticObjectId
+from beanie.operators import In
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.reservations import Refusal, Reservation
+from api.models import path_id
+from api.pagination import NEWEST_FIRST, PageQuery, find_page
+from ticketing.errors import (
+    OrderCancelled,
+    OrderCompleted,
+    OrderExpired,
+    OrderNotFound,
+    OwnTicket,
+    PaymentInProgress,
+    TemporalUnavailable,
+    TicketingError,
+    TicketNotFound,
+    TicketReserved,
+    TicketSold,
+)
+from ticketing.models import Charge, Order, Ticket
+from ticketing.settings import PurchaseSettings
+from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
+from workflows.order import OrderInput, OrderState, OrderWorkflow, order_workflow_id
+from workflows.search_attributes import BUYER_ID, SELLER_ID, TICKET_ID
+
+WORKFLOW_WAIT_SECONDS = 10.0
+"""How long a request waits for a worker; longer than a reservation may take (`RESERVE_TIMEOUT`)."""
+
+REFUSALS: dict[Refusal, type[TicketingError]] = {
+    Refusal.TICKET_NOT_FOUND: TicketNotFound,
+    Refusal.TICKET_RESERVED: TicketReserved,
+    Refusal.TICKET_SOLD: TicketSold,
+    Refusal.OWN_TICKET: OwnTicket,
+    Refusal.UNAVAILABLE: TemporalUnavailable,
+}
+
+CANCEL_REFUSALS = {error.code: error for error in (OrderCompleted, PaymentInProgress)}
+"""By the types that the validator of the workflow's `cancel` raises."""
+
+
+@dataclass(frozen=True)
+class OrderWithCharges:
+    """An order and every attempt to pay for it, first to last."""
+
+    order: Order
+    charges: list[Charge] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ReservedOrder:
+    """The order that holds the ticket for the caller, and whether this request made it."""
+
+    order: OrderWithCharges
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class FoundOrders:
+    """One page of a buyer's orders."""
+
+    orders: list[OrderWithCharges]
+    next_cursor: str | None
+
+
+class OrderService:
+    """What a buyer can do with an order besides paying for it."""
+
+    def __init__(self, temporal: Client, *, task_queue: str, rules: PurchaseSettings) -> None:
+        self._temporal = temporal
+        self._task_queue = task_queue
+        self._rules = rules
+
+    async def reserve(
+        self, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+    ) -> ReservedOrder:
+        """Reserve the ticket, or find the order under which the buyer already holds it.
+
+        Raises:
+            TicketNotFound: there is no such ticket.
+            OwnTicket: the buyer is its seller.
+            TicketReserved: another order holds it.
+            TicketSold: it is sold.
+            TemporalUnavailable: no worker answered in time; no ticket is held for it.
+        """
+        ticket = await self._look_at(ticket_id, buyer_id)
+        if ticket.status is TicketStatus.RESERVED:
+            # Answered without a workflow, so a rush for one ticket costs next to nothing.
+            return await self._held_by(buyer_id, ticket)
+        order_id = PydanticObjectId()
+        reservation = await self._start(order_id, buyer_id, ticket)
+        if reservation.refusal is Refusal.TICKET_RESERVED:
+            return await self._held_by(buyer_id, await self._look_at(ticket_id, buyer_id))
+        if reservation.refusal is not None:
+            raise REFUSALS[reservation.refusal]
+        return ReservedOrder(OrderWithCharges(await _existing(order_id)), is_new=True)
+
+    async def get(self, buyer_id: PydanticObjectId, order_id: str) -> OrderWithCharges:
+        """One of the buyer's own orders.
+
+        Raises:
+            OrderNotFound: there is none, or it is somebody else's.
+        """
+        order = await order_of(buyer_id, path_id(order_id, OrderNotFound))
+        return (await _with_charges([order]))[0]
+
+    async def find(
+        self, buyer_id: PydanticObjectId, status: OrderStatus | None, page: PageQuery
+    ) -> FoundOrders:
+        """The buyer's own orders, newest first."""
+        where = {"user_id": buyer_id} | ({"status": str(status)} if status else {})
+        found = await find_page(Order, where, NEWEST_FIRST, page)
+        return FoundOrders(await _with_charges(found.documents), found.next_cursor)
+
+    async def cancel(self, buyer_id: PydanticObjectId, order_id: str) -> OrderWithCharges:
+        """Cancel an order that is not paid; cancelled before is cancelled.
+
+        Raises:
+            OrderNotFound: there is none, or it is somebody else's.
+            OrderCompleted: it was paid.
+            PaymentInProgress: a payment is being decided.
+            TemporalUnavailable: no worker answered in time; the order may yet be cancelled.
+        """
+        order = await order_of(buyer_id, path_id(order_id, OrderNotFound))
+        if not order.status.is_closed:
+            assert order.id is not None  # noqa: S101 - it was read
+            await self._ask_to_cancel(order_handle(self._temporal, order.id))
+            order = await _existing(order.id)
+        if order.status is OrderStatus.COMPLETED:
+            raise OrderCompleted
+        if order.status is not OrderStatus.CANCELLED:
+            raise TemporalUnavailable("The order could not be cancelled in time; ask again.")
+        return (await _with_charges([order]))[0]
+
+    async def _look_at(self, ticket_id: PydanticObjectId, buyer_id: PydanticObjectId) -> Ticket:
+        ticket = await Ticket.get(ticket_id)
+        if ticket is None:
+            raise TicketNotFound
+        if ticket.user_id == buyer_id:
+            raise OwnTicket
+        if ticket.status is TicketStatus.SOLD:
+            raise TicketSold
+        return ticket
+
+    async def _held_by(self, buyer_id: PydanticObjectId, ticket: Ticket) -> ReservedOrder:
+        order = await Order.get(ticket.order_id) if ticket.order_id else None
+        if order is None or order.user_id != buyer_id or order.status.is_closed:
+            raise TicketReserved
+        return ReservedOrder((await _with_charges([order]))[0], is_new=False)
+
+    async def _start(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
+    ) -> Reservation:
+        start = WithStartWorkflowOperation(
+            OrderWorkflow.run,
+            OrderInput(
+                order_id=str(order_id),
+                ticket_id=str(ticket.id),
+                buyer_id=str(buyer_id),
+                reservation_ttl=self._rules.reservation_ttl,
+                payment_attempts=self._rules.payment_attempts,
+            ),
+            id=order_workflow_id(str(order_id)),
+            task_queue=self._task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            search_attributes=TypedSearchAttributes(
+                [
+                    SearchAttributePair(TICKET_ID, str(ticket.id)),
+                    SearchAttributePair(BUYER_ID, str(buyer_id)),
+                    SearchAttributePair(SELLER_ID, str(ticket.user_id)),
+                ]
+            ),
+            static_summary=f"Ticket {ticket.id} for {ticket.price} {ticket.currency} (minor units)",
+            static_details=(
+                f"Buyer {buyer_id} buys ticket {ticket.id} of seller {ticket.user_id}.\n\n"
+                f"The order is `{order_id}` in the `orders` collection."
+            ),
+        )
+        try:
+            async with asyncio.timeout(WORKFLOW_WAIT_SECONDS):
+                return await self._temporal.execute_update_with_start_workflow(
+                    OrderWorkflow.reserve, start_workflow_operation=start
+                )
+        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+            # A worker that comes later refuses to make a reservation that nobody waits for.
+            raise TemporalUnavailable from None
+
+    async def _ask_to_cancel(self, handle: WorkflowHandle[OrderWorkflow, OrderState]) -> None:
+        try:
+            async with asyncio.timeout(WORKFLOW_WAIT_SECONDS):
+                await handle.execute_update(OrderWorkflow.cancel)
+        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+            return
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            # The workflow has just closed: the order's document says how.
+        except WorkflowUpdateFailedError as error:
+            refusal = CANCEL_REFUSALS.get(getattr(error.cause, "type", None) or "")
+            if refusal is not None:
+                raise refusal from None
+
+
+def order_handle(
+    temporal: Client, order_id: PydanticObjectId
+) -> WorkflowHandle[OrderWorkflow, OrderState]:
+    """The handle of the workflow that carries out the order."""
+    return temporal.get_workflow_handle_for(OrderWorkflow.run, order_workflow_id(str(order_id)))
+
+
+async def order_of(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:
+    """Read one of the buyer's own orders.
+
+    Raises:
+        OrderNotFound: there is none, or it is somebody else's, which is nobody's business.
+    """
+    order = await Order.find_one({"_id": order_id, "user_id": buyer_id})
+    if order is None:
+        raise OrderNotFound
+    return order
+
+
+def closed_order_error(order: Order) -> TicketingError:
+    """Why nothing can be done with a closed order."""
+    if order.status is OrderStatus.COMPLETED:
+        return OrderCompleted()
+    if order.cancel_reason is CancelReason.EXPIRED:
+        return OrderExpired()
+    return OrderCancelled()
+
+
+async def _existing(order_id: PydanticObjectId) -> Order:
+    order = await Order.get(order_id)
+    if order is None:
+        raise OrderNotFound
+    return order
+
+
+async def _with_charges(orders: Iterable[Order]) -> list[OrderWithCharges]:
+    by_order: defaultdict[PydanticObjectId, list[Charge]] = defaultdict(list)
+    ids = [order.id for order in orders]
+    async for charge in Charge.find(In(Charge.order_id, ids)).sort("order_id", "attempt"):
+        by_order[charge.order_id].append(charge)
+    return [OrderWithCharges(order, by_order[order.id]) for order in orders if order.id]

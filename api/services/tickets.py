@@ -1,0 +1,185 @@
+"""Listings: made and changed by their sellers, as long as no order holds them."""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from beanie import PydanticObjectId, UpdateResponse
+
+from api.etags import Precondition
+from api.models import path_id
+from api.pagination import NEWEST_FIRST, FoundPage, Order, PageQuery, find_page
+from ticketing.clock import utc_now
+from ticketing.errors import (
+    NotTicketOwner,
+    StaleTicket,
+    TicketingError,
+    TicketNotFound,
+    TicketReserved,
+    TicketSold,
+)
+from ticketing.models import Ticket
+from ticketing.models.ticket import RESERVED, SOLD
+from ticketing.statuses import TicketStatus
+
+STATUS_CONDITIONS: dict[TicketStatus, dict[str, Any]] = {
+    TicketStatus.AVAILABLE: {"order_id": None},
+    TicketStatus.RESERVED: RESERVED,
+    TicketStatus.SOLD: SOLD,
+}
+
+
+class TicketSort(StrEnum):
+    """A minus sign puts the largest, or the newest, first."""
+
+    NEWEST = "-createdAt"
+    OLDEST = "createdAt"
+    CHEAPEST = "price"
+    DEAREST = "-price"
+
+
+ORDERS = {
+    TicketSort.NEWEST: NEWEST_FIRST,
+    TicketSort.OLDEST: Order("created_at"),
+    TicketSort.CHEAPEST: Order("price"),
+    TicketSort.DEAREST: Order("price", descending=True),
+}
+
+
+@dataclass(frozen=True)
+class TicketFilter:
+    """Which tickets to list; None leaves a property open."""
+
+    words: str | None = None
+    """Every one of them is in the title."""
+    status: TicketStatus | None = TicketStatus.AVAILABLE
+    seller_id: PydanticObjectId | None = None
+    min_price: int | None = None
+    max_price: int | None = None
+
+    def conditions(self) -> dict[str, Any]:
+        """The filter as MongoDB takes it."""
+        conditions: dict[str, Any] = {}
+        if self.status is not None:
+            conditions |= STATUS_CONDITIONS[self.status]
+        if self.seller_id is not None:
+            conditions["user_id"] = self.seller_id
+        if self.min_price is not None or self.max_price is not None:
+            bounds = {"$gte": self.min_price, "$lte": self.max_price}
+            conditions["price"] = {name: at for name, at in bounds.items() if at is not None}
+        if self.words is not None:
+            # A quoted word is required; bare ones would match any of them. Quoting only what
+            # counts as a word also keeps MongoDB's own operators out of it.
+            required = " ".join(f'"{word}"' for word in re.findall(r"\w+", self.words))
+            conditions["$text"] = {"$search": required}
+        return conditions
+
+
+@dataclass(frozen=True)
+class TicketService:
+    currency: str = field(kw_only=True)
+
+    async def create(self, seller_id: PydanticObjectId, title: str, price: int) -> Ticket:
+        """List a ticket for sale."""
+        now = utc_now()
+        ticket = Ticket(
+            title=title,
+            price=price,
+            currency=self.currency,
+            user_id=seller_id,
+            created_at=now,
+            updated_at=now,
+        )
+        return await ticket.insert()
+
+    async def find(
+        self, filter: TicketFilter, sort: TicketSort, page: PageQuery
+    ) -> FoundPage[Ticket]:
+        """A page of the tickets that match."""
+        return await find_page(Ticket, filter.conditions(), ORDERS[sort], page)
+
+    async def get(self, ticket_id: str) -> Ticket:
+        """One ticket.
+
+        Raises:
+            TicketNotFound: there is none with this id.
+        """
+        ticket = await Ticket.get(path_id(ticket_id, TicketNotFound))
+        if ticket is None:
+            raise TicketNotFound
+        return ticket
+
+    async def edit(
+        self,
+        ticket_id: str,
+        user_id: PydanticObjectId,
+        precondition: Precondition,
+        *,
+        title: str,
+        price: int,
+    ) -> Ticket:
+        """Change what is offered, unless an order holds it.
+
+        Raises:
+            TicketNotFound, NotTicketOwner, TicketReserved, TicketSold, StaleTicket
+        """
+        while True:
+            edited = await Ticket.find_one(_editable(ticket_id, user_id, precondition)).update(
+                {
+                    "$set": {"title": title, "price": price, "updated_at": utc_now()},
+                    "$inc": {"version": 1},
+                },
+                response_type=UpdateResponse.NEW_DOCUMENT,
+            )
+            if isinstance(edited, Ticket):
+                return edited
+            await self._explain(ticket_id, user_id, precondition)
+
+    async def withdraw(
+        self, ticket_id: str, user_id: PydanticObjectId, precondition: Precondition
+    ) -> None:
+        """Take the ticket off the market, unless an order holds it.
+
+        Raises:
+            TicketNotFound, NotTicketOwner, TicketReserved, TicketSold, StaleTicket
+        """
+        while True:
+            condition = _editable(ticket_id, user_id, precondition)
+            result = await Ticket.get_pymongo_collection().delete_one(condition)
+            if result.deleted_count:
+                return
+            await self._explain(ticket_id, user_id, precondition)
+
+    async def _explain(
+        self, ticket_id: str, user_id: PydanticObjectId, precondition: Precondition
+    ) -> None:
+        """Raise why the write matched nothing; return if by now it would, so try again."""
+        ticket = await self.get(ticket_id)
+        if refusal := _refusal(ticket, user_id, precondition):
+            raise refusal
+
+
+def _editable(
+    ticket_id: str, user_id: PydanticObjectId, precondition: Precondition
+) -> dict[str, Any]:
+    return {
+        "_id": path_id(ticket_id, TicketNotFound),
+        "user_id": user_id,
+        "order_id": None,
+        **precondition.conditions(),
+    }
+
+
+def _refusal(
+    ticket: Ticket, user_id: PydanticObjectId, precondition: Precondition
+) -> TicketingError | None:
+    if ticket.user_id != user_id:
+        return NotTicketOwner()
+    if ticket.status is TicketStatus.SOLD:
+        return TicketSold()
+    if ticket.status is TicketStatus.RESERVED:
+        return TicketReserved()
+    if not precondition.holds_for(ticket.version):
+        return StaleTicket()
+    return None

@@ -1,0 +1,46 @@
+"""Accounts: signing up, and telling who somebody is."""
+
+from pymongo.errors import DuplicateKeyError
+
+from api.passwords import Passwords
+from ticketing.clock import utc_now
+from ticketing.errors import EmailTaken, InvalidCredentials
+from ticketing.models import User
+from ticketing.models.user import CASE_INSENSITIVE
+
+
+class UserService:
+    def __init__(self, passwords: Passwords) -> None:
+        self._passwords = passwords
+
+    async def sign_up(self, email: str, password: str) -> User:
+        """Make an account.
+
+        Raises:
+            EmailTaken: somebody has the address, in whatever case.
+        """
+        if await find_user(email):
+            raise EmailTaken  # and save the work of hashing
+        user = User(
+            email=email, password_hash=await self._passwords.hash(password), created_at=utc_now()
+        )
+        try:
+            return await user.insert()
+        except DuplicateKeyError:
+            raise EmailTaken from None
+
+    async def authenticate(self, email: str, password: str) -> User:
+        """The user whose credentials these are.
+
+        Raises:
+            InvalidCredentials: whichever of the two is wrong, and after the same time.
+        """
+        user = await find_user(email)
+        matches = await self._passwords.verify(user and user.password_hash, password)
+        if user is None or not matches:
+            raise InvalidCredentials
+        return user
+
+
+async def find_user(email: str) -> User | None:
+    return await User.find_one({"email": email}, collation=CASE_INSENSITIVE)

@@ -1,0 +1,83 @@
+"""`python -m api` as a process."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from devstack.ports import free_ports
+
+ROOT = Path(__file__).parents[2]
+KEY = "a-key-of-the-tests-that-is-long-enough"
+
+
+def start(tmp_path: Path, **environment: str) -> subprocess.Popen[str]:
+    """The API with this environment and no other setting."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "api"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def settings(mongodb_url: str, port: int) -> dict[str, str]:
+    return {
+        "MONGODB_URL": mongodb_url,
+        "MONGODB_DATABASE": "test_main",
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+        "JWT_KEYS": KEY,
+        "API_PORT": str(port),
+        "LOG_FORMAT": "json",
+    }
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 2
+    assert errors.startswith("holdfast api: ")
+    for name in ("MONGODB_URL", "TEMPORAL_ADDRESS", "JWT_KEYS"):
+        assert f"{name}: is missing" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_mongodb_that_does_not_respond_is_named(tmp_path: Path) -> None:
+    process = start(tmp_path, **settings("mongodb://user:hunter2@127.0.0.1:1/", 0))
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert "holdfast api: MONGODB_URL: MongoDB cannot be used: 127.0.0.1:1: [Errno 111]" in errors
+    assert "hunter2" not in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(
+    tmp_path: Path, mongodb_url: str, stop: signal.Signals
+) -> None:
+    (port,) = free_ports(1)
+    process = start(tmp_path, **settings(mongodb_url, port))
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "running on" in line:
+                break
+        answer = httpx.get(f"http://127.0.0.1:{port}/api/tickets?q=private")
+        assert answer.status_code == 200
+        assert "server" not in answer.headers
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+
+    assert process.returncode == 0
+    assert "/api/tickets" in errors
+    assert "private" not in errors
+    assert "Traceback" not in errors
