@@ -27,6 +27,17 @@ GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 logger = logging.getLogger("holdfast.worker")
 
 
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """The sandbox, passing all modules through.
+
+    It still guards the clock, randomness and I/O, without importing everything anew for each
+    workflow.
+    """
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
+    )
+
+
 def create_worker(
     client: Client,
     *,
@@ -35,19 +46,13 @@ def create_worker(
     gateway: StripeGateway,
     workflows: Sequence[type] = WORKFLOWS,
 ) -> Worker:
-    """Build a worker for every activity and, unless others are given, every workflow.
-
-    The sandbox stays on and passes all modules through: it still guards the clock, randomness
-    and I/O, without importing everything anew for each workflow.
-    """
+    """Build a worker for every activity and, unless others are given, every workflow."""
     return Worker(
         client,
         task_queue=task_queue,
         workflows=workflows,
         activities=build_activities(mongo, gateway),
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-        ),
+        workflow_runner=workflow_runner(),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,

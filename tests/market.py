@@ -123,6 +123,12 @@ class Market:
             updated_at=now,
         ).insert()
 
+    async def look_at(self, ticket: Ticket) -> Ticket:
+        """The ticket as it is now."""
+        found = await Ticket.get(ticket.id)
+        assert found is not None
+        return found
+
     async def ask_for(
         self,
         ticket: Ticket,
@@ -168,6 +174,11 @@ class Market:
         async with asyncio.timeout(seconds):
             while not await holds():  # noqa: ASYNC110 - it happens in other processes
                 await asyncio.sleep(0.02)
+
+    def authenticate(self, charge: Charge, *, approve: bool) -> None:
+        """Press a button on the bank's page."""
+        assert charge.stripe_id is not None
+        self.sandbox.authenticate(charge.stripe_id, approve=approve)
 
     async def is_refused(self, ticket: Ticket, refusal: Refusal) -> None:
         """Assert that a new buyer is refused the ticket, and no order comes of it."""

@@ -9,7 +9,15 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic import model_validator as validator_of_model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from temporalio.envconfig import ClientConfigProfile
@@ -22,6 +30,20 @@ STRIPE_API = "https://api.stripe.com"
 
 class SettingsError(Exception):
     """A setting is missing or contradicts another; the message names each, never its value."""
+
+
+def _from_seconds(value: object) -> object:
+    """Read `900` as seconds; pydantic by itself reads only ISO 8601 (`PT15M`) from text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_from_seconds)]
+"""A duration; in the environment a number of seconds, or ISO 8601."""
 
 
 class _Group(BaseSettings):
@@ -96,8 +118,7 @@ class StripeBrowserSettings(_Group):
 class SessionSettings(_Group):
     jwt_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(min_length=1)
     """Newest first, separated by commas: the first signs, all of them verify."""
-    session_ttl: timedelta = Field(default=timedelta(days=7), gt=timedelta(0))
-    """Seconds in the environment."""
+    session_ttl: Seconds = Field(default=timedelta(days=7), gt=timedelta(0))
     cookie_secure: bool = True
 
     @field_validator("jwt_keys", mode="before")
@@ -120,13 +141,12 @@ class SessionSettings(_Group):
 class PurchaseSettings(_Group):
     """The rules of a purchase; handed to each order's workflow when it starts."""
 
-    reservation_ttl: timedelta = Field(
+    reservation_ttl: Seconds = Field(
         default=timedelta(minutes=15), gt=timedelta(0), le=timedelta(days=1)
     )
-    """Seconds in the environment."""
     payment_attempts: int = Field(default=1, ge=1, le=20)
-    payment_wait: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
-    """How long an HTTP request waits for a payment's outcome. Seconds in the environment."""
+    payment_wait: Seconds = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    """How long an HTTP request waits for a payment's outcome."""
     currency: str = Field(default="usd", pattern=r"^[a-z]{3}$")
     """ISO 4217, in lower case as Stripe writes it; prices are in its minor unit."""
 

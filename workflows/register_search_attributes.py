@@ -4,9 +4,6 @@
 It reads `TEMPORAL_*` only, adds what is missing, and may run as often as one likes.
 """
 
-import asyncio
-import sys
-
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
     ListSearchAttributesRequest,
@@ -15,6 +12,7 @@ from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RPCError
 
+from ticketing.commands import CommandFailed, run_command
 from ticketing.temporal import connect_temporal
 from workflows.search_attributes import SEARCH_ATTRIBUTES
 
@@ -51,16 +49,20 @@ async def register_search_attributes(client: Client) -> list[str]:
     return missing
 
 
-async def main() -> None:
-    """Register them in the namespace that the environment names."""
+async def register() -> str:
+    """Register them in the namespace that the environment names.
+
+    Raises:
+        CommandFailed: Temporal refused or did not answer.
+    """
     try:
         client = await connect_temporal(ClientConfigProfile.load())
         added = await register_search_attributes(client)
     except (RuntimeError, RPCError, SearchAttributeTypeError) as error:
-        sys.exit(f"search attributes not registered: {error}")
+        raise CommandFailed(f"search attributes not registered: {error}") from error
     outcome = f"added {', '.join(added)}" if added else "all known already"
-    print(f"search attributes of namespace {client.namespace}: {outcome}")  # noqa: T201 - a command's answer
+    return f"search attributes of namespace {client.namespace}: {outcome}"
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run_command(register())

@@ -1,46 +1,27 @@
 """A time-skipping Temporal server, a worker and a Stripe sandbox for each test."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
 from tests.market import Market
+from tests.timeskipping import time_skipping_server
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import StripeApiSettings
 from worker import create_worker
 from workflows import WORKFLOWS
-from workflows.search_attributes import SEARCH_ATTRIBUTES
-
-TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")
 
 
 @pytest.fixture
 async def env() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal server that skips time while a test sleeps on it."""
-    async with await WorkflowEnvironment.start_time_skipping(
-        data_converter=pydantic_data_converter,
-        test_server_existing_path=str(TEST_SERVER),
-    ) as env:
-        # This server implements only the half of the operator service that adds.
-        await env.client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(
-                namespace=env.client.namespace,
-                search_attributes={
-                    key.name: int(key.indexed_value_type)  # type: ignore[misc] # an open enum
-                    for key in SEARCH_ATTRIBUTES
-                },
-            )
-        )
+    async with time_skipping_server() as env:
         yield env
 
 

@@ -27,7 +27,7 @@ def intent_status(market: Market, charge: Charge) -> object:
 async def test_an_approved_authentication_completes_the_order(market: Market) -> None:
     purchase, charge = await wait_for_the_bank(market)
 
-    market.sandbox.authenticate(charge.stripe_id, approve=True)
+    market.authenticate(charge, approve=True)
     await purchase.report_intent_change()
 
     await purchase.handle.result()
@@ -38,7 +38,7 @@ async def test_an_approved_authentication_completes_the_order(market: Market) ->
 async def test_a_refused_authentication_is_a_declined_payment(market: Market) -> None:
     purchase, charge = await wait_for_the_bank(market)
 
-    market.sandbox.authenticate(charge.stripe_id, approve=False)
+    market.authenticate(charge, approve=False)
     await purchase.report_intent_change()
 
     await purchase.handle.result()
@@ -49,7 +49,7 @@ async def test_a_refused_authentication_is_a_declined_payment(market: Market) ->
 
 async def test_another_card_may_follow_a_refused_authentication(market: Market) -> None:
     purchase, charge = await wait_for_the_bank(market, attempts=2)
-    market.sandbox.authenticate(charge.stripe_id, approve=False)
+    market.authenticate(charge, approve=False)
     await purchase.report_intent_change()
     await market.eventually(lambda: _is_created(purchase))
 
@@ -73,7 +73,7 @@ async def test_an_abandoned_authentication_ends_at_the_deadline_and_cannot_be_pa
 
 async def test_an_approval_whose_news_was_lost_is_found_at_the_deadline(market: Market) -> None:
     purchase, charge = await wait_for_the_bank(market)
-    market.sandbox.authenticate(charge.stripe_id, approve=True)
+    market.authenticate(charge, approve=True)
 
     await market.env.sleep(timedelta(minutes=15, seconds=1))
 
@@ -97,7 +97,7 @@ async def test_a_cancelled_authentication_cancels_the_intent_before_the_ticket_i
 
 async def test_cancelling_after_the_approval_completes_the_order(market: Market) -> None:
     purchase, charge = await wait_for_the_bank(market)
-    market.sandbox.authenticate(charge.stripe_id, approve=True)
+    market.authenticate(charge, approve=True)
 
     state = await purchase.cancel()
 
@@ -131,7 +131,7 @@ async def test_news_that_changes_nothing_leaves_the_order_waiting(market: Market
     await market.eventually(lambda: _has_read_more_than(market, reads - 1))
 
     assert (await purchase.order()).status is OrderStatus.AWAITING_PAYMENT
-    market.sandbox.authenticate(charge.stripe_id, approve=True)
+    market.authenticate(charge, approve=True)
     await purchase.report_intent_change()
     await purchase.handle.result()
     await purchase.is_completed()

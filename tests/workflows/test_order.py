@@ -12,7 +12,7 @@ from activities.reservations import Refusal
 from tests.market import Market, Purchase
 from ticketing.models import Order
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
-from workflows.order import OrderWorkflow, PaymentDecision
+from workflows.order import OrderWorkflow, PaymentDecision, PaymentIntentChanged
 
 
 async def refusal_of_cancel(purchase: Purchase) -> str | None:
@@ -176,7 +176,9 @@ async def test_nothing_moves_a_closed_order(market: Market) -> None:
         for request in (
             purchase.submit_payment(),
             purchase.cancel(),
-            purchase.handle.signal(OrderWorkflow.payment_intent_changed, "pi_1"),
+            purchase.handle.signal(
+                OrderWorkflow.payment_intent_changed, PaymentIntentChanged("pi_1")
+            ),
         ):
             with pytest.raises(RPCError) as gone:
                 await request

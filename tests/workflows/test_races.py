@@ -32,12 +32,14 @@ async def test_fifty_buyers_reserve_one_ticket_and_one_gets_it(market: Market) -
     refusals = [p.reservation.refusal for p in purchases if p.reservation.refusal]
     assert refusals == [Refusal.TICKET_RESERVED] * (BUYERS - 1)
     (order,) = await Order.find_all().to_list()
-    assert (await Ticket.get(ticket.id)).order_id == order.id
+    assert (await market.look_at(ticket)).order_id == order.id
 
 
-async def check_then_insert(request: ReserveTicket, everybody_has_looked: asyncio.Barrier) -> None:
+async def check_then_insert(
+    market: Market, ticket: Ticket, request: ReserveTicket, everybody_has_looked: asyncio.Barrier
+) -> None:
     """A reservation as it is often written: look first, then write."""
-    ticket = await Ticket.get(request.ticket_id)
+    ticket = await market.look_at(ticket)
     await everybody_has_looked.wait()
     if ticket.order_id is None:
         await ticket.set({"order_id": PydanticObjectId(request.order_id)})
@@ -45,7 +47,7 @@ async def check_then_insert(request: ReserveTicket, everybody_has_looked: asynci
             id=PydanticObjectId(request.order_id),
             user_id=PydanticObjectId(request.buyer_id),
             seller_id=ticket.user_id,
-            ticket_id=ticket.id,
+            ticket_id=PydanticObjectId(request.ticket_id),
             ticket=TicketSnapshot(title=ticket.title, price=ticket.price, currency="usd"),
             status=OrderStatus.CREATED,
             created_at=request.reserved_at,
@@ -74,7 +76,9 @@ async def test_control_without_the_conditional_write_a_ticket_is_sold_many_times
     await Order.get_pymongo_collection().drop_index("one_holding_order_per_ticket")
     barrier = asyncio.Barrier(BUYERS)
 
-    await asyncio.gather(*(check_then_insert(r, barrier) for r in requests_for(ticket, BUYERS)))
+    await asyncio.gather(
+        *(check_then_insert(market, ticket, r, barrier) for r in requests_for(ticket, BUYERS))
+    )
 
     assert await Order.find_all().count() == BUYERS
 
@@ -84,7 +88,7 @@ async def test_the_index_alone_refuses_a_second_order_for_a_ticket(market: Marke
     barrier = asyncio.Barrier(BUYERS)
 
     outcomes = await asyncio.gather(
-        *(check_then_insert(r, barrier) for r in requests_for(ticket, BUYERS)),
+        *(check_then_insert(market, ticket, r, barrier) for r in requests_for(ticket, BUYERS)),
         return_exceptions=True,
     )
 
@@ -182,7 +186,7 @@ class CancelsDuringAPayment(OrderWorkflow):
         return await super().run(input)
 
     @workflow.update
-    async def cancel(self) -> OrderState:
+    async def cancel(self) -> OrderState:  # type: ignore[override] # without its validator
         await self._cancel_order(CancelReason.CANCELLED_BY_BUYER)
         return self.state()
 
@@ -204,7 +208,7 @@ class DecidesEveryPayment(OrderWorkflow):
         return await super().run(input)
 
     @workflow.signal
-    async def payment_submitted(self, payment: PaymentSubmitted) -> None:
+    async def payment_submitted(self, payment: PaymentSubmitted) -> None:  # type: ignore[override] # waits
         assert self._reservation is not None
         self._decisions[payment.charge_id] = None
         async with self._one_at_a_time:

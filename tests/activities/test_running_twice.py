@@ -1,0 +1,266 @@
+"""Every activity may run twice, also late and beside its successors, and changes things once."""
+
+from datetime import timedelta
+
+import pytest
+from beanie import PydanticObjectId
+from pymongo import AsyncMongoClient
+
+from activities.orders import (
+    BeginPayment,
+    CancelOrder,
+    CompleteOrder,
+    FailedCharge,
+    FailPayment,
+    OrderActivities,
+    TicketNotHeld,
+)
+from activities.reservations import Refusal, ReservationActivities, ReserveTicket
+from ticketing.clock import utc_now
+from ticketing.models import Charge, Order, Ticket
+from ticketing.mongodb import BSONDocument
+from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
+
+Mongo = AsyncMongoClient[BSONDocument]
+
+
+@pytest.fixture
+def reservations(mongodb: Mongo) -> ReservationActivities:
+    return ReservationActivities(mongodb)
+
+
+@pytest.fixture
+def orders(mongodb: Mongo) -> OrderActivities:
+    return OrderActivities(mongodb)
+
+
+@pytest.fixture
+async def request_(mongodb: Mongo) -> ReserveTicket:
+    """A wish for a ticket that is there."""
+    now = utc_now()
+    ticket = await Ticket(
+        title="Front row, Friday",
+        price=2500,
+        currency="usd",
+        user_id=PydanticObjectId(),
+        created_at=now,
+        updated_at=now,
+    ).insert()
+    return ReserveTicket(
+        order_id=str(PydanticObjectId()),
+        ticket_id=str(ticket.id),
+        buyer_id=str(PydanticObjectId()),
+        reserved_at=now,
+        expires_at=now + timedelta(minutes=15),
+    )
+
+
+async def order(request_: ReserveTicket) -> Order:
+    found = await Order.get(request_.order_id)
+    assert found is not None
+    return found
+
+
+async def ticket(request_: ReserveTicket) -> Ticket:
+    found = await Ticket.get(request_.ticket_id)
+    assert found is not None
+    return found
+
+
+def beginning(request_: ReserveTicket, attempt: int = 1) -> BeginPayment:
+    return BeginPayment(
+        order_id=request_.order_id,
+        charge_id=str(PydanticObjectId()),
+        attempt=attempt,
+        amount=2500,
+        currency="usd",
+        at=utc_now(),
+    )
+
+
+def cancelling(request_: ReserveTicket) -> CancelOrder:
+    return CancelOrder(
+        order_id=request_.order_id,
+        ticket_id=request_.ticket_id,
+        reason=CancelReason.EXPIRED,
+        at=utc_now(),
+    )
+
+
+def completing(request_: ReserveTicket, payment: BeginPayment) -> CompleteOrder:
+    return CompleteOrder(
+        order_id=request_.order_id,
+        ticket_id=request_.ticket_id,
+        charge_id=payment.charge_id,
+        at=utc_now(),
+    )
+
+
+async def test_a_reservation_made_twice_is_one_order_and_the_same_answer(
+    reservations: ReservationActivities, request_: ReserveTicket
+) -> None:
+    first = await reservations.reserve_ticket(request_)
+    before = await order(request_)
+
+    assert await reservations.reserve_ticket(request_) == first
+
+    assert await order(request_) == before
+    assert await Order.find_all().count() == 1
+
+
+async def test_a_reservation_that_comes_back_after_its_order_was_cancelled_holds_nothing(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    await orders.cancel_order(cancelling(request_))
+
+    with pytest.raises(Exception, match="duplicate key"):
+        await reservations.reserve_ticket(request_)
+
+    assert (await ticket(request_)).status is TicketStatus.AVAILABLE
+    assert (await order(request_)).status is OrderStatus.CANCELLED
+
+
+async def test_a_reservation_that_comes_after_it_was_abandoned_holds_nothing(
+    reservations: ReservationActivities, request_: ReserveTicket
+) -> None:
+    await reservations.abandon_reservation(request_)
+
+    with pytest.raises(Exception, match="duplicate key"):
+        await reservations.reserve_ticket(request_)
+
+    assert (await ticket(request_)).status is TicketStatus.AVAILABLE
+
+
+async def test_an_abandoned_reservation_that_had_been_made_is_undone(
+    reservations: ReservationActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+
+    for _ in range(2):
+        await reservations.abandon_reservation(request_)
+
+    assert (await ticket(request_)).status is TicketStatus.AVAILABLE
+    assert (await order(request_)).status is OrderStatus.CANCELLED
+
+
+async def test_abandoning_never_touches_the_next_buyers_reservation(
+    reservations: ReservationActivities, request_: ReserveTicket
+) -> None:
+    next_buyers = ReserveTicket(
+        order_id=str(PydanticObjectId()),
+        ticket_id=request_.ticket_id,
+        buyer_id=str(PydanticObjectId()),
+        reserved_at=request_.reserved_at,
+        expires_at=request_.expires_at,
+    )
+    await reservations.abandon_reservation(request_)
+    await reservations.reserve_ticket(next_buyers)
+
+    await reservations.abandon_reservation(request_)
+
+    assert str((await ticket(request_)).order_id) == next_buyers.order_id
+
+
+async def test_a_payment_begun_twice_is_one_charge(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    payment = beginning(request_)
+
+    for _ in range(2):
+        await orders.begin_payment(payment)
+
+    assert (await order(request_)).status is OrderStatus.AWAITING_PAYMENT
+    assert await Charge.find_all().count() == 1
+
+
+async def test_a_payment_begun_late_does_not_take_a_failed_order_back_to_awaiting(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    payment = beginning(request_)
+    await orders.begin_payment(payment)
+    failure = FailPayment(request_.order_id, FailedCharge(payment.charge_id, "generic_decline"))
+    await orders.fail_payment(failure)
+
+    await orders.begin_payment(payment)
+
+    assert (await order(request_)).status is OrderStatus.CREATED
+
+
+async def test_a_failure_told_late_does_not_disturb_the_next_attempt(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    first = beginning(request_)
+    await orders.begin_payment(first)
+    failure = FailPayment(request_.order_id, FailedCharge(first.charge_id, "generic_decline"))
+    await orders.fail_payment(failure)
+    await orders.begin_payment(beginning(request_, attempt=2))
+
+    await orders.fail_payment(failure)
+
+    assert (await order(request_)).status is OrderStatus.AWAITING_PAYMENT
+
+
+async def test_an_order_completed_twice_is_sold_once(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    payment = beginning(request_)
+    await orders.begin_payment(payment)
+    await orders.complete_order(completing(request_, payment))
+    before = (await order(request_), await ticket(request_))
+
+    await orders.complete_order(completing(request_, payment))
+    await orders.cancel_order(cancelling(request_))
+
+    assert (await order(request_), await ticket(request_)) == before
+    assert before[0].status is OrderStatus.COMPLETED
+    assert before[1].status is TicketStatus.SOLD
+
+
+async def test_an_order_that_does_not_hold_its_ticket_is_not_completed(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    payment = beginning(request_)
+    await orders.begin_payment(payment)
+    await (await ticket(request_)).set({"order_id": None})
+
+    with pytest.raises(TicketNotHeld):
+        await orders.complete_order(completing(request_, payment))
+
+    charge = await Charge.get(payment.charge_id)
+    assert charge is not None
+    assert charge.status is ChargeStatus.CREATED
+    assert (await order(request_)).status is OrderStatus.AWAITING_PAYMENT
+
+
+async def test_a_cancellation_told_twice_leaves_the_next_buyer_alone(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    cancellation = cancelling(request_)
+    await orders.cancel_order(cancellation)
+    before = await order(request_)
+    next_order = PydanticObjectId()
+    await (await ticket(request_)).set({"order_id": next_order})
+
+    await orders.cancel_order(cancellation)
+
+    assert (await ticket(request_)).order_id == next_order
+    assert await order(request_) == before
+
+
+async def test_a_ticket_that_is_gone_is_refused(
+    reservations: ReservationActivities, request_: ReserveTicket
+) -> None:
+    await (await ticket(request_)).delete()
+
+    refused = await reservations.reserve_ticket(request_)
+
+    assert refused.refusal is Refusal.TICKET_NOT_FOUND
+    await reservations.abandon_reservation(request_)
+    assert await Order.find_all().count() == 0

@@ -1,0 +1,66 @@
+"""`make` explains itself, and what it cannot do."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.compose import REPOSITORY
+
+TARGETS = {"help", "install", "run", "test", "lint", "format", "lock", "image", "clean"}
+
+
+def _make(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+    # Without what an outer `make test` hands on: its flags are not ours.
+    environ = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    command = ["make", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_every_target_is_listed() -> None:
+    listed = re.findall(r"^  make (\w+) +\S", _make().stdout, re.MULTILINE)
+    assert set(listed) == TARGETS
+    makefile = (REPOSITORY / "Makefile").read_text()
+    phony = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert set(" ".join(phony).split()) == TARGETS
+
+
+def test_ci_runs_targets_that_exist() -> None:
+    script = (REPOSITORY / ".ci" / "run").read_text()
+    assert set(re.findall(r"^make (\w+)", script, re.MULTILINE)) == {"lint", "test"}
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A checkout in which nothing is installed."""
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").touch()
+    return tmp_path
+
+
+def _python(directory: Path, script: str) -> Path:
+    python = directory / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    return python
+
+
+def test_an_old_python_is_named(fresh: Path) -> None:
+    old = _python(fresh, '[ "$1" = --version ] && echo Python 3.9.2; exit 1')
+    result = _make(f"PYTHON={old}", "test", cwd=fresh)
+    assert result.returncode != 0
+    assert "needs Python 3.11 or newer" in result.stderr
+    assert "Python 3.9.2" in result.stderr
+    assert not (fresh / ".venv").exists()
+
+
+def test_a_python_without_venv_is_told_what_to_install(fresh: Path) -> None:
+    bare = _python(fresh, 'case "$2" in *ensurepip*) exit 1;; esac')
+    result = _make(f"PYTHON={bare}", "run", cwd=fresh)
+    assert result.returncode != 0
+    assert "apt-get install python3-venv" in result.stderr

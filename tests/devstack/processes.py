@@ -1,0 +1,29 @@
+"""Looking at processes through /proc."""
+
+from pathlib import Path
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be reaped does not."""
+    return _state_and_parent(pid)[0] not in {"", "Z", "X"}
+
+
+def children(parent: int) -> dict[int, str]:
+    """The command lines of the processes that a process has started."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {pid: _command_line(pid) for pid in pids if _state_and_parent(pid)[1] == parent}
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "", 0
+    return after_name[0], int(after_name[1])
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

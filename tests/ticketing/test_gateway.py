@@ -1,0 +1,151 @@
+"""What the gateway makes of Stripe's answers, spoken to through the official client."""
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+
+from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
+from ticketing.payments.gateway import StripeGateway
+from ticketing.payments.intents import (
+    IntentStatus,
+    PaymentIntent,
+    PaymentOutcomeUnknown,
+    PaymentRefused,
+)
+from ticketing.settings import StripeApiSettings
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[RunningSandbox]:
+    async with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def gateway(sandbox: RunningSandbox) -> AsyncIterator[StripeGateway]:
+    gateway = StripeGateway(
+        StripeApiSettings(api_key=SecretStr("sk_test_sandbox"), api_base=sandbox.url)
+    )
+    yield gateway
+    await gateway.close()
+
+
+async def authorize(
+    gateway: StripeGateway, card: str = "pm_card_visa", *, key: str = "order:1:attempt:1:authorize"
+) -> PaymentIntent:
+    return await gateway.authorize(
+        order_id="1",
+        attempt=1,
+        amount=2500,
+        currency="usd",
+        payment_method=card,
+        idempotency_key=key,
+    )
+
+
+async def test_an_authorized_intent_has_moved_no_money(gateway: StripeGateway) -> None:
+    intent = await authorize(gateway)
+
+    assert (intent.status, intent.amount, intent.amount_received) == (
+        IntentStatus.REQUIRES_CAPTURE,
+        2500,
+        0,
+    )
+
+
+async def test_a_decline_is_an_answer_with_the_banks_reason(gateway: StripeGateway) -> None:
+    intent = await authorize(gateway, "pm_card_chargeDeclinedInsufficientFunds")
+
+    assert intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+    assert intent.failure_code == "insufficient_funds"
+
+
+async def test_a_decline_without_a_banks_reason_has_stripes(gateway: StripeGateway) -> None:
+    assert (await authorize(gateway, "pm_card_chargeDeclinedExpiredCard")).failure_code == (
+        "expired_card"
+    )
+
+
+async def test_an_unknown_payment_method_is_a_definite_no(gateway: StripeGateway) -> None:
+    with pytest.raises(PaymentRefused) as refused:
+        await authorize(gateway, "pm_unheard_of")
+
+    assert refused.value.code == "resource_missing"
+
+
+async def test_a_wrong_api_key_leaves_the_outcome_unknown(sandbox: RunningSandbox) -> None:
+    gateway = StripeGateway(StripeApiSettings(api_key=SecretStr("sk_bogus"), api_base=sandbox.url))
+
+    with pytest.raises(PaymentOutcomeUnknown, match="AuthenticationError"):
+        await authorize(gateway)
+
+    await gateway.close()
+
+
+async def test_an_intent_is_captured_once_whatever_keys_ask_for_it(gateway: StripeGateway) -> None:
+    intent = await authorize(gateway)
+
+    for key in ("capture", "capture", "another capture"):
+        captured = await gateway.capture(intent.id, idempotency_key=key)
+        assert (captured.status, captured.amount_received) == (IntentStatus.SUCCEEDED, 2500)
+
+
+async def test_a_captured_intent_cannot_be_canceled_and_says_so(gateway: StripeGateway) -> None:
+    intent = await authorize(gateway)
+    await gateway.capture(intent.id, idempotency_key="capture")
+
+    after = await gateway.cancel(intent.id, idempotency_key="cancel")
+
+    assert after.status is IntentStatus.SUCCEEDED
+
+
+async def test_a_canceled_intent_cannot_be_captured_and_says_so(gateway: StripeGateway) -> None:
+    intent = await authorize(gateway)
+    await gateway.cancel(intent.id, idempotency_key="cancel")
+
+    after = await gateway.capture(intent.id, idempotency_key="capture")
+
+    assert (after.status, after.amount_received) == (IntentStatus.CANCELED, 0)
+
+
+async def test_the_client_asks_once_and_leaves_retries_to_temporal(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    sandbox.set_fault("error", times=None)
+
+    with pytest.raises(PaymentOutcomeUnknown):
+        await authorize(gateway)
+
+    assert sandbox.count("POST", "/v1/payment_intents") == 1
+
+
+async def test_an_intent_made_before_stripe_lost_its_answer_is_found_again(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    made = await authorize(gateway)
+    sandbox.set_fault("error_stored", path="/v1/payment_intents", times=1)
+    with pytest.raises(PaymentOutcomeUnknown):
+        await authorize(gateway, key="a second key whose answer is stored as a failure")
+
+    found = await authorize(gateway, key="a second key whose answer is stored as a failure")
+
+    assert found.id == made.id
+    assert len(sandbox.payment_intents()) == 1
+
+
+async def test_no_error_carries_a_secret(
+    gateway: StripeGateway, sandbox: RunningSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    intent = await authorize(gateway, "pm_card_authenticationRequired")
+    assert intent.client_secret is not None
+    sandbox.set_fault("error", times=None)
+    with pytest.raises(PaymentOutcomeUnknown) as unknown:
+        await gateway.read(intent.id)
+
+    said = f"{intent!r} {unknown.value!r} {unknown.value.__cause__!r} {gateway!r}"
+    assert intent.client_secret not in said
+    assert "sk_test_sandbox" not in said
+    assert "sk_test_sandbox" not in caplog.text
