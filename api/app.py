@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI, Request
+from fastapi_offline import FastAPIOffline
 
 from api.dependencies import sessions_of
 from api.errors import install_error_handlers
@@ -21,7 +22,7 @@ from ticketing.temporal import connect_temporal
 
 def create_app(settings: ApiSettings) -> FastAPI:
     """The API; it connects when its lifespan starts, and closes what it opened when it ends."""
-    app = FastAPI(
+    app = FastAPIOffline(
         title=TITLE,
         version=VERSION,
         description=DESCRIPTION,

@@ -16,7 +16,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 TALKATIVE = {
     "pymongo": "INFO",  # its DEBUG lines hold whole commands, e-mail addresses included
-    "stripe": "INFO",  # likewise
+    "stripe": "WARNING",  # its DEBUG lines likewise, and its INFO lines say nothing new
     "httpcore": "WARNING",
     "httpx": "WARNING",
 }

@@ -45,7 +45,7 @@ DATABASE_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
 )
 
-STRIPE_TIMEOUT = timedelta(seconds=30)
+STRIPE_TIMEOUT = timedelta(seconds=20)
 """Longer than the gateway's own, so that an answer is heard rather than abandoned."""
 STRIPE_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
