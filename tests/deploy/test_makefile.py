@@ -10,7 +10,18 @@ import pytest
 
 from tests.deploy.compose import REPOSITORY
 
-TARGETS = {"help", "install", "run", "test", "lint", "format", "lock", "image", "clean"}
+TARGETS = {
+    "help",
+    "install",
+    "run",
+    "test",
+    "lint",
+    "record-histories",
+    "format",
+    "lock",
+    "image",
+    "clean",
+}
 
 
 def _make(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
@@ -23,7 +34,7 @@ def _make(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProces
 
 
 def test_every_target_is_listed() -> None:
-    listed = re.findall(r"^  make (\w+) +\S", _make().stdout, re.MULTILINE)
+    listed = re.findall(r"^  make ([\w-]+) +\S", _make().stdout, re.MULTILINE)
     assert set(listed) == TARGETS
     makefile = (REPOSITORY / "Makefile").read_text()
     phony = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)

@@ -1,0 +1,156 @@
+"""Settings are read once; what is missing or contradictory is named, and never shown."""
+
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from devstack.process import REPOSITORY
+from ticketing.settings import SettingsError, read_api_settings, read_worker_settings
+
+JWT_KEY = "an-old-key-that-is-long-enough-to-sign-with"
+COMPLETE = {
+    "MONGODB_URL": "mongodb://user:hidden-password@127.0.0.1:1/?replicaSet=rs0",
+    "TEMPORAL_ADDRESS": "127.0.0.1:1",
+    "STRIPE_API_KEY": "sk_test_hidden",
+    "JWT_KEYS": JWT_KEY,
+}
+
+
+@pytest.fixture(autouse=True)
+def complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment in which both processes start."""
+    for name in ("STRIPE_API_BASE", "STRIPE_PUBLISHABLE_KEY", "RESERVATION_TTL", "CURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_complete_environment_is_enough() -> None:
+    api, worker = read_api_settings(), read_worker_settings()
+
+    assert api.purchase.reservation_ttl == timedelta(minutes=15)
+    assert (api.purchase.payment_attempts, api.purchase.currency) == (1, "usd")
+    assert api.purchase.payment_wait == timedelta(seconds=10)
+    assert worker.stripe.api_base == "https://api.stripe.com"
+    assert worker.temporal.address == "127.0.0.1:1"
+
+
+def test_no_secret_shows_in_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_API_KEY", "hidden-temporal-key")
+
+    shown = f"{read_api_settings()!r} {read_api_settings()} {read_worker_settings()!r}"
+
+    assert "hidden" not in shown
+    assert JWT_KEY not in shown
+
+
+def test_the_worker_does_not_read_what_signs_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JWT_KEYS")
+    read_worker_settings()
+
+
+def test_the_api_does_not_read_what_moves_money(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STRIPE_API_KEY")
+    read_api_settings()
+
+
+@pytest.mark.parametrize("seconds", ["5", "0.5", "PT5S"])
+def test_durations_are_seconds_or_iso_8601(monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
+    monkeypatch.setenv("RESERVATION_TTL", seconds)
+
+    assert read_api_settings().purchase.reservation_ttl in (
+        timedelta(seconds=5),
+        timedelta(seconds=0.5),
+    )
+
+
+def test_several_keys_are_kept_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = "a-new-key-that-is-long-enough-to-sign-with"
+    monkeypatch.setenv("JWT_KEYS", f"{newest}, {JWT_KEY}")
+
+    keys = [key.get_secret_value() for key in read_api_settings().session.jwt_keys]
+
+    assert keys == [newest, JWT_KEY]
+
+
+def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in COMPLETE:
+        monkeypatch.delenv(name)
+
+    with pytest.raises(SettingsError) as missing:
+        read_api_settings()
+
+    for name in ("MONGODB_URL", "TEMPORAL_ADDRESS", "JWT_KEYS"):
+        assert f"{name}: is missing" in str(missing.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_KEYS", "short"),
+        ("JWT_KEYS", f"{JWT_KEY},{JWT_KEY}"),
+        ("JWT_KEYS", " , "),
+        ("MONGODB_URL", "postgres://secret-host"),
+        ("RESERVATION_TTL", "0"),
+        ("RESERVATION_TTL", "-5"),
+        ("RESERVATION_TTL", "soon"),
+        ("RESERVATION_TTL", "nan"),
+        ("RESERVATION_TTL", "inf"),
+        ("PAYMENT_ATTEMPTS", "0"),
+        ("PAYMENT_WAIT", "0"),
+        ("CURRENCY", "USD"),
+        ("COOKIE_SECURE", "perhaps"),
+        ("LOG_FORMAT", "yaml"),
+        ("API_PORT", "70000"),
+        ("STRIPE_PUBLISHABLE_KEY", "sk_live_in_the_wrong_place"),
+    ],
+)
+def test_a_wrong_setting_of_the_api_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as wrong:
+        read_api_settings()
+
+    assert f"{name}: " in str(wrong.value)
+    if name in ("JWT_KEYS", "MONGODB_URL", "STRIPE_PUBLISHABLE_KEY"):
+        assert value not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"STRIPE_API_KEY": "pk_test_x"}, "STRIPE_API_KEY"),
+        ({"STRIPE_API_BASE": "ftp://127.0.0.1"}, "STRIPE_API_BASE"),
+        (
+            {"STRIPE_API_KEY": "sk_live_x", "STRIPE_API_BASE": "http://127.0.0.1:12111"},
+            "STRIPE_API_BASE",
+        ),
+    ],
+)
+def test_a_contradiction_of_the_worker_is_named(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], named: str
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match=named):
+        read_worker_settings()
+
+
+def test_a_worker_without_its_settings_names_them_and_exits_with_2() -> None:
+    done = subprocess.run(
+        [sys.executable, "worker.py"],
+        cwd=REPOSITORY,
+        env={"PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "STRIPE_API_KEY: is missing" in done.stderr
+    assert "Traceback" not in done.stderr
