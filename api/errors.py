@@ -40,6 +40,7 @@ TEMPORAL_OUTAGES = frozenset(
         RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.CANCELLED,
         RPCStatusCode.ABORTED,
+        RPCStatusCode.FAILED_PRECONDITION,  # a worker fails at the workflow's task, for now
     }
 )
 NO_TEMPORAL_CONNECTION = "Failed client connect"

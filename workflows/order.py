@@ -245,9 +245,6 @@ class OrderWorkflow:
         return reservation
 
     async def _reserve_in_time(self) -> Reservation:
-        # No worker may have been there when the buyer asked, and the buyer is gone by now.
-        if workflow.now() - workflow.info().start_time > RESERVE_TIMEOUT:
-            return Reservation(refusal=Refusal.UNAVAILABLE)
         request = ReserveTicket(
             order_id=self._input.order_id,
             ticket_id=self._input.ticket_id,
@@ -255,23 +252,31 @@ class OrderWorkflow:
             reserved_at=workflow.now(),
             expires_at=self._expires_at,
         )
+        time_left = RESERVE_TIMEOUT - (workflow.now() - workflow.info().workflow_start_time)
+        # No worker may have been there in time, and the buyer is gone by now. Or one was, and
+        # died with the reservation made: this is its task, run again from its beginning.
+        if time_left <= timedelta(0):
+            return await self._abandon_reservation(request)
         try:
             return await workflow.execute_local_activity_method(
                 ReservationActivities.reserve_ticket,
                 request,
                 summary="Reserve the ticket",
-                schedule_to_close_timeout=RESERVE_TIMEOUT,
+                schedule_to_close_timeout=time_left,
                 start_to_close_timeout=DATABASE_TIMEOUT,
                 retry_policy=DATABASE_RETRIES,
             )
         except FailureError:
             # It may have happened all the same, with only the answer lost.
-            await _in_database(
-                ReservationActivities.abandon_reservation,
-                request,
-                summary="Undo a reservation that may have been made",
-            )
-            return Reservation(refusal=Refusal.UNAVAILABLE)
+            return await self._abandon_reservation(request)
+
+    async def _abandon_reservation(self, request: ReserveTicket) -> Reservation:
+        await _in_database(
+            ReservationActivities.abandon_reservation,
+            request,
+            summary="Undo a reservation that may have been made",
+        )
+        return Reservation(refusal=Refusal.UNAVAILABLE)
 
     async def _wait_for_payment(self) -> PaymentSubmitted | None:
         """The next payment, or None once the deadline or a cancellation has come first."""
@@ -421,7 +426,7 @@ class OrderWorkflow:
         self, reason: CancelReason, failed_charge: FailedCharge | None = None
     ) -> None:
         self._enter(_Step.CANCELLING, f"Releasing the ticket: {reason}.")
-        await _in_database(
+        await _in_database_once_decided(
             OrderActivities.cancel_order,
             CancelOrder(
                 order_id=self._input.order_id,
@@ -467,8 +472,29 @@ class OrderWorkflow:
 
 
 async def _in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
-    """Run a short step in MongoDB, repeated until it is done."""
+    """Run a short step in MongoDB whose decision no later message can change.
+
+    Repeated until it is done, and once more if the workflow task is lost before it is recorded.
+    """
     return await workflow.execute_local_activity_method(
+        step,
+        input,
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=DATABASE_RETRIES,
+        summary=summary,
+    )
+
+
+async def _in_database_once_decided(
+    step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str
+) -> R:
+    """Run a step in MongoDB after the decision for it is in the history.
+
+    A local activity runs before that. If its workflow task fails, as it does when a message
+    comes while the workflow closes, the decision is taken anew with the message in sight,
+    although the step is done. Releasing a ticket rests on a decision that a payment can change.
+    """
+    return await workflow.execute_activity_method(
         step,
         input,
         start_to_close_timeout=DATABASE_TIMEOUT,

@@ -14,6 +14,7 @@ from api.services.orders import OrderWithCharges
 from ticketing.errors import (
     ForeignOrigin,
     InvalidInput,
+    MongoDBUnavailable,
     NotAuthenticated,
     OrderCompleted,
     OrderNotFound,
@@ -111,6 +112,7 @@ class OrderQuery(PageQuery):
             ForeignOrigin,
             TicketReserved,
             TicketSold,
+            MongoDBUnavailable,
             TemporalUnavailable,
         ),
     },
@@ -151,6 +153,7 @@ async def get_order(user: CurrentUser, order_id: str, orders: Orders) -> OrderVi
         ForeignOrigin,
         OrderCompleted,
         PaymentInProgress,
+        MongoDBUnavailable,
         TemporalUnavailable,
     ),
 )

@@ -7,7 +7,12 @@ from fastapi import APIRouter, Header, Request
 from api.dependencies import Settings, StripeWebhooks
 from api.models import ApiModel
 from api.problems import problems
-from ticketing.errors import InvalidSignature, RouteNotFound, TemporalUnavailable
+from ticketing.errors import (
+    InvalidSignature,
+    MongoDBUnavailable,
+    RouteNotFound,
+    TemporalUnavailable,
+)
 from ticketing.payments.webhooks import read_event
 
 router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
@@ -19,7 +24,10 @@ class Received(ApiModel):
     received: bool = True
 
 
-@router.post("/stripe", responses=problems(InvalidSignature, RouteNotFound, TemporalUnavailable))
+@router.post(
+    "/stripe",
+    responses=problems(InvalidSignature, RouteNotFound, MongoDBUnavailable, TemporalUnavailable),
+)
 async def take_stripe_event(
     request: Request,
     settings: Settings,

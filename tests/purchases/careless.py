@@ -1,0 +1,106 @@
+"""How it would be done without the guards: look first, act later, and hope.
+
+Each function takes what happens in between, so that a race is lost on purpose and not by luck.
+"""
+
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from beanie import PydanticObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from activities import reservations
+from activities.reservations import Refusal, Reservation, ReserveTicket
+from api.services.orders import OrderService, OrderWithCharges, order_of
+from api.services.payments import PaymentService
+from ticketing.clock import utc_now
+from ticketing.errors import OrderCompleted, PaymentInProgress
+from ticketing.models import Charge, Order, Ticket
+from ticketing.payments.gateway import StripeGateway
+from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
+
+Between = Callable[[], Awaitable[object]]
+
+
+def reserve(
+    between: Between,
+) -> Callable[[ReserveTicket, AsyncClientSession], Awaitable[Reservation]]:
+    """Instead of `activities.reservations._reserve`: no condition, and no transaction."""
+
+    async def reserve(input: ReserveTicket, _session: AsyncClientSession) -> Reservation:
+        ticket = await Ticket.get(PydanticObjectId(input.ticket_id))
+        if ticket is None:
+            return Reservation(refusal=Refusal.TICKET_NOT_FOUND)
+        if ticket.order_id is not None:
+            return Reservation(refusal=Refusal.TICKET_RESERVED)
+        await between()
+        held = {"order_id": PydanticObjectId(input.order_id)}
+        await Ticket.find_one({"_id": ticket.id}).update({"$set": held})
+        await reservations._order(input, ticket).insert()
+        return Reservation(price=ticket.price, currency=ticket.currency)
+
+    return reserve
+
+
+def cancel(
+    between: Between,
+) -> Callable[[OrderService, PydanticObjectId, str], Awaitable[OrderWithCharges]]:
+    """Instead of `OrderService.cancel`: the workflow is not asked."""
+
+    async def cancel(
+        _service: OrderService, buyer_id: PydanticObjectId, order_id: str
+    ) -> OrderWithCharges:
+        order = await order_of(buyer_id, PydanticObjectId(order_id))
+        if order.status is OrderStatus.COMPLETED:
+            raise OrderCompleted
+        await between()
+        return OrderWithCharges(await release(order, CancelReason.CANCELLED_BY_BUYER))
+
+    return cancel
+
+
+def submit(
+    between: Between, gateway: StripeGateway
+) -> Callable[[PaymentService, PydanticObjectId, PydanticObjectId, str], Awaitable[Charge]]:
+    """Instead of `PaymentService.submit`: Stripe is asked by the request itself."""
+
+    async def submit(
+        _service: PaymentService,
+        buyer_id: PydanticObjectId,
+        order_id: PydanticObjectId,
+        payment_method: str,
+    ) -> Charge:
+        order = await order_of(buyer_id, order_id)
+        if order.status is not OrderStatus.CREATED:
+            raise PaymentInProgress
+        await between()
+        intent = await gateway.authorize(
+            order_id=str(order_id),
+            attempt=1,
+            amount=order.ticket.price,
+            currency=order.ticket.currency,
+            payment_method=payment_method,
+            idempotency_key=uuid4().hex,
+        )
+        await gateway.capture(intent.id, idempotency_key=uuid4().hex)
+        return Charge(
+            id=PydanticObjectId(),
+            order_id=order_id,
+            attempt=1,
+            status=ChargeStatus.COMPLETED,
+            amount=intent.amount,
+            currency=intent.currency,
+            stripe_id=intent.id,
+            created_at=utc_now(),
+        )
+
+    return submit
+
+
+async def release(order: Order, reason: CancelReason) -> Order:
+    """Cancel the order as it was when it was read, whatever it has become since."""
+    order.status, order.cancel_reason, order.cancelled_at = OrderStatus.CANCELLED, reason, utc_now()
+    await order.save()
+    freed = {"order_id": None, "sold_at": None}
+    await Ticket.find_one({"_id": order.ticket_id}).update({"$set": freed})
+    return order
