@@ -24,12 +24,21 @@ class BeginPayment:
     """A submitted payment that is about to be authorized."""
 
     order_id: str
+    ticket_id: str
     charge_id: str
     attempt: int
     amount: int
     """In the currency's minor unit."""
     currency: str
     at: datetime
+
+
+@dataclass(frozen=True)
+class BegunPayment:
+    """Whether the attempt is the order's current one, and how the order stands."""
+
+    is_begun: bool
+    order_status: OrderStatus
 
 
 @dataclass(frozen=True)
@@ -85,28 +94,34 @@ class OrderActivities:
         self._mongo = mongo
 
     @activity.defn
-    async def begin_payment(self, input: BeginPayment) -> None:
-        """Record the attempt and take the order to `awaiting_payment`."""
+    async def begin_payment(self, input: BeginPayment) -> BegunPayment:
+        """Record the attempt and take the order to `awaiting_payment`, if it may be paid.
 
-        async def begin(session: AsyncClientSession) -> None:
+        Refused where the documents know better than the caller: an order that is closed, or
+        has another payment, must not be charged, even if its workflow was reset to before.
+        """
+
+        async def begin(session: AsyncClientSession) -> BegunPayment:
             order_id = PydanticObjectId(input.order_id)
             charge_id = PydanticObjectId(input.charge_id)
-            if await Charge.get(charge_id, session=session) is not None:
-                return
-            await Charge(
-                id=charge_id,
-                order_id=order_id,
-                attempt=input.attempt,
-                status=ChargeStatus.CREATED,
-                amount=input.amount,
-                currency=input.currency,
-                created_at=to_milliseconds(input.at),
-            ).insert(session=session)
-            await Order.find_one(
-                {"_id": order_id, "status": OrderStatus.CREATED}, session=session
-            ).update({"$set": {"status": OrderStatus.AWAITING_PAYMENT}})
+            charge = await Charge.get(charge_id, session=session)
+            if charge is None and await _open_for_payment(input, session):
+                await Charge(
+                    id=charge_id,
+                    order_id=order_id,
+                    attempt=input.attempt,
+                    status=ChargeStatus.CREATED,
+                    amount=input.amount,
+                    currency=input.currency,
+                    created_at=to_milliseconds(input.at),
+                ).insert(session=session)
+                return BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
+            return BegunPayment(
+                charge is not None and charge.status is ChargeStatus.CREATED,
+                await _status_of(order_id, session),
+            )
 
-        await self._in_transaction(begin)
+        return await self._in_transaction(begin)
 
     @activity.defn
     async def fail_payment(self, input: FailPayment) -> None:
@@ -145,29 +160,27 @@ class OrderActivities:
             await Order.find_one(
                 {"_id": order_id, "status": OrderStatus.AWAITING_PAYMENT}, session=session
             ).update({"$set": {"status": OrderStatus.COMPLETED, "completed_at": at}})
+            if await _status_of(order_id, session) is not OrderStatus.COMPLETED:
+                raise TicketNotHeld(f"order {order_id} is paid but was closed without it")
 
         await self._in_transaction(complete)
 
     @activity.defn
-    async def cancel_order(self, input: CancelOrder) -> None:
-        """Cancel the order and release its ticket.
+    async def cancel_order(self, input: CancelOrder) -> OrderStatus:
+        """Cancel the order and release its ticket; how the order stands then.
 
-        Also right where the reservation may or may not have happened: what does not exist
-        is not changed.
+        Cancels an order only in the state that the caller saw: unpaid, or with the payment that
+        has failed. An order that was completed stays completed, and says so.
         """
 
-        async def cancel(session: AsyncClientSession) -> None:
+        async def cancel(session: AsyncClientSession) -> OrderStatus:
             order_id = PydanticObjectId(input.order_id)
             at = to_milliseconds(input.at)
+            seen = OrderStatus.CREATED
             if input.failed_charge is not None:
+                seen = OrderStatus.AWAITING_PAYMENT
                 await _fail_charge(input.failed_charge, session)
-            await Order.find_one(
-                {
-                    "_id": order_id,
-                    "status": {"$in": [OrderStatus.CREATED, OrderStatus.AWAITING_PAYMENT]},
-                },
-                session=session,
-            ).update(
+            await Order.find_one({"_id": order_id, "status": seen}, session=session).update(
                 {
                     "$set": {
                         "status": OrderStatus.CANCELLED,
@@ -176,16 +189,12 @@ class OrderActivities:
                     }
                 }
             )
-            await Ticket.find_one(
-                {
-                    "_id": PydanticObjectId(input.ticket_id),
-                    "order_id": order_id,
-                    "sold_at": None,
-                },
-                session=session,
-            ).update({"$set": {"order_id": None, "updated_at": at}})
+            status = await _status_of(order_id, session)
+            if status is OrderStatus.CANCELLED:
+                await release_ticket(PydanticObjectId(input.ticket_id), order_id, session)
+            return status
 
-        await self._in_transaction(cancel)
+        return await self._in_transaction(cancel)
 
     async def _in_transaction(self, step: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
         async with self._mongo.start_session() as session:
@@ -207,3 +216,32 @@ async def _fail_charge(failed: FailedCharge, session: AsyncClientSession) -> boo
         }
     )
     return isinstance(result, UpdateResult) and result.modified_count == 1
+
+
+async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) -> bool:
+    """Take an unpaid order to `awaiting_payment`, if it holds its ticket."""
+    order_id = PydanticObjectId(input.order_id)
+    ticket_id = PydanticObjectId(input.ticket_id)
+    held = {"_id": ticket_id, "order_id": order_id, "sold_at": None}
+    if await Ticket.find_one(held, session=session) is None:
+        return False
+    result = await Order.find_one(
+        {"_id": order_id, "status": OrderStatus.CREATED}, session=session
+    ).update({"$set": {"status": OrderStatus.AWAITING_PAYMENT}})
+    return isinstance(result, UpdateResult) and result.modified_count == 1
+
+
+async def _status_of(order_id: PydanticObjectId, session: AsyncClientSession) -> OrderStatus:
+    order = await Order.get(order_id, session=session)
+    if order is None:
+        raise LookupError(f"order {order_id} is gone: somebody changed the data by hand")
+    return order.status
+
+
+async def release_ticket(
+    ticket_id: PydanticObjectId, order_id: PydanticObjectId, session: AsyncClientSession
+) -> None:
+    """Unlock the ticket if the order still holds it, unsold."""
+    await Ticket.find_one(
+        {"_id": ticket_id, "order_id": order_id, "sold_at": None}, session=session
+    ).update({"$set": {"order_id": None}})

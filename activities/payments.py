@@ -1,6 +1,7 @@
 """Asking Stripe: each step is repeated under one idempotency key until Stripe has answered."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from beanie import PydanticObjectId
@@ -47,6 +48,8 @@ class AuthorizePayment:
     """In the currency's minor unit."""
     currency: str
     payment_method: str
+    begun_at: datetime
+    """No intent of this attempt is older."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class AttemptedIntent:
     order_id: str
     attempt: int
     intent_id: str
+    amount: int
+    """The order's price, in the currency's minor unit."""
 
 
 class UnexpectedPaymentState(Exception):
@@ -77,19 +82,14 @@ class PaymentActivities:
     async def authorize_payment(self, input: AuthorizePayment) -> PaymentState:
         """Authorize the order's price and note the intent on the charge.
 
-        Safe to run twice: the key makes Stripe repeat its first answer, and the charge is
-        set to what it already says. The client secret goes to the charge and nowhere else.
+        Safe to run twice: the key makes Stripe repeat its first answer, and an intent that the
+        charge names already is read rather than made, since Stripe forgets keys after a day.
+        The client secret goes to the charge and nowhere else.
         """
         try:
-            intent = await self._gateway.authorize(
-                order_id=input.order_id,
-                attempt=input.attempt,
-                amount=input.amount,
-                currency=input.currency,
-                payment_method=input.payment_method,
-                idempotency_key=idempotency_key(input.order_id, input.attempt, "authorize"),
-            )
+            intent = await self._authorize(input)
         except PaymentRefused as refused:
+            activity.logger.warning("Stripe refused to make an intent: %s", refused.code)
             return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
         wants_buyer = intent.status is IntentStatus.REQUIRES_ACTION
         await Charge.find_one(
@@ -102,12 +102,26 @@ class PaymentActivities:
                 }
             }
         )
-        return _state_of(intent)
+        return _state_of(intent, input.amount)
+
+    async def _authorize(self, input: AuthorizePayment) -> PaymentIntent:
+        charge = await Charge.get(PydanticObjectId(input.charge_id))
+        if charge is not None and charge.stripe_id is not None:
+            return await self._gateway.read(charge.stripe_id)
+        return await self._gateway.authorize(
+            order_id=input.order_id,
+            attempt=input.attempt,
+            amount=input.amount,
+            currency=input.currency,
+            payment_method=input.payment_method,
+            begun_at=input.begun_at,
+            idempotency_key=idempotency_key(input.order_id, input.attempt, "authorize"),
+        )
 
     @activity.defn
     async def read_payment(self, input: AttemptedIntent) -> PaymentState:
         """Ask Stripe where the attempt stands. Safe to run twice: it only reads."""
-        return _state_of(await self._gateway.read(input.intent_id))
+        return _state_of(await self._gateway.read(input.intent_id), input.amount)
 
     @activity.defn
     async def capture_payment(self, input: AttemptedIntent) -> PaymentState:
@@ -119,7 +133,7 @@ class PaymentActivities:
             input.intent_id,
             idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
         )
-        return _state_of(intent)
+        return _state_of(intent, input.amount)
 
     @activity.defn
     async def cancel_payment_intent(self, input: AttemptedIntent) -> PaymentState:
@@ -138,10 +152,10 @@ class PaymentActivities:
                 input.intent_id,
                 idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
             )
-        return _state_of(intent)
+        return _state_of(intent, input.amount)
 
 
-def _state_of(intent: PaymentIntent) -> PaymentState:
+def _state_of(intent: PaymentIntent, amount: int) -> PaymentState:
     outcomes = {
         IntentStatus.REQUIRES_ACTION: PaymentOutcome.AUTHENTICATION_REQUIRED,
         IntentStatus.REQUIRES_CAPTURE: PaymentOutcome.AUTHORIZED,
@@ -151,4 +165,8 @@ def _state_of(intent: PaymentIntent) -> PaymentState:
     }
     if intent.status not in outcomes:
         raise UnexpectedPaymentState(f"{intent.id} is {intent.status}")
+    if intent.status is IntentStatus.SUCCEEDED and intent.amount_received != amount:
+        raise UnexpectedPaymentState(
+            f"{intent.id} captured {intent.amount_received} of {amount}: not by us"
+        )
     return PaymentState(outcomes[intent.status], intent.id, intent.failure_code)

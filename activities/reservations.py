@@ -9,6 +9,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from temporalio import activity
 
+from activities.orders import release_ticket
 from ticketing.clock import to_milliseconds
 from ticketing.models import Order, Ticket, TicketSnapshot
 from ticketing.mongodb import BSONDocument
@@ -102,16 +103,16 @@ async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reserva
 async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
     order_id = PydanticObjectId(input.order_id)
     ticket = await Ticket.get(PydanticObjectId(input.ticket_id), session=session)
-    if ticket is None:
+    if ticket is None or ticket.id is None:
         return
     order = await Order.get(order_id, session=session) or _order(input, ticket)
+    if order.status is not OrderStatus.CREATED:
+        return  # Cancelled before, or paid for: then it is no reservation any more.
     order.status = OrderStatus.CANCELLED
     order.cancel_reason = CancelReason.EXPIRED
     order.cancelled_at = to_milliseconds(input.reserved_at)
     await order.save(session=session)
-    await Ticket.find_one({"_id": ticket.id, "order_id": order_id}, session=session).update(
-        {"$set": {"order_id": None}}
-    )
+    await release_ticket(ticket.id, order_id, session)
 
 
 def _order(input: ReserveTicket, ticket: Ticket) -> Order:

@@ -49,7 +49,11 @@ def mongodb_part(directory: Path, port: int, log: Path) -> Part:
         "oplogSize": "128",
         "wiredTigerCacheSizeGB": "0.25",
     }
-    parameters = {"diagnosticDataCollectionEnabled": "false"}
+    parameters = {
+        "diagnosticDataCollectionEnabled": "false",
+        # A process that dies within a transaction keeps what it locked for so long.
+        "transactionLifetimeLimitSeconds": "15",
+    }
     return Part(
         name="mongodb",
         command=[

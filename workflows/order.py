@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.orders import (
         BeginPayment,
+        BegunPayment,
         CancelOrder,
         CompleteOrder,
         FailedCharge,
@@ -41,6 +42,8 @@ RESERVE_TIMEOUT = timedelta(seconds=8)
 """A reservation that is not made by then is not made: its buyer has been told to try again."""
 
 DATABASE_TIMEOUT = timedelta(seconds=10)
+LOCAL_PATIENCE = timedelta(seconds=5)
+"""How long a step in MongoDB is tried in place: a failover is shorter."""
 DATABASE_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
 )
@@ -266,12 +269,12 @@ class OrderWorkflow:
                 start_to_close_timeout=DATABASE_TIMEOUT,
                 retry_policy=DATABASE_RETRIES,
             )
-        except FailureError:
+        except ActivityError:
             # It may have happened all the same, with only the answer lost.
             return await self._abandon_reservation(request)
 
     async def _abandon_reservation(self, request: ReserveTicket) -> Reservation:
-        await _in_database(
+        await _in_database_once_decided(
             ReservationActivities.abandon_reservation,
             request,
             summary="Undo a reservation that may have been made",
@@ -295,7 +298,10 @@ class OrderWorkflow:
         self._intent_changed = False
         self._become(OrderStatus.AWAITING_PAYMENT)
         self._enter(_Step.DECIDING_PAYMENT, f"Asking Stripe to authorize payment {self._attempt}.")
-        await self._begin_payment(payment, reservation)
+        begun = await self._begin_payment(payment, reservation)
+        if not begun.is_begun:
+            self._follow_documents(payment, begun.order_status)
+            return
         state = await self._authorize(payment, reservation)
         if state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED:
             self._decisions[payment.charge_id] = PaymentDecision.AUTHENTICATION_REQUIRED
@@ -309,11 +315,14 @@ class OrderWorkflow:
         else:
             await self._fail_payment(payment, state)
 
-    async def _begin_payment(self, payment: PaymentSubmitted, reservation: Reservation) -> None:
-        await _in_database(
+    async def _begin_payment(
+        self, payment: PaymentSubmitted, reservation: Reservation
+    ) -> BegunPayment:
+        return await _in_database(
             OrderActivities.begin_payment,
             BeginPayment(
                 order_id=self._input.order_id,
+                ticket_id=self._input.ticket_id,
                 charge_id=payment.charge_id,
                 attempt=self._attempt,
                 amount=reservation.price,
@@ -333,6 +342,7 @@ class OrderWorkflow:
                 amount=reservation.price,
                 currency=reservation.currency,
                 payment_method=payment.payment_method,
+                begun_at=workflow.now(),
             ),
             summary=f"Set {reservation.price} {reservation.currency} (minor units) aside",
         )
@@ -426,7 +436,7 @@ class OrderWorkflow:
         self, reason: CancelReason, failed_charge: FailedCharge | None = None
     ) -> None:
         self._enter(_Step.CANCELLING, f"Releasing the ticket: {reason}.")
-        await _in_database_once_decided(
+        status = await _in_database_once_decided(
             OrderActivities.cancel_order,
             CancelOrder(
                 order_id=self._input.order_id,
@@ -437,9 +447,19 @@ class OrderWorkflow:
             ),
             summary=f"Release the ticket: {reason}",
         )
-        self._cancel_reason = reason
-        self._become(OrderStatus.CANCELLED)
-        self._enter(_Step.CLOSED, f"Cancelled: {reason}. The ticket is free again.")
+        if status is OrderStatus.CANCELLED:
+            self._cancel_reason = reason
+        self._become(status)
+        self._enter(_Step.CLOSED, f"Closed: {status} ({reason}).")
+
+    def _follow_documents(self, payment: PaymentSubmitted, status: OrderStatus) -> None:
+        """Take the order as it is recorded: an operator has reset its workflow to before."""
+        self._decisions[payment.charge_id] = PaymentDecision.REFUSED
+        self._become(status)
+        if status.is_closed:
+            self._enter(_Step.CLOSED, f"Found {status} in the database; nothing was charged.")
+        else:
+            self._enter(_Step.AWAITING_PAYMENT, f"Waiting for payment until {self._deadline()}.")
 
     def _is_deciding_payment(self) -> bool:
         return self._submitted is not None or self._step in (
@@ -449,7 +469,10 @@ class OrderWorkflow:
 
     def _intent_of(self, state: PaymentState) -> AttemptedIntent:
         assert state.intent_id is not None  # noqa: S101 - only a refusal to make one has none
-        return AttemptedIntent(self._input.order_id, self._attempt, state.intent_id)
+        assert self._reservation is not None  # noqa: S101 - a payment comes after it
+        return AttemptedIntent(
+            self._input.order_id, self._attempt, state.intent_id, self._reservation.price
+        )
 
     def _deadline(self) -> str:
         return f"{self._expires_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -474,15 +497,20 @@ class OrderWorkflow:
 async def _in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
     """Run a short step in MongoDB whose decision no later message can change.
 
-    Repeated until it is done, and once more if the workflow task is lost before it is recorded.
+    Runs in place, and once more if the workflow task is lost before it is recorded. Where it
+    does not succeed soon, it goes on as a regular activity, which operators see.
     """
-    return await workflow.execute_local_activity_method(
-        step,
-        input,
-        start_to_close_timeout=DATABASE_TIMEOUT,
-        retry_policy=DATABASE_RETRIES,
-        summary=summary,
-    )
+    try:
+        return await workflow.execute_local_activity_method(
+            step,
+            input,
+            schedule_to_close_timeout=LOCAL_PATIENCE,
+            start_to_close_timeout=DATABASE_TIMEOUT,
+            retry_policy=DATABASE_RETRIES,
+            summary=summary,
+        )
+    except ActivityError:
+        return await _in_database_once_decided(step, input, summary=summary)
 
 
 async def _in_database_once_decided(

@@ -3,7 +3,9 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from beanie import PydanticObjectId
 from beanie.operators import In
@@ -45,6 +47,9 @@ from workflows.search_attributes import BUYER_ID, SELLER_ID, TICKET_ID
 
 WORKFLOW_WAIT_SECONDS = 10.0
 """How long a request waits for a worker; longer than a reservation may take (`RESERVE_TIMEOUT`)."""
+
+WORKFLOW_TASK_TIMEOUT = timedelta(seconds=5)
+"""After this another worker takes over from one that died; the request still waits then."""
 
 REFUSALS: dict[Refusal, type[TicketingError]] = {
     Refusal.TICKET_NOT_FOUND: TicketNotFound,
@@ -182,6 +187,7 @@ class OrderService:
             id=order_workflow_id(str(order_id)),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            task_timeout=WORKFLOW_TASK_TIMEOUT,
             search_attributes=TypedSearchAttributes(
                 [
                     SearchAttributePair(TICKET_ID, str(ticket.id)),
@@ -203,6 +209,8 @@ class OrderService:
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
             # A worker that comes later refuses to make a reservation that nobody waits for.
             raise TemporalUnavailable from None
+        finally:
+            await _hear_out(start)
 
     async def _ask_to_cancel(self, handle: WorkflowHandle[OrderWorkflow, OrderState]) -> None:
         try:
@@ -211,9 +219,9 @@ class OrderService:
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
             return
         except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
+            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION):
                 raise
-            # The workflow has just closed: the order's document says how.
+            # The workflow has just closed, or its worker failed: the order's document says how.
         except WorkflowUpdateFailedError as error:
             refusal = CANCEL_REFUSALS.get(getattr(error.cause, "type", None) or "")
             if refusal is not None:
@@ -246,6 +254,13 @@ def closed_order_error(order: Order) -> TicketingError:
     if order.cancel_reason is CancelReason.EXPIRED:
         return OrderExpired()
     return OrderCancelled()
+
+
+async def _hear_out(start: WithStartWorkflowOperation[OrderWorkflow, OrderState]) -> None:
+    """Take the start's own outcome, or asyncio complains that its failure was never heard."""
+    with suppress(TimeoutError, RPCError, WorkflowUpdateRPCTimeoutOrCancelledError):
+        async with asyncio.timeout(0.1):
+            await start.workflow_handle()
 
 
 async def _existing(order_id: PydanticObjectId) -> Order:

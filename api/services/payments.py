@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from beanie import PydanticObjectId
+from pymongo.errors import PyMongoError
 from temporalio.client import (
     Client,
     WorkflowHandle,
@@ -16,7 +17,7 @@ from api.services.orders import closed_order_error, order_handle, order_of
 from ticketing.clock import utc_now
 from ticketing.errors import CardDeclined, OrderExpired, PaymentInProgress, TemporalUnavailable
 from ticketing.models import Charge, Order
-from ticketing.statuses import ChargeStatus, OrderStatus
+from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 from workflows.order import OrderState, OrderWorkflow, PaymentDecision, PaymentSubmitted
 
 
@@ -57,15 +58,11 @@ class PaymentService:
             _refuse_closed(await order_of(buyer_id, order_id))
             raise TemporalUnavailable from None
         decision = await self._decision(handle, charge_id)
-        charge = await Charge.get(charge_id)
-        if charge is None:
-            _refuse_closed(order := await order_of(buyer_id, order_id))
-            if decision is PaymentDecision.REFUSED:
-                raise PaymentInProgress
+        try:
+            return await _outcome(order_id, order, charge_id, decision)
+        except PyMongoError:
+            # The payment is on record at Temporal, whatever MongoDB can say of it now.
             return _not_taken_up_yet(charge_id, order)
-        if charge.status is ChargeStatus.FAILED:
-            raise CardDeclined(charge.failure_code or "generic_decline")
-        return charge
 
     async def _decision(
         self, handle: WorkflowHandle[OrderWorkflow, OrderState], charge_id: PydanticObjectId
@@ -81,6 +78,27 @@ class PaymentService:
         except (WorkflowUpdateFailedError, RPCError):
             # Closed before it could answer, or Temporal is away: the documents say the rest.
             return None
+
+
+async def _outcome(
+    order_id: PydanticObjectId,
+    order: Order,
+    charge_id: PydanticObjectId,
+    decision: PaymentDecision | None,
+) -> Charge:
+    """The submitted payment's charge, or why there is none."""
+    charge = await Charge.get(charge_id)
+    if charge is not None and charge.status is not ChargeStatus.FAILED:
+        return charge
+    order = await order_of(order.user_id, order_id)
+    if charge is not None:
+        if order.cancel_reason not in (None, CancelReason.PAYMENT_FAILED):
+            raise closed_order_error(order)  # not the card's fault: somebody cancelled
+        raise CardDeclined(charge.failure_code or "generic_decline")
+    _refuse_closed(order)
+    if decision is PaymentDecision.REFUSED:
+        raise PaymentInProgress
+    return _not_taken_up_yet(charge_id, order)
 
 
 def _refuse_closed(order: Order) -> None:

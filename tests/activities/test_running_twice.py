@@ -70,6 +70,7 @@ async def ticket(request_: ReserveTicket) -> Ticket:
 def beginning(request_: ReserveTicket, attempt: int = 1) -> BeginPayment:
     return BeginPayment(
         order_id=request_.order_id,
+        ticket_id=request_.ticket_id,
         charge_id=str(PydanticObjectId()),
         attempt=attempt,
         amount=2500,
@@ -173,6 +174,66 @@ async def test_a_payment_begun_twice_is_one_charge(
 
     assert (await order(request_)).status is OrderStatus.AWAITING_PAYMENT
     assert await Charge.find_all().count() == 1
+
+
+@pytest.mark.parametrize("end", ["cancelled", "completed"])
+async def test_a_closed_order_cannot_be_paid_whatever_its_workflow_believes(
+    reservations: ReservationActivities,
+    orders: OrderActivities,
+    request_: ReserveTicket,
+    end: str,
+) -> None:
+    await reservations.reserve_ticket(request_)
+    if end == "completed":
+        payment = beginning(request_)
+        await orders.begin_payment(payment)
+        await orders.complete_order(completing(request_, payment))
+    else:
+        await orders.cancel_order(cancelling(request_))
+
+    begun = await orders.begin_payment(beginning(request_, attempt=2))
+
+    assert (begun.is_begun, begun.order_status) == (False, end)
+    assert await Charge.find({"attempt": 2}).count() == 0
+
+
+async def test_an_order_that_lost_its_ticket_cannot_be_paid(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    await (await ticket(request_)).set({"order_id": PydanticObjectId()})
+
+    assert not (await orders.begin_payment(beginning(request_))).is_begun
+
+    assert (await order(request_)).status is OrderStatus.CREATED
+
+
+async def test_an_order_with_a_payment_is_not_cancelled_as_an_unpaid_one(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    await orders.begin_payment(beginning(request_))
+
+    status = await orders.cancel_order(cancelling(request_))
+
+    assert status is OrderStatus.AWAITING_PAYMENT
+    assert (await ticket(request_)).status is TicketStatus.RESERVED
+
+
+async def test_abandoning_late_leaves_a_sale_alone(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    payment = beginning(request_)
+    await orders.begin_payment(payment)
+    await reservations.abandon_reservation(request_)
+    assert (await order(request_)).status is OrderStatus.AWAITING_PAYMENT
+    await orders.complete_order(completing(request_, payment))
+
+    await reservations.abandon_reservation(request_)
+
+    assert (await order(request_)).status is OrderStatus.COMPLETED
+    assert (await ticket(request_)).status is TicketStatus.SOLD
 
 
 async def test_a_payment_begun_late_does_not_take_a_failed_order_back_to_awaiting(

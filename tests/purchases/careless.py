@@ -80,6 +80,7 @@ def submit(
             amount=order.ticket.price,
             currency=order.ticket.currency,
             payment_method=payment_method,
+            begun_at=utc_now(),
             idempotency_key=uuid4().hex,
         )
         await gateway.capture(intent.id, idempotency_key=uuid4().hex)

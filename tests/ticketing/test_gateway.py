@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
+from ticketing.clock import utc_now
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import (
     IntentStatus,
@@ -41,6 +42,7 @@ async def authorize(
         amount=2500,
         currency="usd",
         payment_method=card,
+        begun_at=utc_now(),
         idempotency_key=key,
     )
 
@@ -133,6 +135,26 @@ async def test_an_intent_made_before_stripe_lost_its_answer_is_found_again(
 
     assert found.id == made.id
     assert len(sandbox.payment_intents()) == 1
+
+
+async def test_an_intent_of_many_is_found_again_when_its_key_was_used_in_other_words(
+    gateway: StripeGateway,
+) -> None:
+    made = await authorize(gateway)
+    for number in range(2, 104):
+        await gateway.authorize(
+            order_id=str(number),
+            attempt=1,
+            amount=2500,
+            currency="usd",
+            payment_method="pm_card_visa",
+            begun_at=utc_now(),
+            idempotency_key=f"order:{number}",
+        )
+
+    found = await authorize(gateway, "pm_card_mastercard")
+
+    assert found == made
 
 
 async def test_no_error_carries_a_secret(

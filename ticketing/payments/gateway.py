@@ -1,6 +1,7 @@
 """Stripe, as the purchase needs it: authorize, capture, cancel, read."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import stripe
@@ -16,7 +17,7 @@ from ticketing.settings import StripeApiSettings
 
 if TYPE_CHECKING:
     from stripe import RequestOptions
-    from stripe.params import PaymentIntentCreateParams
+    from stripe.params import PaymentIntentCreateParams, PaymentIntentListParams
 
 API_VERSION: Final = "2026-10-28.endive"
 """Pinned: an upgrade of the account or of the client changes nothing by itself."""
@@ -28,8 +29,8 @@ T = TypeVar("T")
 ENDS: Final = frozenset({IntentStatus.SUCCEEDED, IntentStatus.CANCELED})
 MOST_KEYS: Final = 10
 
-RECENT_INTENTS: Final = 100
-"""How many of the newest intents are looked through for one whose answer Stripe lost."""
+CLOCK_SKEW: Final = timedelta(minutes=5)
+"""How far Stripe's clock may be behind ours."""
 
 
 class StripeGateway:
@@ -61,6 +62,7 @@ class StripeGateway:
         amount: int,
         currency: str,
         payment_method: str,
+        begun_at: datetime,
         idempotency_key: str,
     ) -> PaymentIntent:
         """Set the amount aside on the buyer's card; no money moves.
@@ -80,7 +82,7 @@ class StripeGateway:
         return await _under_fresh_keys(
             idempotency_key,
             lambda options: self._intents.create_async(params, options),
-            otherwise=lambda: self._find(order_id, attempt),
+            otherwise=lambda: self._find(order_id, attempt, begun_at),
         )
 
     async def capture(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
@@ -120,21 +122,25 @@ class StripeGateway:
                 raise PaymentOutcomeUnknown(str(refused)) from None
             return intent
 
-    async def _find(self, order_id: str, attempt: int) -> PaymentIntent | None:
-        """Look for the intent of an attempt among the newest ones.
+    async def _find(self, order_id: str, attempt: int, since: datetime) -> PaymentIntent | None:
+        """Look for the intent of an attempt among those made since it was begun.
 
         `search` would be shorter and is only eventually consistent; `list` is not.
         """
         wanted = {"order_id": order_id, "attempt": str(attempt)}
-        page = await _answer(self._intents.list_async({"limit": RECENT_INTENTS}))
-        for intent in page.data:
-            if wanted.items() <= dict(intent.metadata.to_dict()).items():
-                return _payment_intent(intent)
+        earliest = int((since - CLOCK_SKEW).timestamp())
+        params: PaymentIntentListParams = {"limit": 100, "created": {"gte": earliest}}
+        page = await _answer(self._intents.list_async(params))
+        while page.data:
+            for intent in page.data:
+                if wanted.items() <= dict(intent.metadata.to_dict()).items():
+                    return _payment_intent(intent)
+            page = await _answer(page.next_page_async())
         return None
 
 
 class _AnswerLostAtStripe(Exception):
-    """Stripe replays a server error that it stored under our key, and always will."""
+    """Stripe will never tell under this key: it stored a failure of its own, or other words."""
 
 
 async def _under_fresh_keys(
@@ -182,6 +188,9 @@ async def _answer(request: Awaitable[T]) -> T:
         raise
     except stripe.InvalidRequestError as error:
         raise PaymentRefused(_failure_code(error)) from None
+    except stripe.IdempotencyError as error:
+        # An earlier version of this code asked for the same step in other words.
+        raise _AnswerLostAtStripe(_describe(error)) from None
     except stripe.APIError as error:
         headers = {name.lower(): value for name, value in (error.headers or {}).items()}
         if headers.get("idempotent-replayed") == "true":
