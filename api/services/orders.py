@@ -3,7 +3,6 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -258,9 +257,10 @@ def closed_order_error(order: Order) -> TicketingError:
 
 async def _hear_out(start: WithStartWorkflowOperation[OrderWorkflow, OrderState]) -> None:
     """Take the start's own outcome, or asyncio complains that its failure was never heard."""
-    with suppress(TimeoutError, RPCError, WorkflowUpdateRPCTimeoutOrCancelledError):
-        async with asyncio.timeout(0.1):
-            await start.workflow_handle()
+    outcome = asyncio.ensure_future(start.workflow_handle())
+    await asyncio.wait([outcome], timeout=0.1)
+    if not outcome.cancel() and not outcome.cancelled():
+        outcome.exception()
 
 
 async def _existing(order_id: PydanticObjectId) -> Order:

@@ -1,0 +1,134 @@
+"""What the payment activities make of what Stripe and our own records hold."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from beanie import PydanticObjectId
+from pydantic import SecretStr
+from pymongo import AsyncMongoClient
+from temporalio.testing import ActivityEnvironment
+
+from activities.payments import (
+    AttemptedIntent,
+    AuthorizePayment,
+    PaymentActivities,
+    PaymentOutcome,
+    PaymentState,
+    UnexpectedPaymentState,
+)
+from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
+from ticketing.clock import utc_now
+from ticketing.models import Charge
+from ticketing.mongodb import BSONDocument
+from ticketing.payments.gateway import StripeGateway
+from ticketing.settings import StripeApiSettings
+from ticketing.statuses import ChargeStatus
+
+CARD_WAITS = "pm_card_authenticationRequired"
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[RunningSandbox]:
+    async with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def payments(sandbox: RunningSandbox) -> AsyncIterator[PaymentActivities]:
+    gateway = StripeGateway(
+        StripeApiSettings(api_key=SecretStr("sk_test_sandbox"), api_base=sandbox.url)
+    )
+    yield PaymentActivities(gateway)
+    await gateway.close()
+
+
+@pytest.fixture
+async def charge(mongodb: AsyncMongoClient[BSONDocument]) -> Charge:
+    return await Charge(
+        order_id=PydanticObjectId(),
+        attempt=1,
+        status=ChargeStatus.CREATED,
+        amount=2500,
+        currency="usd",
+        created_at=utc_now(),
+    ).insert()
+
+
+async def authorize(payments: PaymentActivities, charge: Charge, card: str) -> PaymentState:
+    request = AuthorizePayment(
+        order_id=str(charge.order_id),
+        charge_id=str(charge.id),
+        attempt=charge.attempt,
+        amount=charge.amount,
+        currency=charge.currency,
+        payment_method=card,
+        begun_at=charge.created_at,
+    )
+    state: PaymentState = await ActivityEnvironment().run(payments.authorize_payment, request)
+    return state
+
+
+def intent_of(charge: Charge, state: PaymentState) -> AttemptedIntent:
+    assert state.intent_id is not None
+    return AttemptedIntent(str(charge.order_id), charge.attempt, state.intent_id, charge.amount)
+
+
+async def test_an_intent_that_the_charge_names_is_read_and_not_made_again(
+    payments: PaymentActivities, charge: Charge, sandbox: RunningSandbox
+) -> None:
+    first = await authorize(payments, charge, "pm_card_visa")
+
+    # Stripe forgets an idempotency key after a day; what is on record is asked for instead.
+    assert await authorize(payments, charge, "pm_card_visa") == first
+
+    assert sandbox.count("POST", "/v1/payment_intents") == 1
+
+
+async def test_the_client_secret_is_kept_on_the_charge_and_nowhere_else(
+    payments: PaymentActivities, charge: Charge
+) -> None:
+    state = await authorize(payments, charge, CARD_WAITS)
+
+    kept = await Charge.get(charge.id)
+    assert kept is not None
+    assert state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED
+    assert kept.client_secret is not None
+    assert kept.client_secret not in repr(state)
+
+
+async def test_a_late_answer_puts_no_secret_on_a_charge_that_is_closed(
+    payments: PaymentActivities, charge: Charge
+) -> None:
+    await charge.set({"status": ChargeStatus.FAILED})
+
+    await authorize(payments, charge, CARD_WAITS)
+
+    kept = await Charge.get(charge.id)
+    assert kept is not None
+    assert (kept.client_secret, kept.stripe_id) == (None, None)
+
+
+async def test_a_capture_of_another_amount_is_never_taken_for_ours(
+    payments: PaymentActivities, charge: Charge, sandbox: RunningSandbox
+) -> None:
+    state = await authorize(payments, charge, "pm_card_visa")
+    async with stripe_client(sandbox.url) as dashboard:
+        await dashboard.v1.payment_intents.capture_async(
+            state.intent_id or "", {"amount_to_capture": 100}
+        )
+
+    with pytest.raises(UnexpectedPaymentState, match="captured 100 of 2500"):
+        await payments.capture_payment(intent_of(charge, state))
+    with pytest.raises(UnexpectedPaymentState):
+        await payments.cancel_payment_intent(intent_of(charge, state))
+
+
+async def test_an_approved_intent_is_not_cancelled(
+    payments: PaymentActivities, charge: Charge, sandbox: RunningSandbox
+) -> None:
+    state = await authorize(payments, charge, CARD_WAITS)
+    sandbox.authenticate(state.intent_id or "", approve=True)
+
+    after = await payments.cancel_payment_intent(intent_of(charge, state))
+
+    assert after.outcome is PaymentOutcome.AUTHORIZED
