@@ -18,7 +18,7 @@ run: $(INSTALLED) ## Start the whole system on this machine; Ctrl-C stops it
 	@$(BIN)/python -m devstack
 
 test: $(INSTALLED) ## Run the tests; ARGS="-k expires" picks some
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/ruff check .
