@@ -9,8 +9,10 @@ from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
 from devstack.mongodb import running_mongod
+from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
 from ticketing.mongodb import BSONDocument, connect_mongodb
-from ticketing.settings import MongoDBSettings
+from ticketing.payments.gateway import StripeGateway
+from ticketing.settings import MongoDBSettings, StripeApiSettings
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,20 @@ async def mongodb(
     yield client
     await client.drop_database(mongodb_settings.database)
     await client.close()
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[RunningSandbox]:
+    """A Stripe of the test's own."""
+    async with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def gateway(sandbox: RunningSandbox) -> AsyncIterator[StripeGateway]:
+    """The gateway to it, through the official client."""
+    gateway = StripeGateway(
+        StripeApiSettings(api_key=SecretStr("sk_test_sandbox"), api_base=sandbox.url)
+    )
+    yield gateway
+    await gateway.close()

@@ -1,10 +1,7 @@
 """What the payment activities make of what Stripe and our own records hold."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from beanie import PydanticObjectId
-from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 from temporalio.testing import ActivityEnvironment
 
@@ -16,30 +13,19 @@ from activities.payments import (
     PaymentState,
     UnexpectedPaymentState,
 )
-from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
+from devstack.stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
 from ticketing.models import Charge
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
-from ticketing.settings import StripeApiSettings
 from ticketing.statuses import ChargeStatus
 
 CARD_WAITS = "pm_card_authenticationRequired"
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def payments(sandbox: RunningSandbox) -> AsyncIterator[PaymentActivities]:
-    gateway = StripeGateway(
-        StripeApiSettings(api_key=SecretStr("sk_test_sandbox"), api_base=sandbox.url)
-    )
-    yield PaymentActivities(gateway)
-    await gateway.close()
+def payments(gateway: StripeGateway) -> PaymentActivities:
+    return PaymentActivities(gateway)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """The market of the workflow tests."""
 
-from tests.workflows.conftest import env, gateway, market, sandbox, task_queue, workflows
+from tests.workflows.conftest import env, market, task_queue, workflows
 
-__all__ = ["env", "gateway", "market", "sandbox", "task_queue", "workflows"]
+__all__ = ["env", "market", "task_queue", "workflows"]

@@ -1,12 +1,11 @@
 """What the gateway makes of Stripe's answers, spoken to through the official client."""
 
 import logging
-from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
 
-from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
+from devstack.stripe_sandbox.testing import RunningSandbox
 from ticketing.clock import utc_now
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import (
@@ -16,21 +15,6 @@ from ticketing.payments.intents import (
     PaymentRefused,
 )
 from ticketing.settings import StripeApiSettings
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def gateway(sandbox: RunningSandbox) -> AsyncIterator[StripeGateway]:
-    gateway = StripeGateway(
-        StripeApiSettings(api_key=SecretStr("sk_test_sandbox"), api_base=sandbox.url)
-    )
-    yield gateway
-    await gateway.close()
 
 
 async def authorize(

@@ -4,16 +4,14 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 from temporalio.testing import WorkflowEnvironment
 
-from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
+from devstack.stripe_sandbox.testing import RunningSandbox
 from tests.market import Market
 from tests.timeskipping import time_skipping_server
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
-from ticketing.settings import StripeApiSettings
 from worker import create_worker
 from workflows import WORKFLOWS
 
@@ -28,21 +26,6 @@ async def env() -> AsyncIterator[WorkflowEnvironment]:
 @pytest.fixture
 def task_queue() -> str:
     return f"orders-{uuid4().hex}"
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def gateway(sandbox: RunningSandbox) -> AsyncIterator[StripeGateway]:
-    gateway = StripeGateway(
-        StripeApiSettings(api_key=SecretStr("sk_test_sandbox"), api_base=sandbox.url)
-    )
-    yield gateway
-    await gateway.close()
 
 
 @pytest.fixture
