@@ -89,7 +89,7 @@ class PaymentActivities:
         try:
             intent = await self._authorize(input)
         except PaymentRefused as refused:
-            activity.logger.warning("Stripe refused to make an intent: %s", refused.code)
+            activity.logger.error("Stripe refused to make an intent: %s", refused.code)
             return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
         wants_buyer = intent.status is IntentStatus.REQUIRES_ACTION
         await Charge.find_one(

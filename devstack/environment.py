@@ -1,11 +1,14 @@
 """The environment that the API and the worker get in the embedded stack."""
 
+import os
 from collections.abc import Mapping
 
 from devstack.mongodb import mongodb_url
 from devstack.ports import LOOPBACK
+from devstack.process import StackError
 from devstack.secrets_file import stack_secrets
 from devstack.settings import StackSettings
+from ticketing.settings import SettingsError, read_api_settings, read_worker_settings
 
 SANDBOX_API_KEY = "sk_test_sandbox"
 SANDBOX_PUBLISHABLE_KEY = "pk_test_sandbox"
@@ -43,3 +46,22 @@ def app_environment(settings: StackSettings, user: Mapping[str, str]) -> dict[st
             "STRIPE_WEBHOOK_SECRET": own["STRIPE_WEBHOOK_SECRET"],
         }
     return environment
+
+
+def check_app_settings(environment: Mapping[str, str]) -> None:
+    """Make sure that the worker and the API will take their settings, before anything starts.
+
+    Raises:
+        StackError: naming each setting that is missing or wrong.
+    """
+    ours = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        read_api_settings()
+        read_worker_settings()
+    except SettingsError as error:
+        raise StackError(str(error)) from None
+    finally:
+        os.environ.clear()
+        os.environ.update(ours)

@@ -82,19 +82,16 @@ def check_ports(settings: StackSettings) -> None:
         StackError: naming each port that is not, and its setting.
     """
     holder: dict[int, str] = {}
-    problems = []
+    problems: dict[str, str] = {}
     for name, port in settings.ports.items():
         if port in holder:
-            problems.append(f"{name} and {holder[port]} are both {port}")
+            problems[name] = f"{name} and {holder[port]} are both {port}"
         elif not is_free(port):
-            problems.append(f"{name}={port} is taken by another program")
+            problems[name] = f"{name}={port} is taken by another program"
         holder.setdefault(port, name)
     if problems:
+        others = zip(problems, free_ports(len(problems)), strict=True)
+        example = " ".join(f"{name}={port}" for name, port in others)
         raise StackError(
-            "\n".join(problems) + f"\nChoose another port, for example: {_example(problems[0])}"
+            "\n".join(problems.values()) + f"\nChoose another port, for example: {example} make run"
         )
-
-
-def _example(problem: str) -> str:
-    name = problem.partition("=")[0].partition(" ")[0]
-    return f"{name}={free_ports(1)[0]} make run"

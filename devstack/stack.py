@@ -8,7 +8,7 @@ from typing import IO
 
 import httpx
 
-from devstack.environment import app_environment
+from devstack.environment import app_environment, check_app_settings
 from devstack.mongodb import mongodb_part
 from devstack.ports import LOOPBACK, is_listening
 from devstack.process import REPOSITORY, LineSink, Part, StackError
@@ -59,10 +59,13 @@ class Stack:
         """Start every part, and wait until all are ready.
 
         Raises:
-            StackError: a port is taken, the directory is in use, or a part did not come up.
+            StackError: a port is taken, the directory is in use, a setting is wrong, or a part
+                did not come up.
         """
-        check_ports(self.settings)
         self._lock_directory()
+        check_ports(self.settings)
+        self.environment = app_environment(self.settings, self._user_environment)
+        check_app_settings(self.environment)
         self.parts = self._make_parts()
         for group in START_ORDER:
             parts = self._present(group)
@@ -112,7 +115,6 @@ class Stack:
                 ui_port=settings.temporal_ui_port,
             ),
         ]
-        self.environment = app_environment(settings, self._user_environment)
         if settings.uses_sandbox:
             parts.append(self._sandbox_part())
         parts += [self._worker_part(), self._api_part()]
@@ -162,13 +164,18 @@ class Stack:
         return [self.parts[name] for name in names if name in self.parts]
 
     def _lock_directory(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        lock = (self._directory / "lock").open("w")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            lock = (self._directory / "lock").open("w")
+        except OSError as error:
+            raise StackError(f"STACK_DIR={self._directory}: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise StackError(f"STACK_DIR={self._directory} is in use by another stack") from None
+            raise StackError(
+                f"Holdfast is running already: STACK_DIR={self._directory} is in use"
+            ) from None
         self._lock = lock
 
 

@@ -39,7 +39,9 @@ def _from_seconds(value: object) -> object:
     try:
         return float(value)
     except ValueError:
-        return value
+        if value.startswith("P"):
+            return value
+        raise ValueError("must be a number of seconds, or ISO 8601 such as PT15M") from None
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_from_seconds)]

@@ -51,11 +51,11 @@ class ChargeView(ApiModel):
 
     id: Id
     order_id: Id
-    status: ChargeStatus
+    status: ChargeStatus = Field(examples=["completed"])
     amount: int = Field(description="In the currency's minor unit.", examples=[5000])
     currency: str = Field(examples=["usd"])
     stripe_id: str | None = Field(description="Stripe's payment intent.", examples=["pi_3Qx"])
-    stripe_refund_id: str | None
+    stripe_refund_id: str | None = Field(examples=[None])
     failure_code: str | None = Field(description="Why it failed.", examples=[None])
     created_at: datetime
 

@@ -50,7 +50,8 @@ class PendingChargeView(ChargeView):
     client_secret: str | None = Field(
         default=None,
         description="Present when the bank wants the buyer: Stripe.js takes it from here. "
-        "Absent when Stripe has not answered yet: ask for the order until it says more.",
+        "Absent when Stripe has not answered yet: ask for the order until it says more, and pay "
+        "again if it still says `awaiting_payment`, to be told what the bank wants.",
         examples=["pi_3Qx_secret_k2"],
     )
 

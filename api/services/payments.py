@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from beanie import PydanticObjectId
+from beanie import PydanticObjectId, UpdateResponse
 from pymongo.errors import PyMongoError
 from temporalio.client import (
     Client,
@@ -40,10 +40,14 @@ class PaymentService:
             OrderNotFound: there is none, or it is somebody else's.
             CardDeclined: nothing was charged.
             OrderExpired, OrderCancelled, OrderCompleted: the order is closed.
-            PaymentInProgress: another payment is being decided.
+            PaymentInProgress: another payment is being decided. But where the bank wants the
+                buyer and Stripe was too slow for the first answer to say so, this one does.
             TemporalUnavailable: the payment could not be handed over.
         """
-        _refuse_unpayable(order := await order_of(buyer_id, order_id))
+        order = await order_of(buyer_id, order_id)
+        if order.status is OrderStatus.AWAITING_PAYMENT:
+            return await _show_client_secret(order_id)
+        _refuse_unpayable(order)
         handle = order_handle(self._temporal, order_id)
         charge_id = PydanticObjectId()
         try:
@@ -89,7 +93,7 @@ async def _outcome(
     """The submitted payment's charge, or why there is none."""
     charge = await Charge.get(charge_id)
     if charge is not None and charge.status is not ChargeStatus.FAILED:
-        return charge
+        return await _show_client_secret(order_id) if charge.client_secret else charge
     order = await order_of(order.user_id, order_id)
     if charge is not None:
         if order.cancel_reason not in (None, CancelReason.PAYMENT_FAILED):
@@ -101,6 +105,16 @@ async def _outcome(
     return _not_taken_up_yet(charge_id, order)
 
 
+async def _show_client_secret(order_id: PydanticObjectId) -> Charge:
+    """The charge for which the bank wants the buyer, once: whoever asks second is refused."""
+    charge = await Charge.find_one(
+        {"order_id": order_id, "client_secret": {"$ne": None}, "client_secret_shown": {"$ne": True}}
+    ).update({"$set": {"client_secret_shown": True}}, response_type=UpdateResponse.NEW_DOCUMENT)
+    if not isinstance(charge, Charge):
+        raise PaymentInProgress
+    return charge
+
+
 def _refuse_closed(order: Order) -> None:
     if order.status.is_closed:
         raise closed_order_error(order)
@@ -109,8 +123,6 @@ def _refuse_closed(order: Order) -> None:
 def _refuse_unpayable(order: Order) -> None:
     """Refuse what the workflow would refuse too, without asking it."""
     _refuse_closed(order)
-    if order.status is OrderStatus.AWAITING_PAYMENT:
-        raise PaymentInProgress
     if order.expires_at <= utc_now():
         raise OrderExpired
 

@@ -138,7 +138,18 @@ def test_a_taken_port_is_an_error_before_anything_starts(
     with make_run(clashing, log) as process:
         assert process.wait(timeout=30) == 1
     assert "API_PORT" in log.read_text()
-    assert not settings.stack_dir.exists()
+    assert not (settings.stack_dir / "mongodb").exists()
+
+
+def test_a_wrong_setting_of_the_application_is_named_before_anything_starts(
+    settings: StackSettings,
+) -> None:
+    stack = Stack(settings, {**os.environ, "RESERVATION_TTL": "soon"})
+    with pytest.raises(StackError, match="RESERVATION_TTL: must be a number of seconds"):
+        stack.start()
+    stack.stop()
+    assert stack.parts == {}
+    assert not (settings.stack_dir / "mongodb").exists()
 
 
 def test_a_directory_in_use_by_another_stack_is_refused(settings: StackSettings) -> None:
@@ -146,6 +157,6 @@ def test_a_directory_in_use_by_another_stack_is_refused(settings: StackSettings)
     with (settings.stack_dir / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stack = Stack(settings)
-        with pytest.raises(StackError, match="STACK_DIR"):
+        with pytest.raises(StackError, match="running already: STACK_DIR"):
             stack.start()
     assert stack.parts == {}

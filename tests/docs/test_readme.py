@@ -25,7 +25,7 @@ def paste(commands: str, directory: Path) -> list[str]:
         text=True,
         check=True,
     )
-    return done.stdout.replace("}{", "}\n{").splitlines()
+    return done.stdout.splitlines()
 
 
 def test_the_walk_buys_a_ticket(tmp_path: Path) -> None:

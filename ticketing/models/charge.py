@@ -25,6 +25,8 @@ class Charge(Document):
     """Stripe's decline code where there is one, else its error code."""
     client_secret: str | None = None
     """Lets the buyer's browser authenticate the payment; kept only while the bank wants it."""
+    client_secret_shown: bool = False
+    """Whether the buyer has been given the client secret; set by the API that gives it."""
     created_at: datetime
 
     class Settings:

@@ -215,7 +215,7 @@ def _payment_intent(intent: stripe.PaymentIntent) -> PaymentIntent:
 
 def _failure_code(error: stripe.StripeError) -> str:
     decline_code = getattr(error.error, "decline_code", None)
-    return decline_code or error.code or type(error).__name__
+    return decline_code or error.code or "invalid_request"
 
 
 def _describe(error: stripe.StripeError) -> str:
