@@ -93,7 +93,11 @@ async def _outcome(
     """The submitted payment's charge, or why there is none."""
     charge = await Charge.get(charge_id)
     if charge is not None and charge.status is not ChargeStatus.FAILED:
-        return await _show_client_secret(order_id) if charge.client_secret else charge
+        if charge.client_secret is not None:
+            await Charge.find_one({"_id": charge_id}).update(
+                {"$set": {"client_secret_shown": True}}
+            )
+        return charge
     order = await order_of(order.user_id, order_id)
     if charge is not None:
         if order.cancel_reason not in (None, CancelReason.PAYMENT_FAILED):
