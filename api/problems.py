@@ -13,7 +13,9 @@ from ticketing.errors import (
     FieldError,
     InvalidInput,
     NotReady,
+    RequestInProgress,
     TicketingError,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
 )
@@ -118,7 +120,7 @@ def _members_of(error: TicketingError) -> dict[str, Any]:
 
 def _headers_of(error: TicketingError) -> dict[str, str]:
     match error:
-        case Unavailable():
+        case Unavailable() | RequestInProgress() | TooManyRequests():
             return {"Retry-After": str(error.retry_after)}
         case Unauthorized():
             return {"WWW-Authenticate": "Bearer"}

@@ -4,14 +4,16 @@ TicketingError
 ├── BadRequest          InvalidSignature, MalformedRequest
 ├── Unauthorized        NotAuthenticated, InvalidCredentials
 ├── PaymentRequired     CardDeclined
-├── Forbidden           NotTicketOwner, OwnTicket, ForeignOrigin
+├── Forbidden           NotTicketOwner, NotTicketSeller, OwnTicket, ForeignOrigin
 ├── NotFound            RouteNotFound, TicketNotFound, OrderNotFound
 ├── MethodNotAllowed
 ├── Conflict            EmailTaken, TicketReserved, TicketSold,
-│                       OrderExpired, OrderCancelled, OrderCompleted, PaymentInProgress
+│                       OrderExpired, OrderCancelled, OrderCompleted, OrderNotCompleted,
+│                       PaymentInProgress, RequestInProgress, TooManyReservations
 ├── PreconditionFailed  StaleTicket
 ├── ContentTooLarge
-├── UnprocessableContent  InvalidInput
+├── UnprocessableContent  InvalidInput, IdempotencyKeyReused
+├── TooManyRequests
 └── Unavailable         MongoDBUnavailable, TemporalUnavailable, NotReady
 
 A class is one fact: `code` is its stable name for machines, `status` its HTTP status,
@@ -92,6 +94,11 @@ class NotTicketOwner(Forbidden):
     title = "Only the seller of a ticket may change it."
 
 
+class NotTicketSeller(Forbidden):
+    code = "not_ticket_seller"
+    title = "Only the seller of the ticket may refund its order."
+
+
 class OwnTicket(Forbidden):
     code = "own_ticket"
     title = "A seller cannot buy their own ticket."
@@ -169,6 +176,23 @@ class PaymentInProgress(Conflict):
     title = "A payment for this order is being decided."
 
 
+class OrderNotCompleted(Conflict):
+    code = "order_not_completed"
+    title = "The order was never paid."
+
+
+class RequestInProgress(Conflict):
+    code = "request_in_progress"
+    title = "The first request with this Idempotency-Key is still being carried out."
+    retry_after: ClassVar[int] = 1
+    """Seconds after which asking again makes sense."""
+
+
+class TooManyReservations(Conflict):
+    code = "too_many_reservations"
+    title = "You hold as many unpaid tickets as one buyer may; pay for one or cancel one."
+
+
 class PreconditionFailed(TicketingError):
     status = HTTPStatus.PRECONDITION_FAILED
     code = "precondition_failed"
@@ -207,6 +231,22 @@ class InvalidInput(UnprocessableContent):
     def __init__(self, errors: list[FieldError], detail: str | None = None) -> None:
         super().__init__(detail)
         self.errors = errors
+
+
+class IdempotencyKeyReused(UnprocessableContent):
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key was sent before, with another request."
+
+
+class TooManyRequests(TicketingError):
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "too_many_requests"
+    title = "That was tried too often; wait a little."
+
+    def __init__(self, retry_after: int = 1, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        """Seconds after which asking again makes sense."""
 
 
 class Unavailable(TicketingError):

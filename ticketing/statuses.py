@@ -39,6 +39,8 @@ class CancelReason(StrEnum):
     CANCELLED_BY_BUYER = "cancelled_by_buyer"
     CANCELLED_BY_OPERATOR = "cancelled_by_operator"
     """A workflow cancellation that was requested through Temporal's own tools."""
+    REFUNDED = "refunded"
+    """Completed once; the money went back to the buyer."""
 
 
 class ChargeStatus(StrEnum):
@@ -47,3 +49,19 @@ class ChargeStatus(StrEnum):
     CREATED = "created"
     COMPLETED = "completed"
     FAILED = "failed"
+
+
+class TimelineCode(StrEnum):
+    """What happened to an order, for programs; the words for people are made from it."""
+
+    TICKET_RESERVED = "ticket_reserved"
+    PAYMENT_SUBMITTED = "payment_submitted"
+    AUTHENTICATION_REQUIRED = "authentication_required"
+    PAYMENT_FAILED = "payment_failed"
+    """Its `reason` is the charge's failure code."""
+    ORDER_COMPLETED = "order_completed"
+    ORDER_CANCELLED = "order_cancelled"
+    """Its `reason` is a `CancelReason`."""
+    REFUND_REQUESTED = "refund_requested"
+    REFUND_DELAYED = "refund_delayed"
+    """Its `reason` is why Stripe could not do it yet."""

@@ -7,6 +7,7 @@ from ticketing.models.order import Order, TicketSnapshot
 from ticketing.models.revoked_session import RevokedSession
 from ticketing.models.stripe_event import StripeEvent
 from ticketing.models.ticket import Ticket
+from ticketing.models.timeline import TimelineEntry, told
 from ticketing.models.user import User
 
 DOCUMENT_MODELS: list[type[Document]] = [
@@ -26,5 +27,7 @@ __all__ = [
     "StripeEvent",
     "Ticket",
     "TicketSnapshot",
+    "TimelineEntry",
     "User",
+    "told",
 ]

@@ -18,6 +18,8 @@ class Charge(Document):
     amount: int
     """In the currency's minor unit."""
     currency: str
+    payment_method: str | None = None
+    """Stripe's id of what the buyer paid with; charges of before it was kept have none."""
     stripe_id: str | None = None
     """The payment intent."""
     stripe_refund_id: str | None = None

@@ -6,6 +6,7 @@ from beanie import Document, PydanticObjectId
 from pydantic import BaseModel
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
+from ticketing.models.timeline import TimelineEntry
 from ticketing.statuses import HOLDING_STATUSES, CancelReason, OrderStatus
 
 
@@ -32,6 +33,8 @@ class Order(Document):
     created_at: datetime
     completed_at: datetime | None = None
     cancelled_at: datetime | None = None
+    timeline: list[TimelineEntry] = []
+    """What happened, oldest first; orders of before it was kept have none."""
 
     class Settings:
         name = "orders"
