@@ -28,7 +28,7 @@ def app_environment(settings: StackSettings, user: Mapping[str, str]) -> dict[st
         **{name: value for name, value in user.items() if not name.startswith("TEMPORAL_")},
         "API_HOST": LOOPBACK,
         "API_PORT": str(settings.api_port),
-        "MONGODB_URL": mongodb_url(settings.mongodb_port),
+        "MONGODB_URL": mongodb_url(*settings.mongodb_ports),
         "MONGODB_DATABASE": DATABASE,
         "TEMPORAL_ADDRESS": settings.temporal_address,
         "TEMPORAL_NAMESPACE": NAMESPACE,

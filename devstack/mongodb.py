@@ -1,12 +1,12 @@
-"""A MongoDB server as a replica set of one node, from a `mongod` that is already here."""
+"""MongoDB as a replica set of one node or several, from a `mongod` that is already here."""
 
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,11 @@ from devstack.process import Part, StackError
 
 REPLICA_SET = "holdfast"
 OLDEST_MAJOR_VERSION = 6  # `$in` in a partial index's filter
+
+ELECTION_TIMEOUT_MS = 2_000
+"""A primary that is silent for so long is replaced; MongoDB's own 10 s is for slow networks."""
+HEARTBEAT_INTERVAL_MS = 500
+PROBE_TIMEOUT_MS = 300
 
 NO_REPLICA_SET_YET = 94  # NotYetInitialized
 
@@ -38,8 +43,17 @@ def find_mongod() -> Path:
     )
 
 
-def mongodb_part(directory: Path, port: int, log: Path) -> Part:
-    """The server that keeps its data in a directory; started again, it has them still."""
+def mongodb_part(
+    directory: Path,
+    port: int,
+    log: Path,
+    name: str = "mongodb",
+    members: Sequence[int] = (),
+) -> Part:
+    """The server that keeps its data in a directory; started again, it has them still.
+
+    `members` are the ports of the whole replica set, where it is more than this node.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     options = {
         "dbpath": str(directory),
@@ -53,9 +67,11 @@ def mongodb_part(directory: Path, port: int, log: Path) -> Part:
         "diagnosticDataCollectionEnabled": "false",
         # A process that dies within a transaction keeps what it locked for so long.
         "transactionLifetimeLimitSeconds": "15",
+        # One of several goes at once, rather than to let its clients finish for 15 s.
+        "shutdownTimeoutMillisForSignaledShutdown": "0",
     }
     return Part(
-        name="mongodb",
+        name=name,
         command=[
             str(find_mongod()),
             *(word for name, value in options.items() for word in (f"--{name}", value)),
@@ -64,25 +80,40 @@ def mongodb_part(directory: Path, port: int, log: Path) -> Part:
             "--nounixsocket",  # a crash would leave it behind, and the next start trips over it
         ],
         log=log,
-        is_ready=lambda: is_primary(port),
+        is_ready=lambda: is_member(port, members or (port,)),
     )
 
 
-def mongodb_url(port: int) -> str:
-    return f"mongodb://{LOOPBACK}:{port}/?replicaSet={REPLICA_SET}"
+def mongodb_url(*ports: int) -> str:
+    """The URL of a replica set, which names every member: any of them may be down."""
+    hosts = ",".join(map(_host, ports))
+    return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
 
 
-def is_primary(port: int) -> bool:
-    """Whether the server takes writes; on the way there, make it a replica set of itself."""
+def primary_among(ports: Sequence[int]) -> int | None:
+    """The port of the member that takes writes now; None while there is none."""
+    elected: dict[Any, int] = {}
+    for port in ports:
+        with suppress(PyMongoError), _directly(port) as client:
+            hello = client.admin.command("hello")
+            if hello.get("isWritablePrimary"):
+                elected[hello["electionId"]] = port
+    # One that was frozen believes itself elected until it hears of the next.
+    return elected[max(elected)] if elected else None
+
+
+def is_member(port: int, members: Sequence[int]) -> bool:
+    """Whether the server belongs to a replica set that takes writes; on the way there, form it."""
     if not is_listening(port):  # a client would look again only half a second later
         return False
     try:
-        with MongoClient[dict[str, Any]](
-            LOOPBACK, port, directConnection=True, serverSelectionTimeoutMS=200
-        ) as client:
-            if client.admin.command("hello").get("isWritablePrimary"):
+        with _directly(port) as client:
+            hello = client.admin.command("hello")
+            if hello.get("isWritablePrimary"):
                 return True
-            _form_replica_set(client, f"{LOOPBACK}:{port}")
+            if hello.get("secondary"):
+                return primary_among(members) is not None
+            _form_replica_set(client, members)
     except PyMongoError:
         pass  # not listening yet, or in between two states
     return False
@@ -101,20 +132,44 @@ def running_mongod(directory: Path) -> Iterator[str]:
         part.stop()
 
 
-def _form_replica_set(client: MongoClient[dict[str, Any]], host: str) -> None:
+def _form_replica_set(client: MongoClient[dict[str, Any]], ports: Sequence[int]) -> None:
+    members = [{"_id": number, "host": _host(port)} for number, port in enumerate(ports)]
     try:
         config = client.admin.command("replSetGetConfig")["config"]
     except OperationFailure as error:
         if error.code != NO_REPLICA_SET_YET:
             raise
-        members = [{"_id": 0, "host": host}]
-        client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": members})
+        config = {
+            "_id": REPLICA_SET,
+            "members": members,
+            "settings": {
+                "electionTimeoutMillis": ELECTION_TIMEOUT_MS,
+                "heartbeatIntervalMillis": HEARTBEAT_INTERVAL_MS,
+            },
+        }
+        client.admin.command("replSetInitiate", config)
         return
-    if config["members"][0]["host"] != host:
-        # The data were made on another port, and the node does not know itself any more.
-        config["members"][0]["host"] = host
+    if [member["host"] for member in config["members"]] != [member["host"] for member in members]:
+        # The data were made on other ports, and the node does not know itself any more.
+        config["members"] = members
         config["version"] += 1
         client.admin.command("replSetReconfig", config, force=True)
+
+
+def _directly(port: int) -> MongoClient[dict[str, Any]]:
+    """A client of this one member, whatever it is in the replica set."""
+    return MongoClient(
+        LOOPBACK,
+        port,
+        directConnection=True,
+        serverSelectionTimeoutMS=PROBE_TIMEOUT_MS,
+        connectTimeoutMS=PROBE_TIMEOUT_MS,
+        socketTimeoutMS=PROBE_TIMEOUT_MS,
+    )
+
+
+def _host(port: int) -> str:
+    return f"{LOOPBACK}:{port}"
 
 
 def _bundled_mongod() -> Path | None:

@@ -93,8 +93,9 @@ class Part:
             time.sleep(POLL_INTERVAL)
 
     def ask_to_stop(self) -> None:
-        """Ask the process to end, and do not wait for it."""
+        """Ask the process to end, and do not wait for it; a frozen one is thawed to hear it."""
         self._signal(signal.SIGTERM)
+        self.thaw()
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Ask the process to end, and end it when it does not."""
@@ -106,6 +107,17 @@ class Part:
         """End the process as a crash would."""
         self._signal(signal.SIGKILL)
         self._has_ended_within(STOP_TIMEOUT)
+
+    def freeze(self) -> None:
+        """Let the process stand still, as on a machine that swaps or lost its network.
+
+        Its connections stay open, and what is sent to it waits.
+        """
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen process go on."""
+        self._signal(signal.SIGCONT)
 
     def obituary(self) -> str:
         """How the part ended."""

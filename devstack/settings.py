@@ -1,15 +1,27 @@
 """What of the embedded stack can be set: its ports, its directory, and whose Stripe it uses."""
 
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from devstack.ports import LOOPBACK, free_ports, is_free
 from devstack.process import StackError
 
 PORTS = ("API_PORT", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "MONGODB_PORT", "STRIPE_SANDBOX_PORT")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many processes there are of each kind that can be more than one."""
+
+    mongodb: int = 1
+    """Members of the replica set."""
+    api: int = 1
+    workers: int = 1
 
 
 class StackSettings(BaseSettings):
@@ -27,12 +39,35 @@ class StackSettings(BaseSettings):
     stripe_api_key: SecretStr | None = None
     """Set: real Stripe is used, and no sandbox is started."""
 
+    # Private, so that no environment variable reaches them: `make run` has one of each.
+    _workers: int = PrivateAttr(1)
+    _more_api_ports: tuple[int, ...] = PrivateAttr(())
+    _more_mongodb_ports: tuple[int, ...] = PrivateAttr(())
+
     @classmethod
-    def on_free_ports(cls, stack_dir: Path) -> Self:
+    def on_free_ports(cls, stack_dir: Path, shape: Shape = Shape()) -> Self:
         """Settings for a stack beside others, with the sandbox, as tests want it."""
-        ports = [int(port) for port in free_ports(len(PORTS))]
-        named = dict(zip((name.lower() for name in PORTS), ports, strict=True))
-        return cls(stack_dir=stack_dir, stripe_api_key=None, **named)  # type: ignore[arg-type]
+        ports = iter(free_ports(len(PORTS) + shape.api - 1 + shape.mongodb - 1))
+        named: dict[str, Any] = {name.lower(): next(ports) for name in PORTS}
+        settings = cls(stack_dir=stack_dir, stripe_api_key=None, **named)
+        settings._workers = shape.workers
+        settings._more_api_ports = tuple(islice(ports, shape.api - 1))
+        settings._more_mongodb_ports = tuple(ports)
+        return settings
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(len(self.mongodb_ports), len(self.api_ports), self._workers)
+
+    @property
+    def api_ports(self) -> tuple[int, ...]:
+        """A port for each API process; the first is `api_port`."""
+        return (self.api_port, *self._more_api_ports)
+
+    @property
+    def mongodb_ports(self) -> tuple[int, ...]:
+        """A port for each member of the replica set; the first is `mongodb_port`."""
+        return (self.mongodb_port, *self._more_mongodb_ports)
 
     @property
     def uses_sandbox(self) -> bool:
@@ -48,13 +83,23 @@ class StackSettings(BaseSettings):
         ports = {name: int(getattr(self, name.lower())) for name in PORTS}
         if not self.uses_sandbox:
             del ports["STRIPE_SANDBOX_PORT"]
+        for name, more in (
+            ("API_PORT", self._more_api_ports),
+            ("MONGODB_PORT", self._more_mongodb_ports),
+        ):
+            ports |= {f"{name}_{number}": port for number, port in enumerate(more, start=2)}
         return ports
 
     @property
+    def api_urls(self) -> list[str]:
+        """Where each API process answers."""
+        return [f"http://{LOOPBACK}:{port}" for port in self.api_ports]
+
+    @property
     def urls(self) -> dict[str, str]:
-        """Where a browser finds each part."""
+        """Where a browser finds each part; of several API processes, the first."""
         urls = {
-            "api": f"http://{LOOPBACK}:{self.api_port}",
+            "api": self.api_urls[0],
             "temporal_ui": f"http://{LOOPBACK}:{self.temporal_ui_port}",
         }
         if self.uses_sandbox:

@@ -4,19 +4,20 @@ import fcntl
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 import httpx
 
 from devstack.environment import app_environment, check_app_settings
-from devstack.mongodb import mongodb_part
+from devstack.mongodb import mongodb_part, primary_among
 from devstack.ports import LOOPBACK, is_listening
 from devstack.process import REPOSITORY, LineSink, Part, StackError
 from devstack.settings import StackSettings, check_ports
 from devstack.temporal import is_polled_by, temporal_part
 
 START_ORDER = (("mongodb", "temporal", "stripe"), ("worker", "api"))
-"""Each group is started when the one before is ready."""
+"""Each group of kinds is started when the one before is ready."""
 STOP_ORDER = (("api",), ("worker",), ("mongodb", "temporal", "stripe"))
 """Requests in flight still have their worker, and its activities still have their servers."""
 
@@ -24,7 +25,8 @@ STOP_ORDER = (("api",), ("worker",), ("mongodb", "temporal", "stripe"))
 class Stack:
     """MongoDB, Temporal, the Stripe sandbox, the worker and the API.
 
-    Servers start first and stop last.
+    A part is named after its kind (`worker`), and numbered where the settings' shape has
+    several of it (`worker-1`, `worker-2`). Servers start first and stop last.
     All data are in one directory: started again on it, open orders go on where they were.
     Start it from a thread that lives as long as it does (see `devstack/tethered.py`).
     """
@@ -37,6 +39,7 @@ class Stack:
     ) -> None:
         self.settings = settings
         self.urls = settings.urls
+        self.api_urls = settings.api_urls
         self._directory = settings.stack_dir.resolve()
         self._user_environment = environ
         self.environment: Mapping[str, str] = {}
@@ -68,16 +71,19 @@ class Stack:
         check_app_settings(self.environment)
         self.parts = self._make_parts()
         for group in START_ORDER:
-            parts = self._present(group)
-            for part in parts:
-                part.start()
-            for part in parts:
-                part.wait_until_ready()
+            self.start_parts(*(part.name for part in self._present(group)))
 
     def start_part(self, name: str) -> None:
         """Start one part that was stopped or killed, and wait until it is ready."""
-        self.parts[name].start()
-        self.parts[name].wait_until_ready()
+        self.start_parts(name)
+
+    def start_parts(self, *names: str) -> None:
+        """Start parts that need each other to be ready, as a majority of the replica set does."""
+        parts = [self.parts[name] for name in names]
+        for part in parts:
+            part.start()
+        for part in parts:
+            part.wait_until_ready()
 
     def stop_part(self, name: str) -> None:
         """Stop one part gracefully."""
@@ -87,8 +93,24 @@ class Stack:
         """End one part with SIGKILL."""
         self.parts[name].kill()
 
+    def freeze(self, name: str) -> None:
+        """Let one part stand still, with its connections open."""
+        self.parts[name].freeze()
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen part go on."""
+        self.parts[name].thaw()
+
+    def primary(self) -> str | None:
+        """The name of the part that is MongoDB's primary now; None while there is none."""
+        ports = self.settings.mongodb_ports
+        port = primary_among(ports)
+        return None if port is None else _names("mongodb", len(ports))[ports.index(port)]
+
     def stop(self) -> None:
-        """Stop every part that runs."""
+        """Stop every part that runs; frozen ones go on first, since others may wait for them."""
+        for part in self.parts.values():
+            part.thaw()
         for group in STOP_ORDER:
             parts = self._present(group)
             for part in parts:
@@ -104,42 +126,49 @@ class Stack:
         return [part for part in self.parts.values() if not part.is_running]
 
     def _make_parts(self) -> dict[str, Part]:
-        settings, directory = self.settings, self._directory
-        logs = directory / "logs"
-        parts = [
-            mongodb_part(directory / "mongodb", settings.mongodb_port, logs / "mongodb.log"),
-            temporal_part(
-                directory / "temporal.db",
-                settings.temporal_port,
-                logs / "temporal.log",
-                ui_port=settings.temporal_ui_port,
-            ),
-        ]
-        if settings.uses_sandbox:
+        parts = [*self._mongodb_parts(), self._temporal_part()]
+        if self.settings.uses_sandbox:
             parts.append(self._sandbox_part())
-        parts += [self._worker_part(), self._api_part()]
+        parts += [self._worker_part(name) for name in _names("worker", self.settings.shape.workers)]
+        parts += self._api_parts()
         return {part.name: part for part in parts}
+
+    def _mongodb_parts(self) -> list[Part]:
+        ports = self.settings.mongodb_ports
+        return [
+            mongodb_part(self._directory / name, port, self._log(name), name, ports)
+            for name, port in zip(_names("mongodb", len(ports)), ports, strict=True)
+        ]
+
+    def _temporal_part(self) -> Part:
+        return temporal_part(
+            self._directory / "temporal.db",
+            self.settings.temporal_port,
+            self._log("temporal"),
+            ui_port=self.settings.temporal_ui_port,
+        )
 
     def _sandbox_part(self) -> Part:
         port = str(self.settings.stripe_sandbox_port)
         database = str(self._directory / "stripe.db")
-        webhook_url = f"{self.urls['api']}/api/webhooks/stripe"
         command = [sys.executable, "-m", "devstack.stripe_sandbox", "--host", LOOPBACK]
-        command += ["--port", port, "--database", database, "--webhook-url", webhook_url]
+        command += ["--port", port, "--database", database]
+        for url in self.api_urls:
+            command += ["--webhook-url", f"{url}/api/webhooks/stripe"]
         return Part(
             name="stripe",
             command=command,
-            log=self._directory / "logs" / "stripe.log",
+            log=self._log("stripe"),
             is_ready=lambda: _answers(self.settings.stripe_sandbox_port, "/healthz"),
             environ=self.environment,
             cwd=REPOSITORY,
         )
 
-    def _worker_part(self) -> Part:
+    def _worker_part(self, name: str) -> Part:
         part = Part(
-            name="worker",
+            name=name,
             command=[sys.executable, "worker.py"],
-            log=self._directory / "logs" / "worker.log",
+            log=self._log(name),
             is_ready=lambda: is_polled_by(
                 self.settings.temporal_address, self.environment["TASK_QUEUE"], part.pid
             ),
@@ -149,19 +178,27 @@ class Stack:
         )
         return part
 
-    def _api_part(self) -> Part:
+    def _api_parts(self) -> list[Part]:
+        ports = self.settings.api_ports
+        names = _names("api", len(ports))
+        return [self._api_part(name, port) for name, port in zip(names, ports, strict=True)]
+
+    def _api_part(self, name: str, port: int) -> Part:
         return Part(
-            name="api",
+            name=name,
             command=[sys.executable, "-m", "api"],
-            log=self._directory / "logs" / "api.log",
-            is_ready=lambda: _answers(self.settings.api_port, "/readyz"),
-            environ=self.environment,
+            log=self._log(name),
+            is_ready=lambda: _answers(port, "/readyz"),
+            environ={**self.environment, "API_PORT": str(port)},
             cwd=REPOSITORY,
             on_line=self._on_line,
         )
 
-    def _present(self, names: tuple[str, ...]) -> list[Part]:
-        return [self.parts[name] for name in names if name in self.parts]
+    def _log(self, name: str) -> Path:
+        return self._directory / "logs" / f"{name}.log"
+
+    def _present(self, kinds: tuple[str, ...]) -> list[Part]:
+        return [part for part in self.parts.values() if part.name.partition("-")[0] in kinds]
 
     def _lock_directory(self) -> None:
         try:
@@ -177,6 +214,10 @@ class Stack:
                 f"Holdfast is running already: STACK_DIR={self._directory} is in use"
             ) from None
         self._lock = lock
+
+
+def _names(kind: str, count: int) -> list[str]:
+    return [kind] if count == 1 else [f"{kind}-{number}" for number in range(1, count + 1)]
 
 
 def _answers(port: int, path: str) -> bool:

@@ -21,7 +21,7 @@ def main() -> None:
     try:
         config = SandboxConfig(
             database=options.database,
-            webhook_url=options.webhook_url,
+            webhook_urls=tuple(options.webhook_urls),
             webhook_secret=os.environ.get("STRIPE_WEBHOOK_SECRET") or None,
             allow_faults=not options.no_faults,
         )
@@ -53,7 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=12111)
     parser.add_argument("--database", type=Path, help="SQLite file; in memory without")
-    parser.add_argument("--webhook-url", help="where events go, signed with STRIPE_WEBHOOK_SECRET")
+    parser.add_argument(
+        "--webhook-url",
+        dest="webhook_urls",
+        action="append",
+        default=[],
+        help="where events go, signed with STRIPE_WEBHOOK_SECRET; given several times, "
+        "each event goes to the first of them that takes it",
+    )
     parser.add_argument("--no-faults", action="store_true", help="no faults on demand")
     return parser
 

@@ -51,8 +51,8 @@ def create_sandbox(
     """
     ledger = Ledger(config.database)
     destination = None
-    if config.webhook_url is not None and config.webhook_secret is not None:
-        destination = WebhookDestination(config.webhook_url, config.webhook_secret)
+    if config.webhook_urls and config.webhook_secret is not None:
+        destination = WebhookDestination(config.webhook_urls, config.webhook_secret)
     webhooks = WebhookDeliverer(ledger, destination, config.webhook_retry_delays, webhook_transport)
     faults = Faults()
     api = StripeApi(ledger, faults, webhooks)

@@ -21,11 +21,11 @@ class SandboxConfig:
     database: Path | None = None
     """The SQLite file; None keeps everything in memory."""
 
-    webhook_url: str | None = None
-    """Where events are posted; None delivers none."""
+    webhook_urls: tuple[str, ...] = ()
+    """Where events are posted, each to one of them; none delivers none."""
 
     webhook_secret: str | None = field(default=None, repr=False)
-    """The endpoint's signing secret (`whsec_…`), required with a `webhook_url`."""
+    """The endpoint's signing secret (`whsec_…`), required with `webhook_urls`."""
 
     webhook_retry_delays: tuple[float, ...] = DEFAULT_RETRY_DELAYS
     """Seconds to wait after the first, second, … failed delivery; the last one repeats."""
@@ -39,10 +39,10 @@ class SandboxConfig:
         Raises:
             ValueError: a webhook URL without a secret or that is not http(s), or no delays.
         """
-        if self.webhook_url is not None:
-            if not self.webhook_secret:
-                raise ValueError("webhook_secret is required with webhook_url: events are signed")
-            require_http_url(self.webhook_url)
+        if self.webhook_urls and not self.webhook_secret:
+            raise ValueError("webhook_secret is required with webhook_urls: events are signed")
+        for url in self.webhook_urls:
+            require_http_url(url)
         if not self.webhook_retry_delays or min(self.webhook_retry_delays) < 0:
             raise ValueError("webhook_retry_delays needs at least one delay of zero or more")
 

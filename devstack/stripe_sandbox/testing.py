@@ -73,7 +73,7 @@ class RunningSandbox:
 
     def deliver_webhooks_to(self, url: str, secret: str) -> None:
         """Report events there from now on."""
-        self._sandbox.api.webhooks.destination = WebhookDestination(url, secret)
+        self._sandbox.api.webhooks.destination = WebhookDestination((url,), secret)
         self._sandbox.api.webhooks.wake()
 
     def payment_intent(self, id: str) -> Json:
@@ -124,7 +124,7 @@ class RunningSandbox:
 async def running_sandbox(
     *,
     database: Path | None = None,
-    webhook_url: str | None = None,
+    webhook_urls: tuple[str, ...] = (),
     webhook_secret: str | None = None,
     webhook_retry_delays: tuple[float, ...] = (0.05,),
     webhook_transport: httpx.AsyncBaseTransport | None = None,
@@ -133,7 +133,7 @@ async def running_sandbox(
     """Serve a sandbox on a free loopback port until the block ends."""
     config = SandboxConfig(
         database=database,
-        webhook_url=webhook_url,
+        webhook_urls=webhook_urls,
         webhook_secret=webhook_secret,
         webhook_retry_delays=webhook_retry_delays,
         allow_faults=allow_faults,

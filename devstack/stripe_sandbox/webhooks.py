@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import itertools
 import json
 import logging
 import time
@@ -27,14 +28,18 @@ MAX_RUNNING = 16
 
 @dataclass(frozen=True)
 class WebhookDestination:
-    """Where events go, and the secret that signs them."""
+    """Where events go, and the secret that signs them.
 
-    url: str
+    Several URLs are the processes behind one load balancer: each event is for one of them.
+    """
+
+    urls: tuple[str, ...]
     secret: str = field(repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a URL that is not http(s)."""
-        require_http_url(self.url)
+        for url in self.urls:
+            require_http_url(url)
 
 
 def sign(payload: str, secret: str, timestamp: int) -> str:
@@ -59,6 +64,7 @@ class WebhookDeliverer:
         self._transport = transport
         self._woken = asyncio.Event()
         self._running: set[str] = set()
+        self._turns = itertools.count()
 
     def wake(self) -> None:
         """Look again at what is owed."""
@@ -105,13 +111,23 @@ class WebhookDeliverer:
         try:
             event = self._ledger.find("event", delivery.event)
             payload = json.dumps(event.body if event else {}, indent=2)
-            if await _post(client, destination, payload):
+            if await self._post_to_one(client, destination, payload):
                 self._acknowledged(delivery)
             else:
                 self._failed(delivery)
         finally:
             self._running.discard(delivery.event)
             self.wake()
+
+    async def _post_to_one(
+        self, client: httpx.AsyncClient, destination: WebhookDestination, payload: str
+    ) -> bool:
+        """Whether one of the URLs acknowledged it; the one whose turn it is, or else the next."""
+        turn = next(self._turns) % len(destination.urls)
+        for url in destination.urls[turn:] + destination.urls[:turn]:
+            if await _post(client, url, destination.secret, payload):
+                return True
+        return False
 
     def _acknowledged(self, delivery: Delivery) -> None:
         with self._ledger.transaction():
@@ -132,15 +148,15 @@ class WebhookDeliverer:
             self._ledger.postpone_delivery(delivery.event, now + self._retry_delays[attempt])
 
 
-async def _post(client: httpx.AsyncClient, destination: WebhookDestination, payload: str) -> bool:
+async def _post(client: httpx.AsyncClient, url: str, secret: str, payload: str) -> bool:
     """Whether the endpoint acknowledged it with a 2xx; a redirect is a failure, as at Stripe."""
     headers = {
         "Content-Type": "application/json; charset=utf-8",
-        "Stripe-Signature": sign(payload, destination.secret, int(time.time())),
+        "Stripe-Signature": sign(payload, secret, int(time.time())),
         "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
     }
     try:
-        response = await client.post(destination.url, content=payload, headers=headers)
+        response = await client.post(url, content=payload, headers=headers)
     except Exception as error:  # an in-process endpoint may raise anything: that is its 500
         logger.info("webhook not delivered: %r", error)
         return False

@@ -60,7 +60,7 @@ def endpoint() -> Endpoint:
 @pytest.fixture
 async def sandbox(endpoint: Endpoint) -> AsyncIterator[RunningSandbox]:
     async with running_sandbox(
-        webhook_url=URL, webhook_secret=SECRET, webhook_transport=endpoint.transport
+        webhook_urls=(URL,), webhook_secret=SECRET, webhook_transport=endpoint.transport
     ) as running:
         yield running
 
@@ -233,7 +233,7 @@ async def test_events_owed_at_a_restart_are_delivered_after_it(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     database = tmp_path / "stripe.sqlite3"
-    owing: dict[str, Any] = {"database": database, "webhook_url": URL, "webhook_secret": SECRET}
+    owing: dict[str, Any] = {"database": database, "webhook_urls": (URL,), "webhook_secret": SECRET}
     down = httpx.MockTransport(lambda request: httpx.Response(503))
     async with running_sandbox(**owing, webhook_transport=down) as sandbox:
         async with stripe_client(sandbox.url) as stripe_api:
@@ -261,7 +261,7 @@ async def test_an_endpoint_may_be_named_later(endpoint: Endpoint) -> None:
 
 def test_a_url_without_a_secret_is_refused_and_a_secret_is_never_shown() -> None:
     with pytest.raises(ValueError, match="webhook_secret"):
-        SandboxConfig(webhook_url=URL)
+        SandboxConfig(webhook_urls=(URL,))
     with pytest.raises(ValueError, match="http"):
-        SandboxConfig(webhook_url="ftp://api.example/", webhook_secret=SECRET)
-    assert SECRET not in repr(SandboxConfig(webhook_url=URL, webhook_secret=SECRET))
+        SandboxConfig(webhook_urls=("ftp://api.example/",), webhook_secret=SECRET)
+    assert SECRET not in repr(SandboxConfig(webhook_urls=(URL,), webhook_secret=SECRET))

@@ -359,7 +359,7 @@ async def open_marketplace(
         await stack.enter_async_context(app.router.lifespan_context(app))
         sandbox = await stack.enter_async_context(
             running_sandbox(
-                webhook_url=BASE_URL + WEBHOOKS,
+                webhook_urls=(BASE_URL + WEBHOOKS,),
                 webhook_secret=WEBHOOK_SECRET,
                 webhook_transport=ASGITransport(app),
             )
