@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from beanie import PydanticObjectId
+from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.results import UpdateResult
 from temporalio import activity
 
-from ticketing.clock import to_milliseconds
-from ticketing.models import Charge, Order, Ticket
+from ticketing.clock import to_milliseconds, utc_now
+from ticketing.models import Charge, Order, Ticket, told
 from ticketing.mongodb import BSONDocument
-from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
+from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
 
 T = TypeVar("T")
+StoredEntry = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class BeginPayment:
     """In the currency's minor unit."""
     currency: str
     at: datetime
+    payment_method: str | None = None
+    """Stripe's id of what the buyer pays with."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class FailPayment:
 
     order_id: str
     failed_charge: FailedCharge
+    at: datetime | None = None
+    """Absent in orders of before the timeline was kept; then it is now."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class OrderActivities:
                     status=ChargeStatus.CREATED,
                     amount=input.amount,
                     currency=input.currency,
+                    payment_method=input.payment_method,
                     created_at=to_milliseconds(input.at),
                 ).insert(session=session)
                 return BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
@@ -128,10 +134,11 @@ class OrderActivities:
         """Record why the attempt failed and let the order wait for the next one."""
 
         async def fail(session: AsyncClientSession) -> None:
-            if not await _fail_charge(input.failed_charge, session):
+            failure = await _fail_charge(input.failed_charge, input.at or utc_now(), session)
+            if not failure:
                 return
             await Order.find_one({"_id": PydanticObjectId(input.order_id)}, session=session).update(
-                {"$set": {"status": OrderStatus.CREATED}}
+                {"$set": {"status": OrderStatus.CREATED}, **_tell(*failure)}
             )
 
         await self._in_transaction(fail)
@@ -159,7 +166,12 @@ class OrderActivities:
             ).update({"$set": {"status": ChargeStatus.COMPLETED, "client_secret": None}})
             await Order.find_one(
                 {"_id": order_id, "status": OrderStatus.AWAITING_PAYMENT}, session=session
-            ).update({"$set": {"status": OrderStatus.COMPLETED, "completed_at": at}})
+            ).update(
+                {
+                    "$set": {"status": OrderStatus.COMPLETED, "completed_at": at},
+                    **_tell(told(TimelineCode.ORDER_COMPLETED, at)),
+                }
+            )
             if await _status_of(order_id, session) is not OrderStatus.COMPLETED:
                 raise TicketNotHeld(f"order {order_id} is paid but was closed without it")
 
@@ -177,16 +189,19 @@ class OrderActivities:
             order_id = PydanticObjectId(input.order_id)
             at = to_milliseconds(input.at)
             seen = OrderStatus.CREATED
+            failure: list[StoredEntry] = []
             if input.failed_charge is not None:
                 seen = OrderStatus.AWAITING_PAYMENT
-                await _fail_charge(input.failed_charge, session)
+                failure = await _fail_charge(input.failed_charge, at, session)
+            end = told(TimelineCode.ORDER_CANCELLED, at, reason=input.reason)
             await Order.find_one({"_id": order_id, "status": seen}, session=session).update(
                 {
                     "$set": {
                         "status": OrderStatus.CANCELLED,
                         "cancel_reason": input.reason,
                         "cancelled_at": at,
-                    }
+                    },
+                    **_tell(*failure, end),
                 }
             )
             status = await _status_of(order_id, session)
@@ -201,9 +216,11 @@ class OrderActivities:
             return await session.with_transaction(step)
 
 
-async def _fail_charge(failed: FailedCharge, session: AsyncClientSession) -> bool:
-    """Whether this call failed the charge, rather than an earlier run of the same step."""
-    result = await Charge.find_one(
+async def _fail_charge(
+    failed: FailedCharge, at: datetime, session: AsyncClientSession
+) -> list[StoredEntry]:
+    """Fail the charge, and what to tell of it: nothing if an earlier run has failed it."""
+    charge = await Charge.find_one(
         {"_id": PydanticObjectId(failed.charge_id), "status": ChargeStatus.CREATED},
         session=session,
     ).update(
@@ -213,9 +230,13 @@ async def _fail_charge(failed: FailedCharge, session: AsyncClientSession) -> boo
                 "failure_code": failed.failure_code,
                 "client_secret": None,
             }
-        }
+        },
+        response_type=UpdateResponse.NEW_DOCUMENT,
     )
-    return isinstance(result, UpdateResult) and result.modified_count == 1
+    if not isinstance(charge, Charge):
+        return []
+    code, reason = TimelineCode.PAYMENT_FAILED, failed.failure_code
+    return [told(code, at, attempt=charge.attempt, reason=reason)]
 
 
 async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) -> bool:
@@ -227,8 +248,18 @@ async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) ->
         return False
     result = await Order.find_one(
         {"_id": order_id, "status": OrderStatus.CREATED}, session=session
-    ).update({"$set": {"status": OrderStatus.AWAITING_PAYMENT}})
+    ).update(
+        {
+            "$set": {"status": OrderStatus.AWAITING_PAYMENT},
+            **_tell(told(TimelineCode.PAYMENT_SUBMITTED, input.at, attempt=input.attempt)),
+        }
+    )
     return isinstance(result, UpdateResult) and result.modified_count == 1
+
+
+def _tell(*entries: StoredEntry) -> dict[str, object]:
+    """The part of an order's update that appends to its timeline."""
+    return {"$push": {"timeline": {"$each": list(entries)}}}
 
 
 async def _status_of(order_id: PydanticObjectId, session: AsyncClientSession) -> OrderStatus:

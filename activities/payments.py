@@ -7,10 +7,10 @@ from enum import StrEnum
 from beanie import PydanticObjectId
 from temporalio import activity
 
-from ticketing.models import Charge
+from ticketing.models import Charge, Order, told
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import IntentStatus, PaymentIntent, PaymentRefused
-from ticketing.statuses import ChargeStatus
+from ticketing.statuses import ChargeStatus, OrderStatus, TimelineCode
 
 
 class PaymentOutcome(StrEnum):
@@ -84,6 +84,7 @@ class PaymentActivities:
 
         Safe to run twice: the key makes Stripe repeat its first answer, and an intent that the
         charge names already is read rather than made, since Stripe forgets keys after a day.
+        The timeline tells of an attempt's authentication once, which is the write's condition.
         The client secret goes to the charge and nowhere else.
         """
         try:
@@ -92,6 +93,9 @@ class PaymentActivities:
             activity.logger.error("Stripe refused to make an intent: %s", refused.code)
             return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
         wants_buyer = intent.status is IntentStatus.REQUIRES_ACTION
+        if wants_buyer:
+            # Before the charge is written: a run in between finds Stripe's first answer again.
+            await _tell_that_the_bank_wants_the_buyer(input)
         await Charge.find_one(
             {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED}
         ).update(
@@ -153,6 +157,19 @@ class PaymentActivities:
                 idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
             )
         return _state_of(intent, input.amount)
+
+
+async def _tell_that_the_bank_wants_the_buyer(input: AuthorizePayment) -> None:
+    code, attempt = TimelineCode.AUTHENTICATION_REQUIRED, input.attempt
+    # Temporal's clock, which the other entries go by.
+    entry = told(code, activity.info().started_time, attempt=attempt)
+    await Order.find_one(
+        {
+            "_id": PydanticObjectId(input.order_id),
+            "status": OrderStatus.AWAITING_PAYMENT,
+            "timeline": {"$not": {"$elemMatch": {"code": code, "attempt": attempt}}},
+        }
+    ).update({"$push": {"timeline": entry}})
 
 
 def _state_of(intent: PaymentIntent, amount: int) -> PaymentState:

@@ -11,9 +11,9 @@ from temporalio import activity
 
 from activities.orders import release_ticket
 from ticketing.clock import to_milliseconds
-from ticketing.models import Order, Ticket, TicketSnapshot
+from ticketing.models import Order, Ticket, TicketSnapshot, TimelineEntry
 from ticketing.mongodb import BSONDocument
-from ticketing.statuses import CancelReason, OrderStatus
+from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reserva
     if not isinstance(ticket, Ticket):
         return await _reservation_or_refusal(ticket_id, order_id, session)
 
-    await _order(input, ticket).insert(session=session)
+    order = _order(input, ticket)
+    order.timeline.append(TimelineEntry(at=order.created_at, code=TimelineCode.TICKET_RESERVED))
+    await order.insert(session=session)
     return Reservation(price=ticket.price, currency=ticket.currency)
 
 
@@ -108,9 +110,9 @@ async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
     order = await Order.get(order_id, session=session) or _order(input, ticket)
     if order.status is not OrderStatus.CREATED:
         return  # Cancelled before, or paid for: then it is no reservation any more.
-    order.status = OrderStatus.CANCELLED
-    order.cancel_reason = CancelReason.EXPIRED
-    order.cancelled_at = to_milliseconds(input.reserved_at)
+    at, reason = to_milliseconds(input.reserved_at), CancelReason.EXPIRED
+    order.status, order.cancel_reason, order.cancelled_at = OrderStatus.CANCELLED, reason, at
+    order.timeline.append(TimelineEntry(at=at, code=TimelineCode.ORDER_CANCELLED, reason=reason))
     await order.save(session=session)
     await release_ticket(ticket.id, order_id, session)
 

@@ -13,6 +13,7 @@ from api.services.orders import OrderService
 from api.services.payments import PaymentService
 from api.services.stripe_webhooks import StripeWebhookService
 from api.services.tickets import TicketService
+from api.services.timelines import TimelineService
 from api.services.users import UserService
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings
@@ -103,10 +104,15 @@ async def payment_service(settings: Settings, temporal: Temporal) -> PaymentServ
     return PaymentService(temporal, wait=settings.purchase.payment_wait)
 
 
+async def timeline_service() -> TimelineService:
+    return TimelineService()
+
+
 async def stripe_webhook_service(temporal: Temporal) -> StripeWebhookService:
     return StripeWebhookService(temporal)
 
 
 Orders = Annotated[OrderService, Depends(order_service)]
 Payments = Annotated[PaymentService, Depends(payment_service)]
+Timelines = Annotated[TimelineService, Depends(timeline_service)]
 StripeWebhooks = Annotated[StripeWebhookService, Depends(stripe_webhook_service)]

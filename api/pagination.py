@@ -8,7 +8,7 @@ another filter or another order it means nothing, and is refused.
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, TypeVar
@@ -82,9 +82,14 @@ class FoundPage(Generic[D]):
 
 
 async def find_page(
-    documents: type[D], where: Mapping[str, Any], order: Order, page: PageQuery
+    documents: type[D],
+    where: Mapping[str, Any],
+    order: Order,
+    page: PageQuery,
+    *,
+    left_out: Sequence[str] = (),
 ) -> FoundPage[D]:
-    """One page of the documents that match.
+    """One page of the documents that match; fields that are left out have their defaults.
 
     Raises:
         InvalidInput: the cursor is not one of this list.
@@ -93,8 +98,15 @@ async def find_page(
     conditions = [dict(where)]
     if page.cursor is not None:
         conditions.append(order.behind(*_decode(documents, order, page.cursor, fingerprint)))
-    query = documents.find({"$and": conditions}, sort=order.sort, limit=page.limit + 1)
-    found = await query.to_list()
+    found = [
+        documents.model_validate(stored)
+        async for stored in documents.get_pymongo_collection().find(
+            documents.find({"$and": conditions}).get_filter_query(),
+            dict.fromkeys(left_out, 0) or None,
+            sort=order.sort,
+            limit=page.limit + 1,
+        )
+    ]
     shown = found[: page.limit]
     last = shown[-1] if len(found) > page.limit else None
     return FoundPage(shown, last and _encode(last, order, fingerprint))

@@ -328,6 +328,7 @@ class OrderWorkflow:
                 amount=reservation.price,
                 currency=reservation.currency,
                 at=workflow.now(),
+                payment_method=payment.payment_method,
             ),
             summary=f"Record payment {self._attempt}",
         )
@@ -419,7 +420,7 @@ class OrderWorkflow:
         if reason is None and self._attempt < self._input.payment_attempts:
             await _in_database(
                 OrderActivities.fail_payment,
-                FailPayment(self._input.order_id, failed),
+                FailPayment(self._input.order_id, failed, workflow.now()),
                 summary=f"Payment {self._attempt} failed: {failed.failure_code}",
             )
             self._become(OrderStatus.CREATED)

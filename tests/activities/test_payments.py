@@ -1,5 +1,7 @@
 """What the payment activities make of what Stripe and our own records hold."""
 
+from datetime import timedelta
+
 import pytest
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
@@ -15,10 +17,10 @@ from activities.payments import (
 )
 from devstack.stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
-from ticketing.models import Charge
+from ticketing.models import Charge, Order, TicketSnapshot
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
-from ticketing.statuses import ChargeStatus
+from ticketing.statuses import ChargeStatus, OrderStatus
 
 CARD_WAITS = "pm_card_authenticationRequired"
 
@@ -26,6 +28,27 @@ CARD_WAITS = "pm_card_authenticationRequired"
 @pytest.fixture
 def payments(gateway: StripeGateway) -> PaymentActivities:
     return PaymentActivities(gateway)
+
+
+@pytest.fixture
+async def order(charge: Charge) -> Order:
+    """The order that the charge is to pay."""
+    return await Order(
+        id=charge.order_id,
+        user_id=PydanticObjectId(),
+        seller_id=PydanticObjectId(),
+        ticket_id=PydanticObjectId(),
+        ticket=TicketSnapshot(title="Front row", price=charge.amount, currency=charge.currency),
+        status=OrderStatus.AWAITING_PAYMENT,
+        expires_at=charge.created_at + timedelta(minutes=15),
+        created_at=charge.created_at,
+    ).insert()
+
+
+async def told(order: Order) -> list[tuple[str, int | None]]:
+    found = await Order.get(order.id)
+    assert found is not None
+    return [(entry.code, entry.attempt) for entry in found.timeline]
 
 
 @pytest.fixture
@@ -118,3 +141,50 @@ async def test_an_approved_intent_is_not_cancelled(
     after = await payments.cancel_payment_intent(intent_of(charge, state))
 
     assert after.outcome is PaymentOutcome.AUTHORIZED
+
+
+async def test_the_bank_wanting_the_buyer_is_told_once_however_often_stripe_is_asked(
+    payments: PaymentActivities, charge: Charge, order: Order
+) -> None:
+    for _ in range(2):
+        await authorize(payments, charge, CARD_WAITS)
+
+    assert await told(order) == [("authentication_required", 1)]
+
+
+async def test_the_bank_wanting_the_buyer_is_told_although_the_first_run_died_before_its_end(
+    payments: PaymentActivities, charge: Charge, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as dying:
+        dying.setattr(Charge, "find_one", _lose_the_connection)
+        with pytest.raises(ConnectionError):
+            await authorize(payments, charge, CARD_WAITS)
+
+    await authorize(payments, charge, CARD_WAITS)
+
+    assert await told(order) == [("authentication_required", 1)]
+    kept = await Charge.get(charge.id)
+    assert kept is not None
+    assert kept.client_secret is not None
+
+
+async def test_the_bank_wanting_the_buyer_of_a_closed_order_is_not_told(
+    payments: PaymentActivities, charge: Charge, order: Order
+) -> None:
+    await order.set({"status": OrderStatus.CANCELLED})
+
+    await authorize(payments, charge, CARD_WAITS)
+
+    assert await told(order) == []
+
+
+async def test_a_card_that_works_tells_nothing_of_authentication(
+    payments: PaymentActivities, charge: Charge, order: Order
+) -> None:
+    await authorize(payments, charge, "pm_card_visa")
+
+    assert await told(order) == []
+
+
+def _lose_the_connection(*_arguments: object, **_options: object) -> None:
+    raise ConnectionError

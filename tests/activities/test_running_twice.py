@@ -1,5 +1,6 @@
 """Every activity may run twice, also late and beside its successors, and changes things once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -59,6 +60,14 @@ async def order(request_: ReserveTicket) -> Order:
     found = await Order.get(request_.order_id)
     assert found is not None
     return found
+
+
+async def told(request_: ReserveTicket) -> list[str]:
+    """The order's timeline: each entry's code, attempt and reason."""
+    return [
+        " ".join(str(part) for part in (entry.code, entry.attempt, entry.reason) if part)
+        for entry in (await order(request_)).timeline
+    ]
 
 
 async def ticket(request_: ReserveTicket) -> Ticket:
@@ -313,6 +322,85 @@ async def test_a_cancellation_told_twice_leaves_the_next_buyer_alone(
 
     assert (await ticket(request_)).order_id == next_order
     assert await order(request_) == before
+
+
+async def test_each_step_run_twice_is_told_once(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    first, second = beginning(request_), beginning(request_, attempt=2)
+    failed = FailedCharge(first.charge_id, "insufficient_funds")
+    for _ in range(2):
+        await reservations.reserve_ticket(request_)
+    for _ in range(2):
+        await orders.begin_payment(first)
+    for _ in range(2):
+        await orders.fail_payment(FailPayment(request_.order_id, failed, utc_now()))
+    for _ in range(2):
+        await orders.begin_payment(second)
+    for _ in range(2):
+        await orders.complete_order(completing(request_, second))
+    await orders.fail_payment(FailPayment(request_.order_id, failed))
+    await orders.cancel_order(cancelling(request_))
+
+    assert await told(request_) == [
+        "ticket_reserved",
+        "payment_submitted 1",
+        "payment_failed 1 insufficient_funds",
+        "payment_submitted 2",
+        "order_completed",
+    ]
+
+
+async def test_a_cancellation_run_twice_is_told_once_with_the_payment_that_failed(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    payment = beginning(request_)
+    await orders.begin_payment(payment)
+    cancellation = CancelOrder(
+        order_id=request_.order_id,
+        ticket_id=request_.ticket_id,
+        reason=CancelReason.PAYMENT_FAILED,
+        at=utc_now(),
+        failed_charge=FailedCharge(payment.charge_id, "expired_card"),
+    )
+
+    for _ in range(2):
+        await orders.cancel_order(cancellation)
+
+    assert await told(request_) == [
+        "ticket_reserved",
+        "payment_submitted 1",
+        "payment_failed 1 expired_card",
+        "order_cancelled payment_failed",
+    ]
+
+
+@pytest.mark.parametrize("was_made", [True, False])
+async def test_an_abandoned_reservation_is_told_once_for_what_it_was(
+    reservations: ReservationActivities, request_: ReserveTicket, was_made: bool
+) -> None:
+    if was_made:
+        await reservations.reserve_ticket(request_)
+
+    for _ in range(2):
+        await reservations.abandon_reservation(request_)
+
+    reserved = ["ticket_reserved"] if was_made else []
+    assert await told(request_) == [*reserved, "order_cancelled expired"]
+
+
+async def test_a_payment_begun_keeps_what_the_buyer_pays_with(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    await reservations.reserve_ticket(request_)
+    payment = replace(beginning(request_), payment_method="pm_card_visa")
+
+    await orders.begin_payment(payment)
+
+    charge = await Charge.get(payment.charge_id)
+    assert charge is not None
+    assert charge.payment_method == "pm_card_visa"
 
 
 async def test_a_ticket_that_is_gone_is_refused(
