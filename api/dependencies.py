@@ -2,11 +2,12 @@
 
 from typing import Annotated, cast
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
 from pymongo import AsyncMongoClient
 from temporalio.client import Client
 
+from api.idempotency import HEADER, KEY_PATTERN, parse_key
 from api.security import COOKIE, SignedInUser
 from api.security import Sessions as SessionKeeper
 from api.services.orders import OrderService
@@ -65,6 +66,26 @@ async def optional_user(request: Request) -> SignedInUser | None:
     return await sessions_of(request).optional(request)
 
 
+async def idempotency_key(
+    request: Request,
+    _documented: Annotated[
+        str | None,
+        Header(
+            alias=HEADER,
+            description="A name that the client makes up for this request, best a UUID, and sends "
+            "again with every repetition of it. The same key and the same body get the first "
+            "answer again; with another body the key is refused (422), and while the first "
+            "request is being carried out it is told so (409, `Retry-After`). "
+            "Each user and each route has keys of its own.",
+            examples=['"8e03978e-40d5-43e8-bc93-6894a57f9324"'],
+            json_schema_extra={"pattern": KEY_PATTERN},
+        ),
+    ] = None,
+) -> str | None:
+    sent = request.headers.getlist(HEADER)
+    return parse_key(", ".join(sent)) if sent else None
+
+
 async def same_origin(request: Request) -> None:
     sessions_of(request).refuse_foreign_origin(request)
 
@@ -79,6 +100,9 @@ CurrentUser = Annotated[SignedInUser, Depends(current_user)]
 """Whoever is signed in; without a session the answer is 401."""
 OptionalUser = Annotated[SignedInUser | None, Depends(optional_user)]
 """Whoever is signed in, or none."""
+
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
+"""The key by which the client repeats a request, if it sends one; a malformed one is 422."""
 
 SameOrigin = Depends(same_origin)
 """For routes that hand out a cookie: no other site may sign a browser in."""

@@ -6,13 +6,14 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Response, status
 from pydantic import Field
 
-from api.dependencies import CurrentUser, Orders
+from api.dependencies import CurrentUser, IdempotencyKey, Orders
 from api.models import ApiModel, Id, RequestModel
 from api.pagination import Page, PageQuery
 from api.problems import problems
 from api.services.orders import OrderWithCharges
 from ticketing.errors import (
     ForeignOrigin,
+    IdempotencyKeyReused,
     InvalidInput,
     MongoDBUnavailable,
     NotAuthenticated,
@@ -20,6 +21,7 @@ from ticketing.errors import (
     OrderNotFound,
     OwnTicket,
     PaymentInProgress,
+    RequestInProgress,
     TemporalUnavailable,
     TicketNotFound,
     TicketReserved,
@@ -107,21 +109,23 @@ class OrderQuery(PageQuery):
         **problems(
             NotAuthenticated,
             InvalidInput,
+            IdempotencyKeyReused,
             TicketNotFound,
             OwnTicket,
             ForeignOrigin,
             TicketReserved,
             TicketSold,
+            RequestInProgress,
             MongoDBUnavailable,
             TemporalUnavailable,
         ),
     },
 )
 async def create_order(
-    user: CurrentUser, body: OrderInput, orders: Orders, response: Response
+    user: CurrentUser, key: IdempotencyKey, body: OrderInput, orders: Orders, response: Response
 ) -> OrderView:
     """Reserve a ticket; it is the caller's to pay for until `expiresAt`."""
-    reserved = await orders.reserve(user.id, body.ticket_id)
+    reserved = await orders.reserve(user.id, body.ticket_id, key)
     if not reserved.is_new:
         response.status_code = status.HTTP_200_OK
     response.headers["Location"] = order_location(reserved.order.order.id)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -11,6 +12,8 @@ from beanie.operators import In
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -19,19 +22,24 @@ from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
 )
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.reservations import Refusal, Reservation
+from api.idempotency import derived_ids
 from api.models import path_id
 from api.pagination import NEWEST_FIRST, PageQuery, find_page
 from ticketing.errors import (
+    IdempotencyKeyReused,
     OrderCancelled,
     OrderCompleted,
     OrderExpired,
     OrderNotFound,
     OwnTicket,
     PaymentInProgress,
+    RequestInProgress,
     TemporalUnavailable,
     TicketingError,
     TicketNotFound,
@@ -42,7 +50,10 @@ from ticketing.models import Charge, Order, Ticket
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
 from workflows.order import OrderInput, OrderState, OrderWorkflow, order_workflow_id
-from workflows.search_attributes import BUYER_ID, SELLER_ID, TICKET_ID
+from workflows.search_attributes import BUYER_ID, ORDER_STATUS, SELLER_ID, TICKET_ID
+
+RESERVE_ROUTE = "POST /api/orders"
+"""Part of the ids that follow from an idempotency key: never to be changed."""
 
 WORKFLOW_WAIT_SECONDS = 10.0
 """How long a request waits for a worker; longer than a reservation may take (`RESERVE_TIMEOUT`)."""
@@ -95,28 +106,33 @@ class OrderService:
         self._rules = rules
 
     async def reserve(
-        self, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+        self,
+        buyer_id: PydanticObjectId,
+        ticket_id: PydanticObjectId,
+        idempotency_key: str | None = None,
     ) -> ReservedOrder:
         """Reserve the ticket, or find the order under which the buyer already holds it.
+
+        With a key, whoever asks again gets the first answer again. A reservation that was not
+        made in time holds nothing and never will, so the key's next id is tried.
 
         Raises:
             TicketNotFound: there is no such ticket.
             OwnTicket: the buyer is its seller.
             TicketReserved: another order holds it.
             TicketSold: it is sold.
+            IdempotencyKeyReused: the key came first with another ticket.
+            RequestInProgress: the first request with the key is not answered yet.
             TemporalUnavailable: no worker answered in time; no ticket is held for it.
         """
-        ticket = await self._look_at(ticket_id, buyer_id)
-        if ticket.status is TicketStatus.RESERVED:
-            # Answered without a workflow, so a rush for one ticket costs next to nothing.
-            return await self._held_by(buyer_id, ticket)
-        order_id = PydanticObjectId()
-        reservation = await self._start(order_id, buyer_id, ticket)
-        if reservation.refusal is Refusal.TICKET_RESERVED:
-            return await self._held_by(buyer_id, await self._look_at(ticket_id, buyer_id))
-        if reservation.refusal is not None:
-            raise REFUSALS[reservation.refusal]
-        return ReservedOrder(OrderWithCharges(await _existing(order_id)), is_new=True)
+        if idempotency_key is None:
+            ticket = await Ticket.get(ticket_id)
+            return await self._reserve(PydanticObjectId(), buyer_id, ticket)
+        order_ids = derived_ids(RESERVE_ROUTE, buyer_id, idempotency_key)
+        while True:
+            answer = await self._reserve_or_repeat(next(order_ids), buyer_id, ticket_id)
+            if answer is not None:
+                return answer
 
     async def get(self, buyer_id: PydanticObjectId, order_id: str) -> OrderWithCharges:
         """One of the buyer's own orders.
@@ -155,15 +171,72 @@ class OrderService:
             raise TemporalUnavailable("The order could not be cancelled in time; ask again.")
         return (await _with_charges([order]))[0]
 
-    async def _look_at(self, ticket_id: PydanticObjectId, buyer_id: PydanticObjectId) -> Ticket:
+    async def _reserve_or_repeat(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+    ) -> ReservedOrder | None:
+        """The answer under this id, made now or before; None if it was abandoned."""
+        # The ticket before the order: a reservation writes both at once, so a ticket that is
+        # seen to be reserved under this id has an order that is seen too.
         ticket = await Ticket.get(ticket_id)
-        if ticket is None:
-            raise TicketNotFound
-        if ticket.user_id == buyer_id:
-            raise OwnTicket
-        if ticket.status is TicketStatus.SOLD:
-            raise TicketSold
-        return ticket
+        if await _order_under(order_id, buyer_id) is None:
+            with suppress(WorkflowAlreadyStartedError):
+                return await self._reserve(order_id, buyer_id, ticket)
+        return await self._repeat(order_id, buyer_id, ticket_id)
+
+    async def _reserve(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket | None
+    ) -> ReservedOrder:
+        ticket = _for_sale(ticket, buyer_id)
+        if ticket.status is TicketStatus.RESERVED:
+            # Answered without a workflow, so a rush for one ticket costs next to nothing.
+            return await self._held_by(buyer_id, ticket)
+        reservation = await self._start(order_id, buyer_id, ticket)
+        if reservation.refusal is Refusal.TICKET_RESERVED:
+            return await self._held_by(buyer_id, _for_sale(await Ticket.get(ticket.id), buyer_id))
+        if reservation.refusal is not None:
+            raise REFUSALS[reservation.refusal]
+        return _first_answer(await _existing(order_id))
+
+    async def _repeat(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+    ) -> ReservedOrder | None:
+        """What the first request under this id was answered; None if it was abandoned."""
+        order = await _order_under(order_id, buyer_id)
+        if order is None or order.status is OrderStatus.CREATED:
+            await self._refuse_while_reserving(order_id, ticket_id)
+            order = await _order_under(order_id, buyer_id)
+        if order is None:
+            return await self._repeat_refusal(order_id, buyer_id, ticket_id)
+        if order.ticket_id != ticket_id:
+            raise IdempotencyKeyReused
+        return None if order.was_abandoned else _first_answer(order)
+
+    async def _refuse_while_reserving(
+        self, order_id: PydanticObjectId, ticket_id: PydanticObjectId
+    ) -> None:
+        execution = await order_handle(self._temporal, order_id).describe()
+        attributes = execution.typed_search_attributes
+        if attributes.get(TICKET_ID) != str(ticket_id):
+            raise IdempotencyKeyReused
+        # The status is set by the very task that records the reservation. Before that, an order
+        # in the database is no promise: whoever takes over from a lost worker may undo it.
+        is_recorded = attributes.get(ORDER_STATUS) is not None
+        if execution.status is WorkflowExecutionStatus.RUNNING and not is_recorded:
+            raise RequestInProgress
+
+    async def _repeat_refusal(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+    ) -> ReservedOrder | None:
+        try:
+            refusal = (await order_handle(self._temporal, order_id).result()).refusal
+        except WorkflowFailureError:
+            return None  # an operator terminated it
+        if refusal is None or refusal is Refusal.UNAVAILABLE:
+            return None
+        ticket = await Ticket.get(ticket_id)
+        if refusal is Refusal.TICKET_RESERVED and ticket is not None:
+            return await self._held_by(buyer_id, ticket)
+        raise REFUSALS[refusal]
 
     async def _held_by(self, buyer_id: PydanticObjectId, ticket: Ticket) -> ReservedOrder:
         order = await Order.get(ticket.order_id) if ticket.order_id else None
@@ -186,6 +259,7 @@ class OrderService:
             id=order_workflow_id(str(order_id)),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             task_timeout=WORKFLOW_TASK_TIMEOUT,
             search_attributes=TypedSearchAttributes(
                 [
@@ -240,7 +314,7 @@ async def order_of(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Or
     Raises:
         OrderNotFound: there is none, or it is somebody else's, which is nobody's business.
     """
-    order = await Order.find_one({"_id": order_id, "user_id": buyer_id})
+    order = await _order_under(order_id, buyer_id)
     if order is None:
         raise OrderNotFound
     return order
@@ -253,6 +327,36 @@ def closed_order_error(order: Order) -> TicketingError:
     if order.cancel_reason is CancelReason.EXPIRED:
         return OrderExpired()
     return OrderCancelled()
+
+
+def _for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
+    """The ticket, free or reserved.
+
+    Raises:
+        TicketNotFound, OwnTicket, TicketSold: whoever asks cannot buy it.
+    """
+    if ticket is None:
+        raise TicketNotFound
+    if ticket.user_id == buyer_id:
+        raise OwnTicket
+    if ticket.status is TicketStatus.SOLD:
+        raise TicketSold
+    return ticket
+
+
+async def _order_under(order_id: PydanticObjectId, buyer_id: PydanticObjectId) -> Order | None:
+    return await Order.find_one({"_id": order_id, "user_id": buyer_id})
+
+
+def _first_answer(order: Order) -> ReservedOrder:
+    """The order as it was when the ticket was reserved, whatever has become of it since."""
+    as_reserved = {
+        "status": OrderStatus.CREATED,
+        "cancel_reason": None,
+        "completed_at": None,
+        "cancelled_at": None,
+    }
+    return ReservedOrder(OrderWithCharges(order.model_copy(update=as_reserved)), is_new=True)
 
 
 async def _hear_out(start: WithStartWorkflowOperation[OrderWorkflow, OrderState]) -> None:

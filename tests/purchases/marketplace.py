@@ -87,9 +87,10 @@ class Person:
     async def withdraw(self, ticket: Json) -> Response:
         return await self.http.delete(f"/api/tickets/{ticket['id']}")
 
-    async def ask_for(self, ticket: Json) -> Response:
+    async def ask_for(self, ticket: Json, *, key: str | None = None) -> Response:
         """Ask for a reservation; it may be refused."""
-        return await self.http.post("/api/orders", json={"ticketId": ticket["id"]})
+        wish = {"ticketId": ticket["id"]}
+        return await self.http.post("/api/orders", json=wish, headers=_repeatable(key))
 
     async def reserve(self, ticket: Json) -> Json:
         """Reserve a ticket, and insist that it was granted."""
@@ -115,10 +116,12 @@ class Person:
     async def cancel(self, order: Json) -> Response:
         return await self.http.delete(f"/api/orders/{order['id']}")
 
-    async def pay(self, order: Json, payment_method: str = "pm_card_visa") -> Response:
+    async def pay(
+        self, order: Json, payment_method: str = "pm_card_visa", *, key: str | None = None
+    ) -> Response:
         """Submit a payment; it may be refused, declined or pending."""
         payment = {"orderId": order["id"], "paymentMethod": payment_method}
-        return await self.http.post("/api/payments", json=payment)
+        return await self.http.post("/api/payments", json=payment, headers=_repeatable(key))
 
     async def buy(self, order: Json) -> Json:
         """Pay for an order with a card that works; the completed charge."""
@@ -381,6 +384,10 @@ async def open_marketplace(
         )
         await market.bind_documents()
         yield market
+
+
+def _repeatable(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Idempotency-Key": key}
 
 
 def _json(answer: Response) -> Json:

@@ -48,6 +48,7 @@ async def test_a_stranger_is_told_to_sign_in_before_anything_else(
         {"params": {"limit": "many"}},
         {"headers": {"Authorization": "Bearer forged"}},
         {"headers": {"Cookie": "session=forged"}},
+        {"headers": {"Idempotency-Key": ""}},
     ]
     for method, path in ROUTES:
         for request in requests:
@@ -83,6 +84,18 @@ async def test_a_body_over_64_kib_is_refused(idle_market: Marketplace, buyer: Pe
     for path in ("/api/orders", "/api/payments"):
         answer = await buyer.http.post(path, json={"ticketId": "0" * 70_000})
         assert_problem(answer, 413, "content_too_large")
+
+
+@pytest.mark.parametrize("path", ["/api/orders"])
+@pytest.mark.parametrize("keys", [[""], ["two words"], ['"open'], ["k" * 256], ["one", "two"]])
+async def test_a_malformed_idempotency_key_is_refused_and_named(
+    idle_market: Marketplace, buyer: Person, path: str, keys: list[str]
+) -> None:
+    ids = {"ticketId": UNKNOWN, "orderId": UNKNOWN}
+    headers = [("Idempotency-Key", key) for key in keys]
+    answer = await buyer.http.post(path, json=ids, headers=headers)
+    problem = assert_problem(answer, 422, "validation_error")
+    assert [error["field"] for error in problem["errors"]] == ["Idempotency-Key"]
 
 
 async def test_a_malformed_ticket_id_is_refused_and_named(

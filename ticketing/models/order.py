@@ -36,6 +36,18 @@ class Order(Document):
     timeline: list[TimelineEntry] = []
     """What happened, oldest first; orders of before it was kept have none."""
 
+    @property
+    def was_abandoned(self) -> bool:
+        """Whether it was never promised to its buyer, who was told to try again.
+
+        An order that expired after all has reached its deadline.
+        """
+        return (
+            self.cancel_reason is CancelReason.EXPIRED
+            and self.cancelled_at is not None
+            and self.cancelled_at < self.expires_at
+        )
+
     class Settings:
         name = "orders"
         indexes = [

@@ -1,0 +1,298 @@
+"""Orders asked for more than once under one Idempotency-Key."""
+
+import asyncio
+import threading
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from api.services import orders
+from tests.api.conftest import assert_problem
+from tests.purchases.contract import Json, assert_order
+from tests.purchases.marketplace import Marketplace, Person
+from tests.purchases.waiting import eventually
+from ticketing.models import Order
+from ticketing.statuses import OrderStatus
+from workflows import order as order_workflow
+from workflows.order import OrderWorkflow
+
+CROWD = 20
+PATIENCE = timedelta(seconds=0.3)
+"""How late a worker may come here to make a reservation, instead of eight seconds."""
+
+
+@pytest.fixture
+def key() -> str:
+    return f'"{uuid4()}"'
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits as long as they would in production."""
+    monkeypatch.setattr(orders, "WORKFLOW_WAIT_SECONDS", 0.4)
+    monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", PATIENCE)
+
+
+async def test_the_same_key_gets_the_first_answer_again_and_makes_one_order(
+    market: Marketplace, seller: Person, buyer: Person, key: str
+) -> None:
+    ticket = await seller.list_ticket()
+    first = await buyer.ask_for(ticket, key=key)
+    before = await market.written()
+    again = await buyer.ask_for(ticket, key=key)
+
+    assert first.status_code == 201, first.text
+    assert (again.status_code, again.json()) == (201, assert_order(first.json()))
+    assert again.headers["Location"] == first.headers["Location"]
+    assert await market.written() == before
+    await market.is_consistent()
+
+
+async def test_without_a_key_the_second_request_is_one_of_its_own(
+    market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    ticket = await seller.list_ticket()
+    order = await buyer.reserve(ticket)
+    assert (await buyer.ask_for(ticket)).status_code == 200
+    await buyer.cancel(order)
+    assert (await buyer.reserve(ticket))["id"] != order["id"]
+
+
+@pytest.mark.parametrize("end", ["cancelled", "completed", "expired"])
+async def test_whatever_became_of_the_order_its_key_gets_the_first_answer_again(
+    market: Marketplace, seller: Person, buyer: Person, other_buyer: Person, key: str, end: str
+) -> None:
+    if end == "expired":
+        market.set_rules(reservation_ttl=timedelta(seconds=1))
+    ticket = await seller.list_ticket()
+    first = await buyer.ask_for(ticket, key=key)
+    match end:
+        case "cancelled":
+            assert (await buyer.cancel(first.json())).status_code == 200
+            await other_buyer.reserve(ticket)
+        case "completed":
+            await buyer.buy(first.json())
+        case "expired":
+            await buyer.sees(first.json(), "cancelled", "expired")
+            assert (await seller.withdraw(ticket)).status_code == 204
+
+    before = await market.written()
+    await market.lose_temporal()
+    again = await buyer.ask_for(ticket, key=key)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert await market.written() == before
+
+
+async def test_twenty_requests_at_once_under_one_key_make_one_order(
+    market: Marketplace, seller: Person, buyer: Person, key: str
+) -> None:
+    elsewhere = buyer.at(market.visit(await market.open_api()))
+    ticket = await seller.list_ticket()
+    doors = [buyer, elsewhere] * (CROWD // 2)
+    answers = await asyncio.gather(*(door.ask_for(ticket, key=key) for door in doors))
+
+    granted = [answer.json() for answer in answers if answer.status_code == 201]
+    assert granted
+    for answer in answers:
+        if answer.status_code == 201:
+            assert answer.json() == granted[0]
+        else:
+            assert_problem(answer, 409, "request_in_progress")
+            assert int(answer.headers["Retry-After"]) > 0
+    assert [str(order["_id"]) for order in (await market.written())["orders"]] == [granted[0]["id"]]
+    again = await elsewhere.ask_for(ticket, key=key)
+    assert (again.status_code, again.json()) == (201, granted[0])
+    await market.is_consistent()
+
+
+async def test_control_without_a_key_the_answers_to_many_requests_do_not_tell_which_was_first(
+    market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    ticket = await seller.list_ticket()
+    answers = await asyncio.gather(*(buyer.ask_for(ticket) for _ in range(CROWD)))
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 200: CROWD - 1}
+
+
+async def test_the_same_key_with_another_ticket_is_refused_and_reserves_nothing(
+    market: Marketplace, seller: Person, buyer: Person, key: str
+) -> None:
+    order = (await buyer.ask_for(await seller.list_ticket(), key=key)).json()
+    other = await seller.list_ticket()
+    before = await market.written()
+    assert_problem(await buyer.ask_for(other, key=key), 422, "idempotency_key_reused")
+    await buyer.buy(order)
+    assert_problem(await buyer.ask_for(other, key=key), 422, "idempotency_key_reused")
+    assert_problem(await buyer.ask_for({"id": "0" * 24}, key=key), 422, "idempotency_key_reused")
+    assert (await market.written())["tickets"][1] == before["tickets"][1]
+    assert len((await market.written())["orders"]) == 1
+
+
+async def test_two_tickets_at_once_under_one_key_make_one_order(
+    market: Marketplace, seller: Person, buyer: Person, key: str
+) -> None:
+    tickets = [await seller.list_ticket() for _ in range(2)]
+    answers = await asyncio.gather(*(buyer.ask_for(ticket, key=key) for ticket in tickets))
+    first, second = sorted(answers, key=lambda answer: answer.status_code)
+    assert first.status_code == 201, first.text
+    assert_problem(second, 422, "idempotency_key_reused")
+    assert len((await market.written())["orders"]) == 1
+    await market.is_consistent()
+
+
+async def test_the_keys_of_two_people_do_not_meet(
+    market: Marketplace, seller: Person, buyer: Person, other_buyer: Person, key: str
+) -> None:
+    first = await buyer.ask_for(await seller.list_ticket(), key=key)
+    second = await other_buyer.ask_for(await seller.list_ticket(), key=key)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] != second.json()["id"]
+
+
+async def test_a_request_whose_api_dies_before_the_answer_is_answered_when_it_is_repeated(
+    idle_market: Marketplace, seller: Person, buyer: Person, key: str
+) -> None:
+    elsewhere = buyer.at(idle_market.visit(await idle_market.open_api()))
+    ticket = await seller.list_ticket()
+    asked = asyncio.create_task(buyer.ask_for(ticket, key=key))
+    order_id = await _started_order(idle_market)
+    asked.cancel()
+    assert_problem(await elsewhere.ask_for(ticket, key=key), 409, "request_in_progress")
+
+    async with idle_market.working():
+        made = await eventually(partial(_granted, elsewhere, ticket, key))
+        assert made["id"] == order_id
+        assert len((await idle_market.written())["orders"]) == 1
+        await idle_market.is_consistent()
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_reservation_that_a_dying_worker_has_not_recorded_is_not_promised(
+    market: Marketplace, seller: Person, buyer: Person, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become, dies, crashes = OrderWorkflow._become, threading.Event(), iter([True])
+
+    def crash_once(workflow: OrderWorkflow, status: OrderStatus) -> None:
+        # The ticket is reserved by now, and Temporal does not know it yet.
+        if next(crashes, False):
+            dies.wait(1.5)
+            raise RuntimeError("the worker is killed")
+        become(workflow, status)
+
+    monkeypatch.setattr(OrderWorkflow, "_become", crash_once)
+    ticket = await seller.list_ticket()
+    first = asyncio.create_task(buyer.ask_for(ticket, key=key))
+    await eventually(Order.find().count)
+    (undone,) = (await market.written())["orders"]
+    assert_problem(await buyer.ask_for(ticket, key=key), 409, "request_in_progress")
+    assert_problem(await first, 503, "temporal_unavailable")
+    dies.set()
+
+    made = await eventually(partial(_granted, buyer, ticket, key))
+    assert made["id"] != str(undone["_id"])
+    assert (await buyer.order({"id": str(undone["_id"])}))["status"] == "cancelled"
+    await market.is_consistent()
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_request_that_was_abandoned_is_carried_out_when_it_is_repeated(
+    idle_market: Marketplace, seller: Person, buyer: Person, key: str
+) -> None:
+    ticket, other = await seller.list_ticket(), await seller.list_ticket()
+    assert_problem(await buyer.ask_for(ticket, key=key), 503, "temporal_unavailable")
+    assert_problem(await buyer.ask_for(ticket, key=key), 409, "request_in_progress")
+    assert_problem(await buyer.ask_for(other, key=key), 422, "idempotency_key_reused")
+
+    async with idle_market.working():
+        made = await eventually(partial(_granted, buyer, ticket, key))
+        again = await buyer.ask_for(ticket, key=key)
+        assert (again.status_code, again.json()) == (201, made)
+        assert_problem(await buyer.ask_for(other, key=key), 422, "idempotency_key_reused")
+        (abandoned,) = (await buyer.orders(status="cancelled"))["items"]
+        assert (await buyer.orders(status="created"))["items"] == [made]
+        assert (abandoned["cancelReason"], abandoned["ticketId"]) == ("expired", ticket["id"])
+        await idle_market.is_consistent()
+
+
+async def test_a_request_whose_workflow_was_terminated_is_carried_out_when_it_is_repeated(
+    idle_market: Marketplace, seller: Person, buyer: Person, key: str
+) -> None:
+    ticket = await seller.list_ticket()
+    asked = asyncio.create_task(buyer.ask_for(ticket, key=key))
+    order_id = await _started_order(idle_market)
+    asked.cancel()
+    await idle_market.terminate({"id": order_id})
+    async with idle_market.working():
+        made = await buyer.ask_for(ticket, key=key)
+        assert made.status_code == 201, made.text
+        assert (await buyer.ask_for(ticket, key=key)).json() == made.json()
+        await idle_market.is_consistent()
+
+
+async def test_a_refusal_of_the_workflows_is_repeated_though_the_ticket_is_free_again(
+    idle_market: Marketplace, seller: Person, buyer: Person, other_buyer: Person, key: str
+) -> None:
+    ticket = await seller.list_ticket()
+    # Both have looked before either is served, so both start a workflow.
+    people = [buyer, other_buyer]
+    asked = [asyncio.create_task(person.ask_for(ticket, key=key)) for person in people]
+    await eventually(lambda: _are_started(idle_market, len(people)))
+    async with idle_market.working():
+        answers = [await answer for answer in asked]
+        winner, loser = people if answers[0].status_code == 201 else people[::-1]
+        order = next(answer.json() for answer in answers if answer.status_code == 201)
+        assert_problem(max(answers, key=lambda a: a.status_code), 409, "ticket_reserved")
+
+        await winner.cancel(order)
+        assert_problem(await loser.ask_for(ticket, key=key), 409, "ticket_reserved")
+        other = await seller.list_ticket()
+        assert_problem(await loser.ask_for(other, key=key), 422, "idempotency_key_reused")
+        await loser.reserve(ticket)
+        await idle_market.is_consistent()
+
+
+async def test_a_refusal_without_a_workflow_leaves_no_trace(
+    market: Marketplace, seller: Person, buyer: Person, other_buyer: Person, key: str
+) -> None:
+    ticket = await seller.list_ticket()
+    order = await other_buyer.reserve(ticket)
+    assert_problem(await buyer.ask_for(ticket, key=key), 409, "ticket_reserved")
+    await other_buyer.cancel(order)
+    assert (await buyer.ask_for(ticket, key=key)).status_code == 201
+
+
+async def test_somebody_who_holds_the_ticket_without_the_key_gets_that_order(
+    market: Marketplace, seller: Person, buyer: Person, key: str
+) -> None:
+    ticket = await seller.list_ticket()
+    order = await buyer.reserve(ticket)
+    for _ in range(2):
+        answer = await buyer.ask_for(ticket, key=key)
+        assert (answer.status_code, answer.json()) == (200, order)
+
+
+async def _granted(buyer: Person, ticket: Json, key: str) -> Json | None:
+    """The order, once the request is no longer in progress."""
+    answer = await buyer.ask_for(ticket, key=key)
+    if answer.status_code != 201:
+        assert_problem(answer, 409, "request_in_progress")
+        return None
+    return assert_order(answer.json())
+
+
+async def _started(market: Marketplace) -> list[str]:
+    """The ids of the orders whose workflows were started, though no worker may have seen them."""
+    query = f'TaskQueue = "{market.settings.task_queue}"'
+    started = [workflow.id async for workflow in market.temporal.list_workflows(query)]
+    return [workflow_id.removeprefix("order:") for workflow_id in started]
+
+
+async def _are_started(market: Marketplace, number: int) -> bool:
+    return len(await _started(market)) == number
+
+
+async def _started_order(market: Marketplace) -> str:
+    (order_id,) = await eventually(partial(_started, market))
+    return order_id
