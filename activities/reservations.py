@@ -11,9 +11,9 @@ from temporalio import activity
 
 from activities.orders import release_ticket
 from ticketing.clock import to_milliseconds
-from ticketing.models import Order, Ticket, TicketSnapshot, TimelineEntry
+from ticketing.models import Buyer, Order, Ticket, TicketSnapshot, TimelineEntry
 from ticketing.mongodb import BSONDocument
-from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
+from ticketing.statuses import UNPAID_STATUSES, CancelReason, OrderStatus, TimelineCode
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class ReserveTicket:
     buyer_id: str
     reserved_at: datetime
     expires_at: datetime
+    max_reservations: int | None = None
+    """How many unpaid tickets the buyer may hold; orders of before this was limited have none."""
 
 
 class Refusal(StrEnum):
@@ -34,6 +36,7 @@ class Refusal(StrEnum):
     TICKET_RESERVED = "ticket_reserved"
     TICKET_SOLD = "ticket_sold"
     OWN_TICKET = "own_ticket"
+    TOO_MANY_RESERVATIONS = "too_many_reservations"
     UNAVAILABLE = "unavailable"
     """It was not done in time; the buyer has been told to try again."""
 
@@ -60,11 +63,15 @@ class ReservationActivities:
 
         Safe to run twice: the lock on the ticket *is* the order's id and is set in the same
         transaction as the order is written, so a second run finds both and changes nothing.
+        The limit is looked at after the lock, so it refuses neither a second run nor a buyer
+        who holds the ticket already.
         """
 
         async def reserve(session: AsyncClientSession) -> Reservation:
             return await _reserve(input, session)
 
+        if input.max_reservations is not None:
+            await _make_known(PydanticObjectId(input.buyer_id))
         async with self._mongo.start_session() as session:
             return await session.with_transaction(reserve)
 
@@ -89,17 +96,47 @@ async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reserva
     ticket_id = PydanticObjectId(input.ticket_id)
     buyer_id = PydanticObjectId(input.buyer_id)
 
+    if input.max_reservations is not None:
+        await _take_turn(buyer_id, session)
     # The filter is the rule: whoever gets here second matches nothing.
     ticket = await Ticket.find_one(
         {"_id": ticket_id, "order_id": None, "user_id": {"$ne": buyer_id}}, session=session
     ).update({"$set": {"order_id": order_id}}, response_type=UpdateResponse.NEW_DOCUMENT)
     if not isinstance(ticket, Ticket):
         return await _reservation_or_refusal(ticket_id, order_id, session)
+    most = input.max_reservations
+    if most is not None and await holds_too_many(buyer_id, most, session):
+        await release_ticket(ticket_id, order_id, session)
+        return Reservation(refusal=Refusal.TOO_MANY_RESERVATIONS)
 
     order = _order(input, ticket)
     order.timeline.append(TimelineEntry(at=order.created_at, code=TimelineCode.TICKET_RESERVED))
     await order.insert(session=session)
     return Reservation(price=ticket.price, currency=ticket.currency)
+
+
+async def holds_too_many(
+    buyer_id: PydanticObjectId, most: int, session: AsyncClientSession | None = None
+) -> bool:
+    """Whether the buyer holds as many unpaid tickets as one may."""
+    unpaid = {"user_id": buyer_id, "status": {"$in": UNPAID_STATUSES}}
+    return await Order.find(unpaid, session=session, limit=most).count() >= most
+
+
+async def _make_known(buyer_id: PydanticObjectId) -> None:
+    """Write the buyer's document if there is none.
+
+    Before the transaction: in it, one of two first reservations would fail on the key that the
+    other one has just inserted.
+    """
+    await Buyer.get_pymongo_collection().update_one(
+        {"_id": buyer_id}, {"$setOnInsert": {"turns": 0}}, upsert=True
+    )
+
+
+async def _take_turn(buyer_id: PydanticObjectId, session: AsyncClientSession) -> None:
+    """Conflict with every other reservation of the buyer that is under way."""
+    await Buyer.find_one({"_id": buyer_id}, session=session).update({"$inc": {"turns": 1}})
 
 
 async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:

@@ -137,6 +137,7 @@ class Market:
         ttl: timedelta = TTL,
         attempts: int = 1,
         order_id: PydanticObjectId | None = None,
+        max_reservations: int | None = None,
     ) -> Purchase:
         """Start a purchase and take its reservation, granted or refused."""
         assert ticket.id is not None
@@ -149,6 +150,7 @@ class Market:
                 buyer_id=str(buyer_id or PydanticObjectId()),
                 reservation_ttl=ttl,
                 payment_attempts=attempts,
+                max_reservations=max_reservations,
             ),
             id=order_workflow_id(str(order_id)),
             task_queue=self.task_queue,

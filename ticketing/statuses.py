@@ -27,7 +27,10 @@ class OrderStatus(StrEnum):
         return self in (OrderStatus.COMPLETED, OrderStatus.CANCELLED)
 
 
-HOLDING_STATUSES = (OrderStatus.CREATED, OrderStatus.AWAITING_PAYMENT, OrderStatus.COMPLETED)
+UNPAID_STATUSES = (OrderStatus.CREATED, OrderStatus.AWAITING_PAYMENT)
+"""The states in which an order holds its ticket without having paid for it."""
+
+HOLDING_STATUSES = (*UNPAID_STATUSES, OrderStatus.COMPLETED)
 """The states in which an order holds its ticket; a ticket has at most one such order."""
 
 

@@ -74,6 +74,8 @@ class OrderInput:
     buyer_id: str
     reservation_ttl: timedelta
     payment_attempts: int
+    max_reservations: int | None = None
+    """How many unpaid tickets the buyer may hold; orders of before this was limited have none."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,7 @@ class OrderWorkflow:
             buyer_id=self._input.buyer_id,
             reserved_at=workflow.now(),
             expires_at=self._expires_at,
+            max_reservations=self._input.max_reservations,
         )
         time_left = RESERVE_TIMEOUT - (workflow.now() - workflow.info().workflow_start_time)
         # No worker may have been there in time, and the buyer is gone by now. Or one was, and

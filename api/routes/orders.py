@@ -26,6 +26,7 @@ from ticketing.errors import (
     TicketNotFound,
     TicketReserved,
     TicketSold,
+    TooManyReservations,
 )
 from ticketing.models import Charge
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
@@ -115,6 +116,7 @@ class OrderQuery(PageQuery):
             ForeignOrigin,
             TicketReserved,
             TicketSold,
+            TooManyReservations,
             RequestInProgress,
             MongoDBUnavailable,
             TemporalUnavailable,

@@ -27,7 +27,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.reservations import Refusal, Reservation
+from activities.reservations import Refusal, Reservation, holds_too_many
 from api.idempotency import derived_ids
 from api.models import path_id
 from api.pagination import NEWEST_FIRST, PageQuery, find_page
@@ -45,6 +45,7 @@ from ticketing.errors import (
     TicketNotFound,
     TicketReserved,
     TicketSold,
+    TooManyReservations,
 )
 from ticketing.models import Charge, Order, Ticket
 from ticketing.settings import PurchaseSettings
@@ -66,6 +67,7 @@ REFUSALS: dict[Refusal, type[TicketingError]] = {
     Refusal.TICKET_RESERVED: TicketReserved,
     Refusal.TICKET_SOLD: TicketSold,
     Refusal.OWN_TICKET: OwnTicket,
+    Refusal.TOO_MANY_RESERVATIONS: TooManyReservations,
     Refusal.UNAVAILABLE: TemporalUnavailable,
 }
 
@@ -121,6 +123,7 @@ class OrderService:
             OwnTicket: the buyer is its seller.
             TicketReserved: another order holds it.
             TicketSold: it is sold.
+            TooManyReservations: the buyer holds as many unpaid tickets as one may.
             IdempotencyKeyReused: the key came first with another ticket.
             RequestInProgress: the first request with the key is not answered yet.
             TemporalUnavailable: no worker answered in time; no ticket is held for it.
@@ -190,6 +193,7 @@ class OrderService:
         if ticket.status is TicketStatus.RESERVED:
             # Answered without a workflow, so a rush for one ticket costs next to nothing.
             return await self._held_by(buyer_id, ticket)
+        await self._refuse_too_many(buyer_id, ticket)
         reservation = await self._start(order_id, buyer_id, ticket)
         if reservation.refusal is Refusal.TICKET_RESERVED:
             return await self._held_by(buyer_id, _for_sale(await Ticket.get(ticket.id), buyer_id))
@@ -238,6 +242,15 @@ class OrderService:
             return await self._held_by(buyer_id, ticket)
         raise REFUSALS[refusal]
 
+    async def _refuse_too_many(self, buyer_id: PydanticObjectId, ticket: Ticket) -> None:
+        """A look that spares most a workflow; the reservation itself decides."""
+        if not await holds_too_many(buyer_id, self._rules.max_reservations):
+            return
+        # The other half of a double click may have reserved this very ticket meanwhile.
+        now = await Ticket.get(ticket.id)
+        if now is not None and now.status is TicketStatus.AVAILABLE:
+            raise TooManyReservations
+
     async def _held_by(self, buyer_id: PydanticObjectId, ticket: Ticket) -> ReservedOrder:
         order = await Order.get(ticket.order_id) if ticket.order_id else None
         if order is None or order.user_id != buyer_id or order.status.is_closed:
@@ -255,6 +268,7 @@ class OrderService:
                 buyer_id=str(buyer_id),
                 reservation_ttl=self._rules.reservation_ttl,
                 payment_attempts=self._rules.payment_attempts,
+                max_reservations=self._rules.max_reservations,
             ),
             id=order_workflow_id(str(order_id)),
             task_queue=self._task_queue,

@@ -30,6 +30,11 @@ FEW = 5
 ROUNDS = 12
 
 
+@pytest.fixture(autouse=True)
+def one_buyer_takes_part_in_every_round(market: Marketplace) -> None:
+    market.set_rules(max_reservations=ROUNDS)
+
+
 @pytest.fixture
 async def other_door(market: Marketplace, buyer: Person) -> Person:
     """The buyer, at another instance of the API."""

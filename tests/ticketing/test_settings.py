@@ -32,6 +32,7 @@ def test_a_complete_environment_is_enough() -> None:
 
     assert api.purchase.reservation_ttl == timedelta(minutes=15)
     assert (api.purchase.payment_attempts, api.purchase.currency) == (1, "usd")
+    assert api.purchase.max_reservations == 8
     assert api.purchase.payment_wait == timedelta(seconds=10)
     assert worker.stripe.api_base == "https://api.stripe.com"
     assert worker.temporal.address == "127.0.0.1:1"
@@ -99,6 +100,7 @@ def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyP
         ("RESERVATION_TTL", "nan"),
         ("RESERVATION_TTL", "inf"),
         ("PAYMENT_ATTEMPTS", "0"),
+        ("MAX_RESERVATIONS", "0"),
         ("PAYMENT_WAIT", "0"),
         ("CURRENCY", "USD"),
         ("COOKIE_SECURE", "perhaps"),

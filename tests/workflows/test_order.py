@@ -249,3 +249,21 @@ async def test_an_operators_cancellation_waits_for_a_payment_that_is_being_decid
 
     assert await purchase.decision(charge_id) is PaymentDecision.COMPLETED
     await purchase.is_completed()
+
+
+async def test_a_ticket_too_many_is_refused_until_one_of_the_others_has_expired(
+    market: Market,
+) -> None:
+    buyer_id = PydanticObjectId()
+    first = await market.ask_for(await market.list_ticket(), buyer_id=buyer_id, max_reservations=1)
+    ticket = await market.list_ticket()
+
+    refused = await market.ask_for(ticket, buyer_id=buyer_id, max_reservations=1)
+    assert refused.reservation.refusal is Refusal.TOO_MANY_RESERVATIONS
+    assert (await refused.handle.result()).status is None
+    assert (await market.look_at(ticket)).status is TicketStatus.AVAILABLE
+
+    await market.env.sleep(timedelta(minutes=16))
+    await first.is_cancelled(CancelReason.EXPIRED)
+    granted = await market.ask_for(ticket, buyer_id=buyer_id, max_reservations=1)
+    assert granted.reservation.refusal is None

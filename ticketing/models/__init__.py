@@ -2,6 +2,7 @@
 
 from beanie import Document
 
+from ticketing.models.buyer import Buyer
 from ticketing.models.charge import Charge
 from ticketing.models.order import Order, TicketSnapshot
 from ticketing.models.revoked_session import RevokedSession
@@ -15,12 +16,14 @@ DOCUMENT_MODELS: list[type[Document]] = [
     Ticket,
     Order,
     Charge,
+    Buyer,
     StripeEvent,
     RevokedSession,
 ]
 
 __all__ = [
     "DOCUMENT_MODELS",
+    "Buyer",
     "Charge",
     "Order",
     "RevokedSession",

@@ -1,0 +1,186 @@
+"""A buyer holds no more unpaid tickets than one may, however many requests come at once."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from beanie import PydanticObjectId
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from activities import reservations as module
+from activities.orders import BeginPayment, CancelOrder, CompleteOrder, OrderActivities
+from activities.reservations import Refusal, Reservation, ReservationActivities, ReserveTicket
+from ticketing.clock import utc_now
+from ticketing.models import Buyer, Order, Ticket
+from ticketing.mongodb import BSONDocument
+from ticketing.statuses import CancelReason, TicketStatus
+
+Mongo = AsyncMongoClient[BSONDocument]
+
+MOST = 3
+AT_ONCE = 12
+
+
+@pytest.fixture
+def reservations(mongodb: Mongo) -> ReservationActivities:
+    return ReservationActivities(mongodb)
+
+
+@pytest.fixture
+def orders(mongodb: Mongo) -> OrderActivities:
+    return OrderActivities(mongodb)
+
+
+async def wish(buyer_id: PydanticObjectId, most: int | None = MOST) -> ReserveTicket:
+    """The buyer's wish for a ticket that nobody else wants."""
+    now = utc_now()
+    ticket = await Ticket(
+        title="Front row, Friday",
+        price=2500,
+        currency="usd",
+        user_id=PydanticObjectId(),
+        created_at=now,
+        updated_at=now,
+    ).insert()
+    return ReserveTicket(
+        order_id=str(PydanticObjectId()),
+        ticket_id=str(ticket.id),
+        buyer_id=str(buyer_id),
+        reserved_at=now,
+        expires_at=now + timedelta(minutes=15),
+        max_reservations=most,
+    )
+
+
+async def wishes(count: int, buyer_id: PydanticObjectId | None = None) -> list[ReserveTicket]:
+    buyer_id = buyer_id or PydanticObjectId()
+    return [await wish(buyer_id) for _ in range(count)]
+
+
+async def all_at_once(
+    reservations: ReservationActivities, requests: list[ReserveTicket]
+) -> list[Reservation]:
+    return await asyncio.gather(*(reservations.reserve_ticket(request) for request in requests))
+
+
+async def status_of_ticket(request: ReserveTicket) -> TicketStatus:
+    ticket = await Ticket.get(request.ticket_id)
+    assert ticket is not None
+    return ticket.status
+
+
+def beginning(request: ReserveTicket) -> BeginPayment:
+    return BeginPayment(
+        order_id=request.order_id,
+        ticket_id=request.ticket_id,
+        charge_id=str(PydanticObjectId()),
+        attempt=1,
+        amount=2500,
+        currency="usd",
+        at=utc_now(),
+    )
+
+
+async def test_of_many_reservations_at_once_the_buyer_gets_as_many_as_one_may_hold(
+    reservations: ReservationActivities,
+) -> None:
+    requests = await wishes(AT_ONCE)
+
+    answers = await all_at_once(reservations, requests)
+
+    refused = {None: MOST, Refusal.TOO_MANY_RESERVATIONS: AT_ONCE - MOST}
+    assert Counter(answer.refusal for answer in answers) == refused
+    for request, answer in zip(requests, answers, strict=True):
+        is_held = await status_of_ticket(request) is TicketStatus.RESERVED
+        assert is_held == (answer.refusal is None)
+    assert await Order.find_all().count() == MOST
+
+
+async def test_control_without_turns_the_buyer_gets_them_all(
+    reservations: ReservationActivities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_have_begun = asyncio.Barrier(AT_ONCE)
+
+    async def begin(buyer_id: PydanticObjectId, session: AsyncClientSession) -> None:
+        await Buyer.get(buyer_id, session=session)  # from here on, it sees nothing newer
+        await all_have_begun.wait()
+
+    monkeypatch.setattr(module, "_take_turn", begin)
+    answers = await all_at_once(reservations, await wishes(AT_ONCE))
+
+    assert [answer.refusal for answer in answers] == [None] * AT_ONCE
+
+
+async def test_buyers_do_not_wait_for_one_another(reservations: ReservationActivities) -> None:
+    requests = [await wish(PydanticObjectId()) for _ in range(AT_ONCE)]
+
+    answers = await all_at_once(reservations, requests)
+
+    assert [answer.refusal for answer in answers] == [None] * AT_ONCE
+
+
+async def test_a_reservation_run_again_at_the_limit_is_the_same_answer(
+    reservations: ReservationActivities,
+) -> None:
+    requests = await wishes(MOST)
+    first = [await reservations.reserve_ticket(request) for request in requests]
+
+    assert [await reservations.reserve_ticket(request) for request in requests] == first
+    assert await all_at_once(reservations, [*requests, *requests]) == [*first, *first]
+
+    assert await Order.find_all().count() == MOST
+
+
+async def test_a_ticket_that_the_buyer_holds_is_told_as_reserved_and_not_as_one_too_many(
+    reservations: ReservationActivities,
+) -> None:
+    held, *others = await wishes(MOST)
+    for request in (held, *others):
+        await reservations.reserve_ticket(request)
+
+    again = ReserveTicket(
+        order_id=str(PydanticObjectId()),
+        ticket_id=held.ticket_id,
+        buyer_id=held.buyer_id,
+        reserved_at=held.reserved_at,
+        expires_at=held.expires_at,
+        max_reservations=MOST,
+    )
+
+    assert (await reservations.reserve_ticket(again)).refusal is Refusal.TICKET_RESERVED
+
+
+async def test_a_payment_under_way_counts_and_an_order_that_is_closed_does_not(
+    reservations: ReservationActivities, orders: OrderActivities
+) -> None:
+    buyer_id = PydanticObjectId()
+    paid, cancelled, paying = await wishes(MOST, buyer_id)
+    for request in (paid, cancelled, paying):
+        await reservations.reserve_ticket(request)
+    await orders.begin_payment(beginning(paying))
+    one_more, last, too_many = await wishes(3, buyer_id)
+    refused = await reservations.reserve_ticket(one_more)
+    assert refused.refusal is Refusal.TOO_MANY_RESERVATIONS
+
+    payment = beginning(paid)
+    await orders.begin_payment(payment)
+    await orders.complete_order(
+        CompleteOrder(paid.order_id, paid.ticket_id, payment.charge_id, utc_now())
+    )
+    await orders.cancel_order(
+        CancelOrder(cancelled.order_id, cancelled.ticket_id, CancelReason.EXPIRED, utc_now())
+    )
+
+    answers = [await reservations.reserve_ticket(r) for r in (one_more, last, too_many)]
+    assert [a.refusal for a in answers] == [None, None, Refusal.TOO_MANY_RESERVATIONS]
+
+
+async def test_an_order_of_before_there_was_a_limit_has_none(
+    reservations: ReservationActivities,
+) -> None:
+    buyer_id = PydanticObjectId()
+    for _ in range(MOST + 1):
+        answer = await reservations.reserve_ticket(await wish(buyer_id, most=None))
+        assert answer.refusal is None
