@@ -7,6 +7,7 @@ from pymongo import AsyncMongoClient
 
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
+from activities.refunds import RefundActivities
 from activities.reservations import ReservationActivities
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
@@ -19,6 +20,7 @@ def build_activities(
     reservations = ReservationActivities(mongo)
     orders = OrderActivities(mongo)
     payments = PaymentActivities(gateway)
+    refunds = RefundActivities(mongo, gateway)
     return [
         reservations.reserve_ticket,
         reservations.abandon_reservation,
@@ -30,4 +32,9 @@ def build_activities(
         payments.read_payment,
         payments.capture_payment,
         payments.cancel_payment_intent,
+        refunds.find_payment,
+        refunds.refund_payment,
+        refunds.read_refunds,
+        refunds.tell_order,
+        refunds.record_refund,
     ]

@@ -12,7 +12,16 @@ from api.middleware import BodyLimitMiddleware, RequestLogMiddleware, SecurityHe
 from api.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, operation_id
 from api.passwords import Passwords
 from api.problems import problems
-from api.routes import health, orders, payments, stripe_webhooks, tickets, timelines, users
+from api.routes import (
+    health,
+    orders,
+    payments,
+    refunds,
+    stripe_webhooks,
+    tickets,
+    timelines,
+    users,
+)
 from api.security import Sessions
 from ticketing.errors import ContentTooLarge, MongoDBUnavailable, TicketingError
 from ticketing.mongodb import connect_mongodb
@@ -39,7 +48,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.passwords = Passwords()
 
     app.include_router(health.router)
-    for resource in (users, tickets, orders, timelines, payments, stripe_webhooks):
+    for resource in (users, tickets, orders, timelines, payments, refunds, stripe_webhooks):
         app.include_router(resource.router, responses=problems(MongoDBUnavailable))
 
     install_error_handlers(app)

@@ -12,6 +12,7 @@ from api.security import COOKIE, SignedInUser
 from api.security import Sessions as SessionKeeper
 from api.services.orders import OrderService
 from api.services.payments import PaymentService
+from api.services.refunds import RefundService
 from api.services.stripe_webhooks import StripeWebhookService
 from api.services.tickets import TicketService
 from api.services.timelines import TimelineService
@@ -128,15 +129,22 @@ async def payment_service(settings: Settings, temporal: Temporal) -> PaymentServ
     return PaymentService(temporal, wait=settings.purchase.payment_wait)
 
 
+async def refund_service(settings: Settings, temporal: Temporal) -> RefundService:
+    return RefundService(
+        temporal, task_queue=settings.task_queue, wait=settings.purchase.payment_wait
+    )
+
+
 async def timeline_service() -> TimelineService:
     return TimelineService()
 
 
-async def stripe_webhook_service(temporal: Temporal) -> StripeWebhookService:
-    return StripeWebhookService(temporal)
+async def stripe_webhook_service(settings: Settings, temporal: Temporal) -> StripeWebhookService:
+    return StripeWebhookService(temporal, task_queue=settings.task_queue)
 
 
 Orders = Annotated[OrderService, Depends(order_service)]
 Payments = Annotated[PaymentService, Depends(payment_service)]
+Refunds = Annotated[RefundService, Depends(refund_service)]
 Timelines = Annotated[TimelineService, Depends(timeline_service)]
 StripeWebhooks = Annotated[StripeWebhookService, Depends(stripe_webhook_service)]

@@ -20,6 +20,7 @@ class Reader(StrEnum):
 HIDDEN_REASONS = {
     (Reader.SELLER, TimelineCode.PAYMENT_FAILED),
     (Reader.BUYER, TimelineCode.REFUND_DELAYED),
+    (Reader.BUYER, TimelineCode.REFUND_REFUSED),
 }
 
 WORDS: Mapping[Reader, Mapping[TimelineCode, str]] = {
@@ -32,6 +33,8 @@ WORDS: Mapping[Reader, Mapping[TimelineCode, str]] = {
         TimelineCode.ORDER_CANCELLED: "The order was cancelled.",
         TimelineCode.REFUND_REQUESTED: "A refund of your payment was requested.",
         TimelineCode.REFUND_DELAYED: "The refund takes longer than usual; you need do nothing.",
+        TimelineCode.REFUND_REFUSED: "The refund could not be made; the ticket is still yours.",
+        TimelineCode.REFUNDED_IN_PART: "A part of your payment was refunded.",
     },
     Reader.SELLER: {
         TimelineCode.TICKET_RESERVED: "A buyer reserved the ticket.",
@@ -42,6 +45,8 @@ WORDS: Mapping[Reader, Mapping[TimelineCode, str]] = {
         TimelineCode.ORDER_CANCELLED: "The order was cancelled.",
         TimelineCode.REFUND_REQUESTED: "A refund to the buyer was requested.",
         TimelineCode.REFUND_DELAYED: "Stripe could not make the refund yet; it is tried again.",
+        TimelineCode.REFUND_REFUSED: "Stripe refused the refund; the order stays completed.",
+        TimelineCode.REFUNDED_IN_PART: "A part of the payment went back; the order stays as it is.",
     },
 }
 """What is said where the reason adds nothing, or is one that has no words below."""

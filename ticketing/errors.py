@@ -9,7 +9,8 @@ TicketingError
 ├── MethodNotAllowed
 ├── Conflict            EmailTaken, TicketReserved, TicketSold,
 │                       OrderExpired, OrderCancelled, OrderCompleted, OrderNotCompleted,
-│                       PaymentInProgress, RequestInProgress, TooManyReservations
+│                       PaymentInProgress, RefundRefused, RequestInProgress,
+│                       TooManyReservations
 ├── PreconditionFailed  StaleTicket
 ├── ContentTooLarge
 ├── UnprocessableContent  InvalidInput, IdempotencyKeyReused
@@ -179,6 +180,11 @@ class PaymentInProgress(Conflict):
 class OrderNotCompleted(Conflict):
     code = "order_not_completed"
     title = "The order was never paid."
+
+
+class RefundRefused(Conflict):
+    code = "refund_refused"
+    title = "Stripe refuses to refund this order; it stays completed."
 
 
 class RequestInProgress(Conflict):

@@ -12,7 +12,7 @@ class TicketStatus(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    """created → awaiting_payment → completed | cancelled."""
+    """created → awaiting_payment → completed | cancelled; a refund takes completed to cancelled."""
 
     CREATED = "created"
     """The ticket is reserved and nobody has submitted a payment yet."""
@@ -23,7 +23,7 @@ class OrderStatus(StrEnum):
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can happen to the order any more."""
+        """Whether the purchase is over; only a refund can still follow, of a completed one."""
         return self in (OrderStatus.COMPLETED, OrderStatus.CANCELLED)
 
 
@@ -68,3 +68,7 @@ class TimelineCode(StrEnum):
     REFUND_REQUESTED = "refund_requested"
     REFUND_DELAYED = "refund_delayed"
     """Its `reason` is why Stripe could not do it yet."""
+    REFUND_REFUSED = "refund_refused"
+    """Its `reason` is Stripe's code; the order stays completed."""
+    REFUNDED_IN_PART = "refunded_in_part"
+    """Somebody gave a part back in Stripe's own dashboard; the order stays completed."""

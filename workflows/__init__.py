@@ -1,6 +1,7 @@
 """Decisions: deterministic, replayable, and the only ones that move an order."""
 
 from workflows.order import OrderWorkflow
+from workflows.refund import RefundWorkflow
 
-WORKFLOWS: list[type] = [OrderWorkflow]
+WORKFLOWS: list[type] = [OrderWorkflow, RefundWorkflow]
 """Every workflow that a worker carries out."""

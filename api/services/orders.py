@@ -144,7 +144,7 @@ class OrderService:
             OrderNotFound: there is none, or it is somebody else's.
         """
         order = await order_of(buyer_id, path_id(order_id, OrderNotFound))
-        return (await _with_charges([order]))[0]
+        return (await with_charges([order]))[0]
 
     async def find(
         self, buyer_id: PydanticObjectId, status: OrderStatus | None, page: PageQuery
@@ -152,7 +152,7 @@ class OrderService:
         """The buyer's own orders, newest first."""
         where = {"user_id": buyer_id} | ({"status": str(status)} if status else {})
         found = await find_page(Order, where, NEWEST_FIRST, page, left_out=["timeline"])
-        return FoundOrders(await _with_charges(found.documents), found.next_cursor)
+        return FoundOrders(await with_charges(found.documents), found.next_cursor)
 
     async def cancel(self, buyer_id: PydanticObjectId, order_id: str) -> OrderWithCharges:
         """Cancel an order that is not paid; cancelled before is cancelled.
@@ -172,7 +172,7 @@ class OrderService:
             raise OrderCompleted
         if order.status is not OrderStatus.CANCELLED:
             raise TemporalUnavailable("The order could not be cancelled in time; ask again.")
-        return (await _with_charges([order]))[0]
+        return (await with_charges([order]))[0]
 
     async def _reserve_or_repeat(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
@@ -255,7 +255,7 @@ class OrderService:
         order = await Order.get(ticket.order_id) if ticket.order_id else None
         if order is None or order.user_id != buyer_id or order.status.is_closed:
             raise TicketReserved
-        return ReservedOrder((await _with_charges([order]))[0], is_new=False)
+        return ReservedOrder((await with_charges([order]))[0], is_new=False)
 
     async def _start(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
@@ -388,7 +388,8 @@ async def _existing(order_id: PydanticObjectId) -> Order:
     return order
 
 
-async def _with_charges(orders: Iterable[Order]) -> list[OrderWithCharges]:
+async def with_charges(orders: Iterable[Order]) -> list[OrderWithCharges]:
+    """Each order with every attempt to pay for it."""
     by_order: defaultdict[PydanticObjectId, list[Charge]] = defaultdict(list)
     ids = [order.id for order in orders]
     async for charge in Charge.find(In(Charge.order_id, ids)).sort("order_id", "attempt"):

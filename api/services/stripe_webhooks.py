@@ -1,24 +1,34 @@
 """Stripe's news, handed to the workflows that they concern."""
 
+import logging
+from contextlib import suppress
+
 from beanie import PydanticObjectId
 from pymongo.errors import DuplicateKeyError
 from temporalio.client import Client
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.services.orders import order_handle
+from api.services.refunds import start_refund
 from ticketing.clock import utc_now
-from ticketing.models import StripeEvent
-from ticketing.payments.webhooks import IntentEvent
+from ticketing.models import Charge, Order, StripeEvent
+from ticketing.payments.webhooks import REFUND_FAILED, IntentEvent, RefundEvent, StripeNews
+from ticketing.statuses import ChargeStatus
 from workflows.order import OrderWorkflow, PaymentIntentChanged
+from workflows.refund import RefundChanged
+
+logger = logging.getLogger(__name__)
 
 
 class StripeWebhookService:
-    """Tells a workflow to look at its payment intent again; the workflow asks Stripe."""
+    """Tells a workflow that there is news at Stripe; the workflow asks which."""
 
-    def __init__(self, temporal: Client) -> None:
+    def __init__(self, temporal: Client, *, task_queue: str) -> None:
         self._temporal = temporal
+        self._task_queue = task_queue
 
-    async def take(self, event: IntentEvent) -> None:
+    async def take(self, event: StripeNews) -> None:
         """Hand the event over once; a repeated, late or reordered one changes nothing."""
         if await StripeEvent.get(event.id) is not None:
             return
@@ -27,7 +37,14 @@ class StripeWebhookService:
         await self._signal(event)
         await self._remember(event)
 
-    async def _signal(self, event: IntentEvent) -> None:
+    async def _signal(self, event: StripeNews) -> None:
+        match event:
+            case IntentEvent():
+                await self._tell_order(event)
+            case RefundEvent():
+                await self._tell_refund(event)
+
+    async def _tell_order(self, event: IntentEvent) -> None:
         handle = order_handle(self._temporal, PydanticObjectId(event.order_id))
         try:
             await handle.signal(
@@ -38,7 +55,22 @@ class StripeWebhookService:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
 
-    async def _remember(self, event: IntentEvent) -> None:
+    async def _tell_refund(self, event: RefundEvent) -> None:
+        """Tell the order's refund, and start it where the refund was made at Stripe itself."""
+        charge = await Charge.find_one({"stripe_id": event.intent_id})
+        if charge is None or charge.status is ChargeStatus.FAILED:
+            return  # nothing of ours, or an authorization that was given up
+        if charge.stripe_refund_id is not None:
+            _report_late_failure(event, charge)
+            return
+        order = await Order.get(charge.order_id)
+        if order is None:
+            return
+        message = RefundChanged(event.intent_id)
+        with suppress(WorkflowAlreadyStartedError):  # recorded a moment ago
+            await start_refund(self._temporal, self._task_queue, order, message)
+
+    async def _remember(self, event: StripeNews) -> None:
         seen = StripeEvent(
             id=event.id,
             type=event.type,
@@ -49,3 +81,13 @@ class StripeWebhookService:
             await seen.insert()
         except DuplicateKeyError:
             return  # delivered twice at the same time
+
+
+def _report_late_failure(event: RefundEvent, charge: Charge) -> None:
+    """Log that a bank sent a recorded refund back; only a person can reach the buyer then."""
+    if event.type == REFUND_FAILED:
+        logger.error(
+            "refund %s of order %s failed after it was recorded: the money is ours again",
+            charge.stripe_refund_id,
+            charge.order_id,
+        )

@@ -15,6 +15,7 @@ from devstack.stripe_sandbox.calls import Call
 from devstack.stripe_sandbox.config import API_VERSION
 from devstack.stripe_sandbox.connections import DroppedConnection
 from devstack.stripe_sandbox.errors import (
+    BalanceInsufficient,
     InvalidParameter,
     Json,
     RateLimited,
@@ -145,6 +146,8 @@ class StripeApi:
                 return Answer(first.status, first.body, replayed)
             if fault is not None and fault.kind is FaultKind.ERROR_STORED:
                 answer = Answer(500, server_failure_body(), {"Stripe-Should-Retry": "false"})
+            elif fault is not None and fault.kind is FaultKind.BALANCE_SHORT:
+                answer = Answer(BalanceInsufficient.status, BalanceInsufficient().body())
             else:
                 answer = self._operate(endpoint, call, request.path_params)
             idempotency.remember(call, mark, answer.status, answer.body)

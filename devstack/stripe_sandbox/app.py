@@ -17,7 +17,7 @@ from devstack.stripe_sandbox.bank import Bank
 from devstack.stripe_sandbox.calls import Call
 from devstack.stripe_sandbox.config import SandboxConfig
 from devstack.stripe_sandbox.connections import TRANSPORT, transport_behind
-from devstack.stripe_sandbox.control import fault_routes, ledger_routes
+from devstack.stripe_sandbox.control import fault_routes, ledger_routes, refund_routes
 from devstack.stripe_sandbox.endpoints import ENDPOINTS
 from devstack.stripe_sandbox.errors import UnrecognizedUrl, server_failure_body
 from devstack.stripe_sandbox.faults import Faults
@@ -77,7 +77,7 @@ def create_sandbox(
     sandbox = Sandbox(
         routes=[
             *_stripe_routes(api),
-            *(fault_routes(faults) if config.allow_faults else []),
+            *([*fault_routes(faults), *refund_routes(bank)] if config.allow_faults else []),
             *ledger_routes(ledger),
             *Pages(ledger, bank).routes(),
         ],

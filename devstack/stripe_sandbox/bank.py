@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from devstack.stripe_sandbox import attempts
+from devstack.stripe_sandbox import attempts, refunds
 from devstack.stripe_sandbox.calls import Call
 from devstack.stripe_sandbox.errors import CardDeclined, Json
 from devstack.stripe_sandbox.ledger import Ledger, Stored
@@ -32,7 +32,7 @@ _DECLINED = (
 
 
 class Bank:
-    """Finds the payment that a client secret names, and takes the buyer's answer."""
+    """Finds the payment that a client secret names, takes the buyer's answer, settles refunds."""
 
     def __init__(self, ledger: Ledger, call: Callable[[], Call]) -> None:
         self._ledger = ledger
@@ -61,6 +61,15 @@ class Bank:
                 attempts.finish_authentication(self._call(), intent, approve=approve)
             except CardDeclined:
                 return True  # approved, and then the bank refused: that is recorded
+        return True
+
+    def settle_refund(self, refund_id: str, *, succeeds: bool) -> bool:
+        """Settle a refund; False if there is none, or it has failed before."""
+        with self._ledger.transaction():
+            refund = self._ledger.find("refund", refund_id)
+            if refund is None or refund.body["status"] == "failed":
+                return False
+            refunds.settle(self._call(), refund, succeeds=succeeds)
         return True
 
 

@@ -78,6 +78,10 @@ class Card:
     country: str = "US"
     decline: Decline | None = None
     authentication: Authentication = Authentication.NEVER
+    pending_refunds: bool = False
+    """A refund waits until the bank has settled it."""
+    disputed: bool = False
+    """Its holder disputes every payment, so none can be refunded."""
 
     @property
     def last4(self) -> str:
@@ -146,6 +150,18 @@ CARDS: tuple[Card, ...] = (
         GENERIC,
     ),
     Card("4000000000003055", "succeeds; the bank could ask", ("pm_card_threeDSecureOptional",)),
+    Card(
+        "4000000000007726",
+        "succeeds; refunds stay pending",
+        ("pm_card_pendingRefund",),
+        pending_refunds=True,
+    ),
+    Card(
+        "4000000000000259",
+        "succeeds, then is disputed",
+        ("pm_card_createDispute",),
+        disputed=True,
+    ),
 )
 
 

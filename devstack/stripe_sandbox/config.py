@@ -31,7 +31,7 @@ class SandboxConfig:
     """Seconds to wait after the first, second, … failed delivery; the last one repeats."""
 
     allow_faults: bool = True
-    """Whether `/_sandbox/faults` takes rules."""
+    """Whether `/_sandbox/faults` takes rules and `/_sandbox/refunds` settles refunds."""
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later.

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from devstack.stripe_sandbox.bank import Bank
 from devstack.stripe_sandbox.errors import Json
 from devstack.stripe_sandbox.faults import EVERYTHING, FaultKind, FaultRule, Faults
 from devstack.stripe_sandbox.ledger import Ledger
@@ -77,10 +78,38 @@ def fault_routes(faults: Faults) -> list[Route]:
     ]
 
 
+class RefundSettlement(BaseModel):
+    """What the bank makes of a refund."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["succeeded", "failed"]
+
+
+def refund_routes(bank: Bank) -> list[Route]:
+    """POST of `/_sandbox/refunds/{id}`: the bank takes a pending refund, or sends one back."""
+
+    async def settle(request: Request) -> Response:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return JSONResponse({"error": "send application/json"}, 415)
+        try:
+            posted = RefundSettlement.model_validate_json(await request.body())
+        except ValidationError as error:
+            problems = json.loads(error.json(include_url=False, include_context=False))
+            return JSONResponse({"error": problems}, 422)
+        succeeds = posted.status == "succeeded"
+        settled = bank.settle_refund(request.path_params["id"], succeeds=succeeds)
+        return Response(status_code=204 if settled else 404)
+
+    return [Route("/_sandbox/refunds/{id}", settle, methods=["POST"])]
+
+
 def ledger_summary(ledger: Ledger) -> list[Json]:
     """Every payment intent, newest first, with the money that moved for it in minor units."""
     refunded: dict[str, int] = {}
     for refund in ledger.page("refund"):
+        if refund.body["status"] == "failed":
+            continue
         id = refund.body["payment_intent"]
         refunded[id] = refunded.get(id, 0) + refund.body["amount"]
     return [

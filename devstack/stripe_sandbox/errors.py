@@ -11,6 +11,7 @@ StripeError                     one answer with an `error` object
 ├── ResourceMissing      404    stored under the idempotency key, as are all below
 ├── UnexpectedState      400
 ├── InvalidRequest       400    any other refusal of what was asked
+├── BalanceInsufficient  400    only a fault makes this
 ├── InvalidCard          402    the card's details are wrong; nothing was tried
 └── CardDeclined         402    the attempt itself is kept: charge, payment intent, events
 
@@ -119,6 +120,15 @@ class KeyInUse(StripeError):
 
 class InvalidRequest(StripeError):
     """A request that Stripe understood and refuses."""
+
+
+class BalanceInsufficient(InvalidRequest):
+    """More is to be given back than the account holds."""
+
+    code = "balance_insufficient"
+
+    def __init__(self) -> None:
+        super().__init__("Insufficient funds in your Stripe balance to refund this amount.")
 
 
 class ResourceMissing(StripeError):

@@ -1,6 +1,8 @@
 """Refunds: captured money that goes back."""
 
+from devstack.stripe_sandbox import payment_methods
 from devstack.stripe_sandbox.calls import Call
+from devstack.stripe_sandbox.cards import Card
 from devstack.stripe_sandbox.currencies import format_amount
 from devstack.stripe_sandbox.errors import InvalidParameter, InvalidRequest, Json
 from devstack.stripe_sandbox.ids import new_id
@@ -16,8 +18,8 @@ def create(call: Call) -> Json:
 
     Raises:
         InvalidParameter: neither or both are named, or the amount is more than is left.
-        InvalidRequest: nothing was captured, or all of it has been refunded
-            (`charge_already_refunded`).
+        InvalidRequest: nothing was captured, all of it has been refunded
+            (`charge_already_refunded`), or the buyer disputes it (`charge_disputed`).
     """
     names = ("payment_intent", "charge", "amount", "reason", "metadata", "expand")
     given = Parameters(call.form, names)
@@ -25,6 +27,12 @@ def create(call: Call) -> Json:
     metadata = given.metadata()
     amount = given.positive("amount")
     charge = _charge(call, given)
+    card = _card(call, charge)
+    if card.disputed:
+        raise InvalidRequest(
+            f"Charge {charge.id} has been charged back; cannot issue a refund.",
+            code="charge_disputed",
+        )
     left = charge.body["amount_captured"] - charge.body["amount_refunded"]
     if left == 0:
         raise InvalidRequest(
@@ -39,17 +47,37 @@ def create(call: Call) -> Json:
             param="amount",
         )
     refund = _new_refund(call, charge, amount, reason, metadata)
+    if card.pending_refunds:
+        refund |= {"status": "pending", "pending_reason": "processing"}
     call.ledger.insert(refund)
-    refunded = charge.body["amount_refunded"] + amount
-    charge.body |= {
-        "amount_refunded": refunded,
-        "refunded": refunded == charge.body["amount_captured"],
-    }
     charge.body["refunds"]["data"].insert(0, refund)
-    call.ledger.update(charge)
+    _count(call, charge, amount)
     call.emit("refund.created", refund)
     call.emit("charge.refunded", charge.body)
     return refund
+
+
+def settle(call: Call, refund: Stored, *, succeeds: bool) -> None:
+    """Let the bank take the refund, or send it back, even after it had succeeded.
+
+    Stripe: "Handle failed refunds": the money is the merchant's again, and the charge says so.
+    """
+    refund.body.pop("pending_reason", None)
+    if succeeds:
+        refund.body["status"] = "succeeded"
+        call.ledger.update(refund)
+        call.emit("refund.updated", refund.body)
+        return
+    refund.body |= {
+        "failure_balance_transaction": new_id("txn"),
+        "failure_reason": "expired_or_canceled_card",
+        "status": "failed",
+    }
+    call.ledger.update(refund)
+    charge = call.get("charge", refund.body["charge"], param="charge")
+    _count(call, charge, -refund.body["amount"])
+    call.emit("refund.updated", refund.body)
+    call.emit("refund.failed", refund.body)
 
 
 def retrieve(call: Call, id: str) -> Json:
@@ -61,6 +89,21 @@ def retrieve(call: Call, id: str) -> Json:
 def list_all(call: Call) -> Json:
     """Refunds, newest first; of one charge or payment intent if it is named."""
     return list_page(call, "refund", "/v1/refunds", filters=("charge", "payment_intent"))
+
+
+def _card(call: Call, charge: Stored) -> Card:
+    method = call.get("payment_method", charge.body["payment_method"], param="payment_method")
+    return payment_methods.card_behind(method)
+
+
+def _count(call: Call, charge: Stored, amount: int) -> None:
+    """Count a refund on its charge; a failed one, with a negative amount, no more."""
+    refunded = charge.body["amount_refunded"] + amount
+    charge.body |= {
+        "amount_refunded": refunded,
+        "refunded": refunded == charge.body["amount_captured"],
+    }
+    call.ledger.update(charge)
 
 
 def _charge(call: Call, given: Parameters) -> Stored:

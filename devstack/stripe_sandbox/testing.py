@@ -119,6 +119,15 @@ class RunningSandbox:
             raise ValueError(f"{payment_intent} is {self.payment_intent(payment_intent)['status']}")
         return self.payment_intent(payment_intent)
 
+    def settle_refund(self, refund: str, *, succeeds: bool = True) -> None:
+        """Let the bank take a refund, or send it back.
+
+        Raises:
+            ValueError: there is no such refund, or it has failed before.
+        """
+        if not self._sandbox.bank.settle_refund(refund, succeeds=succeeds):
+            raise ValueError(refund)
+
 
 @contextlib.asynccontextmanager
 async def running_sandbox(

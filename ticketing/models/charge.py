@@ -39,4 +39,6 @@ class Charge(Document):
                 name="one_charge_per_attempt",
                 unique=True,
             ),
+            # Stripe's news of a refund name the payment intent and nothing of ours.
+            IndexModel([("stripe_id", ASCENDING)], name="by_payment_intent", sparse=True),
         ]

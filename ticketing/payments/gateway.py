@@ -1,7 +1,7 @@
-"""Stripe, as the purchase needs it: authorize, capture, cancel, read."""
+"""Stripe, as the purchase needs it: authorize, capture, cancel, refund, read."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import stripe
@@ -13,11 +13,17 @@ from ticketing.payments.intents import (
     PaymentOutcomeUnknown,
     PaymentRefused,
 )
+from ticketing.payments.refunds import IntentRefunds, Refund, RefundStatus
 from ticketing.settings import StripeApiSettings
 
 if TYPE_CHECKING:
     from stripe import RequestOptions
-    from stripe.params import PaymentIntentCreateParams, PaymentIntentListParams
+    from stripe.params import (
+        PaymentIntentCreateParams,
+        PaymentIntentListParams,
+        RefundCreateParams,
+        RefundListParams,
+    )
 
 API_VERSION: Final = "2026-10-28.endive"
 """Pinned: an upgrade of the account or of the client changes nothing by itself."""
@@ -42,13 +48,15 @@ class StripeGateway:
 
     def __init__(self, settings: StripeApiSettings) -> None:
         self._http = HTTPXClient(timeout=HTTP_TIMEOUT_SECONDS)
-        self._intents = StripeClient(
+        stripe_api = StripeClient(
             settings.api_key.get_secret_value(),
             stripe_version=API_VERSION,
             base_addresses={"api": settings.api_base},
             max_network_retries=0,
             http_client=self._http,
-        ).v1.payment_intents
+        ).v1
+        self._intents = stripe_api.payment_intents
+        self._refunds = stripe_api.refunds
 
     async def close(self) -> None:
         """Close the connections to Stripe."""
@@ -81,7 +89,7 @@ class StripeGateway:
         }
         return await _under_fresh_keys(
             idempotency_key,
-            lambda options: self._intents.create_async(params, options),
+            lambda options: _ask(self._intents.create_async(params, options)),
             otherwise=lambda: self._find(order_id, attempt, begun_at),
         )
 
@@ -100,6 +108,57 @@ class StripeGateway:
         """What Stripe holds now."""
         return await _ask(self._intents.retrieve_async(intent_id))
 
+    async def refund(
+        self, intent_id: str, *, idempotency_key: str, later_key: str
+    ) -> IntentRefunds:
+        """Give back what is left of the captured money, if any is; how it stands then.
+
+        Stripe repeats its first answer to a key for a day, and for a refund that may be out of
+        date: the balance was short and is not any more, or the refund failed in the end. Then
+        `later_key` is asked under; no other asking may have used it.
+
+        Raises:
+            PaymentRefused: with Stripe's code, if not all of it can go back.
+        """
+        refunds = await self.refunds_of(intent_id)
+        for key in (idempotency_key, later_key):
+            if refunds.left == 0:
+                break
+            refused = await self._try_refund(intent_id, key)
+            refunds = await self.refunds_of(intent_id)
+            is_current = key == later_key or not (refused and refused.is_replayed)
+            if refunds.left and refused and is_current:
+                raise refused
+        return refunds
+
+    async def refunds_of(self, intent_id: str) -> IntentRefunds:
+        """What was captured under the intent and what of it went back, in whatever way."""
+        intent = await self.read(intent_id)
+        params: RefundListParams = {"payment_intent": intent_id, "limit": 100}
+        page = await _answer(self._refunds.list_async(params))
+        refunds = tuple([_refund(refund) async for refund in page.auto_paging_iter()])
+        return IntentRefunds(intent.amount_received, refunds)
+
+    async def _try_refund(self, intent_id: str, key: str) -> PaymentRefused | None:
+        """Ask for the rest under one key; Stripe's no, if that is what it says."""
+        params: RefundCreateParams = {"payment_intent": intent_id}
+
+        async def find_refunded() -> IntentRefunds | None:
+            refunds = await self.refunds_of(intent_id)
+            return None if refunds.left else refunds
+
+        async def refund(options: "RequestOptions") -> IntentRefunds:
+            await _answer(self._refunds.create_async(params, options))
+            return await self.refunds_of(intent_id)
+
+        try:
+            await _under_fresh_keys(key, refund, otherwise=find_refunded)
+        except PaymentRefused as refused:
+            return refused
+        except stripe.CardError as error:
+            return PaymentRefused(_failure_code(error), is_replayed=_is_replayed(error))
+        return None
+
     async def _move(
         self,
         intent_id: str,
@@ -113,7 +172,7 @@ class StripeGateway:
         try:
             return await _under_fresh_keys(
                 idempotency_key,
-                lambda options: step(intent_id, {}, options),
+                lambda options: _ask(step(intent_id, {}, options)),
                 otherwise=read_if_moved,
             )
         except PaymentRefused as refused:
@@ -145,10 +204,10 @@ class _AnswerLostAtStripe(Exception):
 
 async def _under_fresh_keys(
     idempotency_key: str,
-    request: Callable[["RequestOptions"], Awaitable[stripe.PaymentIntent]],
+    request: Callable[["RequestOptions"], Awaitable[T]],
     *,
-    otherwise: Callable[[], Awaitable[PaymentIntent | None]],
-) -> PaymentIntent:
+    otherwise: Callable[[], Awaitable[T | None]],
+) -> T:
     """Ask under the key; where Stripe stored a failure of its own under it, look, then ask anew.
 
     Stripe answers a key as it first did, even if that was a 500, so under such a key nothing
@@ -158,7 +217,7 @@ async def _under_fresh_keys(
     for number in range(1, MOST_KEYS + 1):
         key = idempotency_key if number == 1 else f"{idempotency_key}:{number}"
         try:
-            return await _ask(request({"idempotency_key": key}))
+            return await request({"idempotency_key": key})
         except _AnswerLostAtStripe:
             found = await otherwise()
             if found is not None:
@@ -187,13 +246,12 @@ async def _answer(request: Awaitable[T]) -> T:
     except stripe.CardError:
         raise
     except stripe.InvalidRequestError as error:
-        raise PaymentRefused(_failure_code(error)) from None
+        raise PaymentRefused(_failure_code(error), is_replayed=_is_replayed(error)) from None
     except stripe.IdempotencyError as error:
         # An earlier version of this code asked for the same step in other words.
         raise _AnswerLostAtStripe(_describe(error)) from None
     except stripe.APIError as error:
-        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-        if headers.get("idempotent-replayed") == "true":
+        if _is_replayed(error):
             raise _AnswerLostAtStripe(_describe(error)) from None
         raise PaymentOutcomeUnknown(_describe(error)) from None
     except stripe.StripeError as error:
@@ -211,6 +269,23 @@ def _payment_intent(intent: stripe.PaymentIntent) -> PaymentIntent:
         failure_code=(getattr(failure, "decline_code", None) or failure.code) if failure else None,
         client_secret=intent.client_secret,
     )
+
+
+def _refund(refund: stripe.Refund) -> Refund:
+    reason = getattr(refund, "failure_reason", None) or getattr(refund, "pending_reason", None)
+    return Refund(
+        id=refund.id,
+        status=RefundStatus(refund.status or RefundStatus.SUCCEEDED),
+        amount=refund.amount,
+        created_at=datetime.fromtimestamp(refund.created, UTC),
+        reason=reason,
+    )
+
+
+def _is_replayed(error: stripe.StripeError) -> bool:
+    """Whether this is what Stripe said to the key before, and not what it found now."""
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    return headers.get("idempotent-replayed") == "true"
 
 
 def _failure_code(error: stripe.StripeError) -> str:

@@ -42,9 +42,11 @@ class PaymentIntent:
 class PaymentRefused(Exception):
     """Stripe's definite no to a request: nothing was done, and asking again gets the same."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, *, is_replayed: bool = False) -> None:
         super().__init__(f"Stripe refused the request: {code}")
         self.code = code
+        self.is_replayed = is_replayed
+        """Whether Stripe repeats an earlier no to the same key, which may be out of date."""
 
 
 class PaymentOutcomeUnknown(Exception):

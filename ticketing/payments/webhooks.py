@@ -1,7 +1,7 @@
 """Stripe's webhooks: verified, and reduced to what is acted on."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import stripe
 from bson import ObjectId
@@ -19,6 +19,10 @@ ACTED_ON: Final = frozenset(
 )
 """After these a payment may stand elsewhere than the order's workflow last heard."""
 
+REFUND_FAILED: Final = "refund.failed"
+REFUNDS: Final = frozenset({"charge.refunded", "refund.created", "refund.updated", REFUND_FAILED})
+"""After these money may have gone back, whoever asked Stripe for it."""
+
 
 @dataclass(frozen=True)
 class IntentEvent:
@@ -30,7 +34,19 @@ class IntentEvent:
     order_id: str
 
 
-def read_event(payload: bytes, signature: str, secret: SecretStr) -> IntentEvent | None:
+@dataclass(frozen=True)
+class RefundEvent:
+    """Something happened to a refund of a payment intent; perhaps not one of ours."""
+
+    id: str
+    type: str
+    intent_id: str
+
+
+StripeNews = IntentEvent | RefundEvent
+
+
+def read_event(payload: bytes, signature: str, secret: SecretStr) -> StripeNews | None:
     """Verify a delivery; the event, or None if there is nothing to do about it.
 
     Source: https://docs.stripe.com/webhooks#verify-official-libraries; deliveries that were
@@ -43,10 +59,24 @@ def read_event(payload: bytes, signature: str, secret: SecretStr) -> IntentEvent
         event = stripe.Webhook.construct_event(payload, signature, secret.get_secret_value())
     except (ValueError, stripe.SignatureVerificationError):
         raise InvalidSignature from None
-    if event.type not in ACTED_ON:
-        return None
-    intent = event.data.object.to_dict() if hasattr(event.data.object, "to_dict") else {}
+    subject = event.data.object.to_dict() if hasattr(event.data.object, "to_dict") else {}
+    if event.type in ACTED_ON:
+        return _intent_event(event, subject)
+    if event.type in REFUNDS:
+        return _refund_event(event, subject)
+    return None
+
+
+def _intent_event(event: stripe.Event, intent: dict[str, Any]) -> IntentEvent | None:
     order_id = (intent.get("metadata") or {}).get("order_id", "")
     if not ObjectId.is_valid(order_id):
         return None
     return IntentEvent(event.id, event.type, str(intent["id"]), order_id)
+
+
+def _refund_event(event: stripe.Event, subject: dict[str, Any]) -> RefundEvent | None:
+    """The event, unless it is no refund: a released authorization is told in the same words."""
+    intent_id = subject.get("payment_intent")
+    if not isinstance(intent_id, str) or subject.get("captured") is False:
+        return None
+    return RefundEvent(event.id, event.type, intent_id)

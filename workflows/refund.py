@@ -1,0 +1,289 @@
+"""The refund of one completed order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.refunds import (
+        OrderPayment,
+        RecordRefund,
+        RefundActivities,
+        RefundOutcome,
+        RefundPayment,
+        RefundState,
+        TellOrder,
+    )
+    from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
+    from workflows.search_attributes import ORDER_STATUS
+
+DATABASE_TIMEOUT = timedelta(seconds=10)
+DATABASE_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=30)
+)
+
+STRIPE_TIMEOUT = timedelta(minutes=2)
+"""Longer than all the requests of one try, so that an answer is heard rather than abandoned."""
+STRIPE_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(minutes=1)
+)
+"""For as long as it takes: a refund that was promised is not dropped."""
+
+FIRST_DELAY = timedelta(minutes=1)
+LONGEST_DELAY = timedelta(hours=1)
+"""How often Stripe is asked again about a refund that it cannot make yet."""
+DELAYS_PER_RUN = 400
+"""About two weeks; then the history starts anew, before it grows too long to replay."""
+
+REFUND_REFUSED = "refund_refused"
+ORDER_NOT_COMPLETED = "order_not_completed"
+REFUNDED_IN_PART = "refunded_in_part"
+
+A = TypeVar("A")
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+def refund_workflow_id(order_id: str) -> str:
+    """The id of the workflow that refunds the order."""
+    return f"refund:{order_id}"
+
+
+@dataclass(frozen=True)
+class RefundRequested:
+    """The ticket's seller wants the buyer to have the money back."""
+
+    relist: bool
+    """Whether the ticket goes back on sale; else it is withdrawn."""
+
+
+@dataclass(frozen=True)
+class RefundChanged:
+    """Stripe says that something happened to a refund of the intent; Stripe is asked what."""
+
+    intent_id: str
+
+
+@dataclass(frozen=True)
+class RefundInput:
+    """One order, and what an earlier run of the same refund knows."""
+
+    order_id: str
+    request: RefundRequested | None = None
+    is_under_way: bool = False
+    delays: int = 0
+
+
+@dataclass(frozen=True)
+class RefundRecorded:
+    """The order is cancelled, and this is Stripe's refund."""
+
+    refund_id: str
+
+
+@workflow.defn
+class RefundWorkflow:
+    """One refund, from the seller's request, or the news of it, to the cancelled order.
+
+    The money goes back first and the ticket is given up last, so a buyer keeps either the one
+    or the other. A run that completes has refunded the order, and is never run again; one that
+    fails says why it could not, and may be asked for again.
+
+    Nobody may have asked: a refund that was made in Stripe's own dashboard is only recorded.
+    """
+
+    @workflow.init
+    def __init__(self, input: RefundInput) -> None:
+        self._input = input
+        self._request = input.request
+        self._is_told = input.request is not None
+        self._is_under_way = input.is_under_way
+        self._delays = input.delays
+        self._has_news = False
+        self._is_cancellation_requested = False
+
+    @workflow.run
+    async def run(self, input: RefundInput) -> RefundRecorded:
+        """Carry the refund out, whatever cancellation is requested meanwhile."""
+        refund = asyncio.create_task(self._refund())
+        while not refund.done():
+            try:
+                await asyncio.shield(refund)
+            except asyncio.CancelledError:
+                # An operator's request: obeyed while Stripe has done nothing, and no later.
+                self._is_cancellation_requested = True
+        return refund.result()
+
+    async def _refund(self) -> RefundRecorded:
+        order = await self._find_payment()
+        if order.refund_id is not None:
+            return RefundRecorded(order.refund_id)
+        if order.intent_id is None:
+            raise _failure(ORDER_NOT_COMPLETED, f"The order is {order.order_status}, and unpaid.")
+        workflow.upsert_search_attributes([ORDER_STATUS.value_set(order.order_status)])
+        refund_id = await self._give_money_back(order.intent_id)
+        await self._record(order, refund_id)
+        workflow.upsert_search_attributes([ORDER_STATUS.value_set(OrderStatus.CANCELLED)])
+        return RefundRecorded(refund_id)
+
+    @workflow.signal
+    def refund_requested(self, request: RefundRequested) -> None:
+        """Refund the order; the first request says what becomes of the ticket."""
+        self._request = self._request or request
+        self._has_news = True
+
+    @workflow.signal
+    def refund_changed(self, change: RefundChanged) -> None:
+        """Look at the refunds again. Says nothing about how they stand: only Stripe does."""
+        self._has_news = True
+
+    async def _find_payment(self) -> OrderPayment:
+        workflow.set_current_details("Looking for the payment of the order.")
+        return await _in_database(
+            RefundActivities.find_payment, self._input.order_id, summary="Find the payment"
+        )
+
+    async def _give_money_back(self, intent_id: str) -> str:
+        """The id of the refund, once all the money has gone back."""
+        while True:
+            self._has_news = False
+            state = await self._ask_stripe(intent_id)
+            match state.outcome:
+                case RefundOutcome.REFUNDED:
+                    assert state.refund_id is not None  # noqa: S101 - what refunded means
+                    return state.refund_id
+                case RefundOutcome.PENDING | RefundOutcome.BALANCE_SHORT:
+                    await self._wait_for_stripe(state)
+                case RefundOutcome.NOT_REFUNDED if self._request is None:
+                    await self._leave_completed(state)
+                case RefundOutcome.NOT_REFUNDED if not self._is_under_way:
+                    continue  # the request came while Stripe was asked for news
+                case RefundOutcome.NOT_REFUNDED | RefundOutcome.REFUSED:
+                    await self._refuse(state.reason or state.outcome)
+
+    async def _ask_stripe(self, intent_id: str) -> RefundState:
+        if self._request is not None and not self._is_told:
+            self._is_told = True
+            await self._tell(TimelineCode.REFUND_REQUESTED, workflow.now())
+        if self._request is None or self._is_under_way:
+            workflow.set_current_details("Asking Stripe what was refunded.")
+            return await _at_stripe(
+                RefundActivities.read_refunds, intent_id, summary="Ask what was refunded"
+            )
+        workflow.set_current_details("Asking Stripe to refund the payment.")
+        return await _at_stripe(
+            RefundActivities.refund_payment,
+            RefundPayment(self._input.order_id, intent_id),
+            summary="Refund the payment",
+        )
+
+    async def _wait_for_stripe(self, state: RefundState) -> None:
+        """Wait for news, or a while; a refund that nothing was done for can be given up."""
+        self._is_under_way = state.outcome is RefundOutcome.PENDING
+        if self._delays == 0:
+            await self._tell(TimelineCode.REFUND_DELAYED, workflow.now(), state.reason)
+        delay = min(FIRST_DELAY * 2 ** min(self._delays, 10), LONGEST_DELAY)
+        self._delays += 1
+        workflow.set_current_details(_why_delayed(state, workflow.now() + delay))
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._has_news or self._may_be_given_up(),
+                timeout=delay,
+                timeout_summary="Ask Stripe again",
+            )
+        if self._may_be_given_up():
+            await self._refuse(CancelReason.CANCELLED_BY_OPERATOR)
+        if self._delays % DELAYS_PER_RUN == 0:
+            workflow.continue_as_new(
+                replace(
+                    self._input,
+                    request=self._request,
+                    is_under_way=self._is_under_way,
+                    delays=self._delays,
+                )
+            )
+
+    def _may_be_given_up(self) -> bool:
+        return self._is_cancellation_requested and not self._is_under_way
+
+    async def _refuse(self, reason: str) -> None:
+        await self._tell(TimelineCode.REFUND_REFUSED, workflow.now(), reason)
+        message = f"Not refunded: {reason}. The order stays completed."
+        raise _failure(REFUND_REFUSED, message, reason)
+
+    async def _leave_completed(self, state: RefundState) -> None:
+        """Nobody asked us, and what was done at Stripe is no refund of the whole order."""
+        if state.refunded_at is not None:
+            await self._tell(TimelineCode.REFUNDED_IN_PART, state.refunded_at, str(state.refunded))
+        if self._request is None:
+            message = f"Only {state.refunded} (minor units) went back; the order stays completed."
+            workflow.logger.warning("order %s: %s", self._input.order_id, message)
+            raise _failure(REFUNDED_IN_PART, message)
+
+    async def _record(self, order: OrderPayment, refund_id: str) -> None:
+        workflow.set_current_details("Refunded; cancelling the order.")
+        relist = self._request is not None and self._request.relist
+        await _in_database(
+            RefundActivities.record_refund,
+            RecordRefund(
+                order_id=self._input.order_id,
+                ticket_id=order.ticket_id,
+                refund_id=refund_id,
+                relist=relist,
+                at=workflow.now(),
+            ),
+            summary="Cancel the order, " + ("put the ticket on sale" if relist else "withdraw it"),
+        )
+        fate = "on sale again" if relist else "withdrawn"
+        workflow.set_current_details(f"Refunded ({refund_id}); the ticket is {fate}.")
+
+    async def _tell(self, code: TimelineCode, at: datetime, reason: str | None = None) -> None:
+        await _in_database(
+            RefundActivities.tell_order,
+            TellOrder(self._input.order_id, code, at, reason),
+            summary=f"Tell: {code}",
+        )
+
+
+def _why_delayed(state: RefundState, next_try: datetime) -> str:
+    asked_again = f"Stripe is asked again at {next_try:%Y-%m-%d %H:%M:%S} UTC, or on its news."
+    if state.outcome is RefundOutcome.PENDING:
+        return f"Stripe holds the refund as pending ({state.reason}). {asked_again}"
+    return (
+        "The balance at Stripe is too short for this refund: top it up. "
+        f"{asked_again} Requesting cancellation gives the refund up."
+    )
+
+
+def _failure(kind: str, message: str, *details: str) -> ApplicationError:
+    workflow.set_current_details(message)
+    return ApplicationError(message, *details, type=kind, non_retryable=True)
+
+
+async def _in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
+    """Run a step in MongoDB, repeated until it is done."""
+    return await workflow.execute_activity_method(
+        step,
+        input,
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=DATABASE_RETRIES,
+        summary=summary,
+    )
+
+
+async def _at_stripe(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
+    """Run a step at Stripe, repeated until Stripe has answered; operators see each try."""
+    return await workflow.execute_activity_method(
+        step,
+        input,
+        start_to_close_timeout=STRIPE_TIMEOUT,
+        retry_policy=STRIPE_RETRIES,
+        summary=summary,
+    )
