@@ -3,9 +3,10 @@
 Each function takes what happens in between, so that a race is lost on purpose and not by luck.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from uuid import uuid4
 
+import stripe
 from beanie import PydanticObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
@@ -13,8 +14,15 @@ from activities import reservations
 from activities.reservations import Refusal, Reservation, ReserveTicket
 from api.services.orders import OrderService, OrderWithCharges, order_of
 from api.services.payments import PaymentService
+from api.services.refunds import RefundService
+from devstack.stripe_sandbox.testing import stripe_client
 from ticketing.clock import utc_now
-from ticketing.errors import OrderCompleted, PaymentInProgress
+from ticketing.errors import (
+    OrderCompleted,
+    OrderNotCompleted,
+    PaymentInProgress,
+    RefundRefused,
+)
 from ticketing.models import Charge, Order, Ticket
 from ticketing.payments.gateway import StripeGateway
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
@@ -96,6 +104,31 @@ def submit(
         )
 
     return submit
+
+
+def refund(
+    between: Between, stripe_url: str
+) -> Callable[..., Coroutine[None, None, OrderWithCharges]]:
+    """Instead of `RefundService.refund`: Stripe is asked by the request, and without a key."""
+
+    async def refund(
+        _service: RefundService, _seller_id: PydanticObjectId, order_id: str, *, relist: bool
+    ) -> OrderWithCharges:
+        order = await Order.get(order_id)
+        if order is None or order.status is not OrderStatus.COMPLETED:
+            raise OrderNotCompleted
+        await between()
+        charge = await Charge.find_one({"order_id": order.id, "status": ChargeStatus.COMPLETED})
+        assert charge is not None
+        assert charge.stripe_id is not None
+        try:
+            async with stripe_client(stripe_url) as client:
+                await client.v1.refunds.create_async({"payment_intent": charge.stripe_id})
+        except stripe.InvalidRequestError as error:
+            raise RefundRefused(error.code) from error
+        return OrderWithCharges(await release(order, CancelReason.REFUNDED))
+
+    return refund
 
 
 async def release(order: Order, reason: CancelReason) -> Order:

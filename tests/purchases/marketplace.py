@@ -19,7 +19,8 @@ from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RPCError
 
 from api.app import create_app
-from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
+from api.services.refunds import is_refunded
+from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
 from devstack.stripe_sandbox.webhooks import sign
 from tests.api.conftest import BASE_URL, JWT_KEY, sign_up
 from tests.purchases.contract import CHARGE, Documentation, Json, assert_charge, assert_order
@@ -41,6 +42,7 @@ from ticketing.statuses import OrderStatus
 from ticketing.temporal import connect_temporal
 from worker import create_worker
 from workflows.order import order_workflow_id
+from workflows.refund import refund_workflow_id
 
 WEBHOOKS = "/api/webhooks/stripe"
 WEBHOOK_SECRET = "whsec_of_the_tests"
@@ -115,6 +117,10 @@ class Person:
 
     async def cancel(self, order: Json) -> Response:
         return await self.http.delete(f"/api/orders/{order['id']}")
+
+    async def refund(self, order: Json, **choice: object) -> Response:
+        """Ask for a refund of an order of one's own ticket; it may be refused or pending."""
+        return await self.http.post(f"/api/orders/{order['id']}/refund", json=choice)
 
     async def pay(
         self, order: Json, payment_method: str = "pm_card_visa", *, key: str | None = None
@@ -280,6 +286,30 @@ class Marketplace:
         intents = self.sandbox.payment_intents()
         return [i["amount_received"] for i in intents if i["amount_received"]]
 
+    def refunded(self, intent_id: str | None) -> int:
+        """What Stripe has given back of an intent."""
+        (entry,) = [entry for entry in self.sandbox.summary() if entry["id"] == intent_id]
+        refunded: int = entry["refunded"]
+        return refunded
+
+    def refund_of(self, order: Json) -> WorkflowHandle[Any, Any]:
+        """The workflow that refunds the order."""
+        return self.temporal.get_workflow_handle(refund_workflow_id(order["id"]))
+
+    async def refund_at_stripe(self, order: Json, *, amount: int | None = None) -> Json:
+        """Refund an order's payment in Stripe's own dashboard, all of it or an amount."""
+        (intent,) = [
+            intent
+            for intent in self.sandbox.payment_intents()
+            if intent["metadata"]["order_id"] == order["id"] and intent["amount_received"]
+        ]
+        wanted: Json = {"payment_intent": intent["id"]}
+        if amount is not None:
+            wanted["amount"] = amount
+        async with stripe_client(self.sandbox.url) as dashboard:
+            refund = await dashboard.v1.refunds.create_async(wanted)  # type: ignore[arg-type]  # a plain dict
+        return dict(refund.to_dict())
+
     def intent_of(self, charge: Json) -> Json:
         """Stripe's intent behind a charge."""
         return self.sandbox.payment_intent(charge["stripeId"])
@@ -317,10 +347,16 @@ class Marketplace:
             assert is_sold == (ticket.sold_at is not None)
         for order in orders:
             charges = await Charge.find({"order_id": order.id}).to_list()
-            paid = [charge.amount for charge in charges if charge.status == "completed"]
-            price = [order.ticket.price] if order.status == "completed" else []
-            assert paid == price
+            paid = [charge for charge in charges if charge.status == "completed"]
+            was_completed = order.status == "completed" or is_refunded(order)
+            price = [order.ticket.price] if was_completed else []
+            assert [charge.amount for charge in paid] == price
             assert self._captured_for(order) == price
+            if is_refunded(order):
+                assert [self.refunded(charge.stripe_id) for charge in paid] == price
+            assert [charge.stripe_refund_id is not None for charge in paid] == [
+                is_refunded(order) for _ in price
+            ]
             assert await eventually(partial(self.runs_while_open, order))
 
     def _captured_for(self, order: Order) -> list[int]:
