@@ -104,6 +104,8 @@ class OrderActivities:
 
         Refused where the documents know better than the caller: an order that is closed, or
         has another payment, must not be charged, even if its workflow was reset to before.
+        Nor may it be paid with another order's charge, which a buyer's program asks for if it
+        sends one idempotency key with both.
         """
 
         async def begin(session: AsyncClientSession) -> BegunPayment:
@@ -123,7 +125,7 @@ class OrderActivities:
                 ).insert(session=session)
                 return BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
             return BegunPayment(
-                charge is not None and charge.status is ChargeStatus.CREATED,
+                charge is not None and _is_begun(charge, order_id),
                 await _status_of(order_id, session),
             )
 
@@ -237,6 +239,10 @@ async def _fail_charge(
         return []
     code, reason = TimelineCode.PAYMENT_FAILED, failed.failure_code
     return [told(code, at, attempt=charge.attempt, reason=reason)]
+
+
+def _is_begun(charge: Charge, order_id: PydanticObjectId) -> bool:
+    return charge.order_id == order_id and charge.status is ChargeStatus.CREATED
 
 
 async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) -> bool:

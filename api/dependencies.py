@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
+from pydantic import WithJsonSchema
 from pymongo import AsyncMongoClient
 from temporalio.client import Client
 
@@ -78,8 +79,13 @@ async def idempotency_key(
             "answer again; with another body the key is refused (422), and while the first "
             "request is being carried out it is told so (409, `Retry-After`). "
             "Each user and each route has keys of its own.",
-            examples=['"8e03978e-40d5-43e8-bc93-6894a57f9324"'],
-            json_schema_extra={"pattern": KEY_PATTERN},
+        ),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "pattern": KEY_PATTERN,
+                "examples": ['"8e03978e-40d5-43e8-bc93-6894a57f9324"'],
+            }
         ),
     ] = None,
 ) -> str | None:

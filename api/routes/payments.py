@@ -6,13 +6,14 @@ from fastapi import APIRouter, Response, status
 from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
 
-from api.dependencies import CurrentUser, Payments
+from api.dependencies import CurrentUser, IdempotencyKey, Payments
 from api.models import Id, RequestModel
 from api.problems import problems
 from api.routes.orders import ChargeView, order_location
 from ticketing.errors import (
     CardDeclined,
     ForeignOrigin,
+    IdempotencyKeyReused,
     InvalidInput,
     MongoDBUnavailable,
     NotAuthenticated,
@@ -21,6 +22,7 @@ from ticketing.errors import (
     OrderExpired,
     OrderNotFound,
     PaymentInProgress,
+    RequestInProgress,
     TemporalUnavailable,
 )
 from ticketing.models import Charge
@@ -69,6 +71,7 @@ class PendingChargeView(ChargeView):
         **problems(
             NotAuthenticated,
             InvalidInput,
+            IdempotencyKeyReused,
             CardDeclined,
             OrderNotFound,
             ForeignOrigin,
@@ -76,16 +79,21 @@ class PendingChargeView(ChargeView):
             OrderCancelled,
             OrderCompleted,
             PaymentInProgress,
+            RequestInProgress,
             MongoDBUnavailable,
             TemporalUnavailable,
         ),
     },
 )
 async def create_payment(
-    user: CurrentUser, body: PaymentInput, payments: Payments, response: Response
+    user: CurrentUser,
+    key: IdempotencyKey,
+    body: PaymentInput,
+    payments: Payments,
+    response: Response,
 ) -> ChargeView | JSONResponse:
     """Pay for an order that is still reserved for the caller."""
-    charge = await payments.submit(user.id, body.order_id, body.payment_method)
+    charge = await payments.submit(user.id, body.order_id, body.payment_method, key)
     response.headers["Location"] = order_location(charge.order_id)
     return ChargeView.of(charge) if charge.status is ChargeStatus.COMPLETED else _pending(charge)
 

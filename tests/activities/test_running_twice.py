@@ -38,6 +38,10 @@ def orders(mongodb: Mongo) -> OrderActivities:
 @pytest.fixture
 async def request_(mongodb: Mongo) -> ReserveTicket:
     """A wish for a ticket that is there."""
+    return await wish()
+
+
+async def wish() -> ReserveTicket:
     now = utc_now()
     ticket = await Ticket(
         title="Front row, Friday",
@@ -183,6 +187,24 @@ async def test_a_payment_begun_twice_is_one_charge(
 
     assert (await order(request_)).status is OrderStatus.AWAITING_PAYMENT
     assert await Charge.find_all().count() == 1
+
+
+async def test_a_payment_is_not_begun_with_the_charge_of_another_order(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    other = await wish()
+    for request in (request_, other):
+        await reservations.reserve_ticket(request)
+    payment = beginning(request_)
+    await orders.begin_payment(payment)
+
+    begun = await orders.begin_payment(replace(beginning(other), charge_id=payment.charge_id))
+
+    assert (begun.is_begun, begun.order_status) == (False, OrderStatus.CREATED)
+    assert (await order(other)).status is OrderStatus.CREATED
+    assert [charge.order_id for charge in await Charge.find_all().to_list()] == [
+        (await order(request_)).id
+    ]
 
 
 @pytest.mark.parametrize("end", ["cancelled", "completed"])

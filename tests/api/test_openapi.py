@@ -1,5 +1,6 @@
 """The description says what the routes do, and its examples work."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,6 +99,30 @@ async def test_health_describes_every_status_that_it_answers_with(
     description: dict[str, Any],
 ) -> None:
     assert described(description, "z") == {"get /healthz": {"200"}, "get /readyz": {"200", "503"}}
+
+
+async def test_routes_that_can_be_repeated_say_by_which_header(description: dict[str, Any]) -> None:
+    documented = {
+        name: parameter
+        for name, operation in operations(description)
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "Idempotency-Key"
+    }
+    assert documented.keys() == {"post /api/orders", "post /api/payments"}
+    for name, parameter in documented.items():
+        assert (parameter["in"], parameter["required"]) == ("header", False)
+        assert parameter["description"], name
+        pattern = re.compile(parameter["schema"]["pattern"])
+        assert pattern.search(parameter["schema"]["examples"][0])
+    for name, operation in operations(description):
+        if name in documented:
+            examples = {
+                status: response["content"]["application/problem+json"]["examples"]
+                for status, response in operation["responses"].items()
+                if status in {"409", "422"}
+            }
+            assert "request_in_progress" in examples["409"], name
+            assert "idempotency_key_reused" in examples["422"], name
 
 
 async def test_every_route_can_be_too_much_or_broken(description: dict[str, Any]) -> None:

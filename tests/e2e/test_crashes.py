@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -125,6 +127,37 @@ def test_what_was_answered_survives_a_kill_of_every_process(
 
     assert order_now(buyer, order)["status"] == "created"
     assert created(pay(buyer, order))["status"] == "completed"
+    assert_bought(stack, buyer, order)
+
+
+def test_an_api_killed_before_it_answers_is_asked_again_under_the_same_key(
+    stack: Stack, seller: httpx.Client, buyer: httpx.Client
+) -> None:
+    ticket = created(seller.post("/api/tickets", json={"title": "Row 4", "price": 5000}))
+    key = {"Idempotency-Key": f'"{uuid4()}"'}
+    wish = {"ticketId": ticket["id"]}
+    order = created(buyer.post("/api/orders", json=wish, headers=key))
+    stack.kill("api")
+    stack.start_part("api")
+    assert created(buyer.post("/api/orders", json=wish, headers=key)) == order
+
+    slow = {"match": {"path": "/v1/payment_intents"}, "kind": "latency", "delay_seconds": 3}
+    assert httpx.post(f"{stack.urls['stripe_sandbox']}/_sandbox/faults", json=slow).is_success
+    payment = {"orderId": order["id"], "paymentMethod": "pm_card_visa"}
+    pay = partial(buyer.post, "/api/payments", json=payment, headers=key)
+    with ThreadPoolExecutor() as threads:
+        unanswered = threads.submit(pay)
+        eventually(lambda: order_now(buyer, order)["status"] == "awaiting_payment")
+        stack.kill("api")
+        assert isinstance(unanswered.exception(), httpx.TransportError)
+    stack.start_part("api")
+
+    def is_paid() -> bool:
+        answer = pay()
+        return answer.status_code == 201 or answer.json()["code"] != "request_in_progress"
+
+    eventually(is_paid, timeout=60)
+    assert created(pay()) == order_now(buyer, order)["charges"][0]
     assert_bought(stack, buyer, order)
 
 

@@ -67,9 +67,7 @@ def cancel(
     return cancel
 
 
-def submit(
-    between: Between, gateway: StripeGateway
-) -> Callable[[PaymentService, PydanticObjectId, PydanticObjectId, str], Awaitable[Charge]]:
+def submit(between: Between, gateway: StripeGateway) -> Callable[..., Awaitable[Charge]]:
     """Instead of `PaymentService.submit`: Stripe is asked by the request itself."""
 
     async def submit(
@@ -77,6 +75,7 @@ def submit(
         buyer_id: PydanticObjectId,
         order_id: PydanticObjectId,
         payment_method: str,
+        _idempotency_key: str | None,
     ) -> Charge:
         order = await order_of(buyer_id, order_id)
         if order.status is not OrderStatus.CREATED:

@@ -86,7 +86,7 @@ async def test_a_body_over_64_kib_is_refused(idle_market: Marketplace, buyer: Pe
         assert_problem(answer, 413, "content_too_large")
 
 
-@pytest.mark.parametrize("path", ["/api/orders"])
+@pytest.mark.parametrize("path", ["/api/orders", "/api/payments"])
 @pytest.mark.parametrize("keys", [[""], ["two words"], ['"open'], ["k" * 256], ["one", "two"]])
 async def test_a_malformed_idempotency_key_is_refused_and_named(
     idle_market: Marketplace, buyer: Person, path: str, keys: list[str]

@@ -8,6 +8,7 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
+from httpx import Response
 
 from api.services import orders
 from tests.api.conftest import assert_problem
@@ -162,7 +163,7 @@ async def test_a_request_whose_api_dies_before_the_answer_is_answered_when_it_is
     assert_problem(await elsewhere.ask_for(ticket, key=key), 409, "request_in_progress")
 
     async with idle_market.working():
-        made = await eventually(partial(_granted, elsewhere, ticket, key))
+        made = await _eventually_granted(elsewhere, ticket, key)
         assert made["id"] == order_id
         assert len((await idle_market.written())["orders"]) == 1
         await idle_market.is_consistent()
@@ -190,7 +191,7 @@ async def test_a_reservation_that_a_dying_worker_has_not_recorded_is_not_promise
     assert_problem(await first, 503, "temporal_unavailable")
     dies.set()
 
-    made = await eventually(partial(_granted, buyer, ticket, key))
+    made = await _eventually_granted(buyer, ticket, key)
     assert made["id"] != str(undone["_id"])
     assert (await buyer.order({"id": str(undone["_id"])}))["status"] == "cancelled"
     await market.is_consistent()
@@ -206,7 +207,7 @@ async def test_a_request_that_was_abandoned_is_carried_out_when_it_is_repeated(
     assert_problem(await buyer.ask_for(other, key=key), 422, "idempotency_key_reused")
 
     async with idle_market.working():
-        made = await eventually(partial(_granted, buyer, ticket, key))
+        made = await _eventually_granted(buyer, ticket, key)
         again = await buyer.ask_for(ticket, key=key)
         assert (again.status_code, again.json()) == (201, made)
         assert_problem(await buyer.ask_for(other, key=key), 422, "idempotency_key_reused")
@@ -273,12 +274,18 @@ async def test_somebody_who_holds_the_ticket_without_the_key_gets_that_order(
         assert (answer.status_code, answer.json()) == (200, order)
 
 
-async def _granted(buyer: Person, ticket: Json, key: str) -> Json | None:
+async def _eventually_granted(buyer: Person, ticket: Json, key: str) -> Json:
     """The order, once the request is no longer in progress."""
-    answer = await buyer.ask_for(ticket, key=key)
-    if answer.status_code != 201:
+
+    async def granted() -> Response | None:
+        answer = await buyer.ask_for(ticket, key=key)
+        if answer.status_code == 201:
+            return answer
         assert_problem(answer, 409, "request_in_progress")
         return None
+
+    answer = await eventually(granted)
+    assert answer is not None
     return assert_order(answer.json())
 
 
