@@ -111,7 +111,8 @@ class Part:
     def freeze(self) -> None:
         """Let the process stand still, as on a machine that swaps or lost its network.
 
-        Its connections stay open, and what is sent to it waits.
+        Its connections stay open, and what is sent to it waits. Wait until it is ready first:
+        before, it may not be tethered yet.
         """
         self._signal(signal.SIGSTOP)
 

@@ -8,10 +8,23 @@ def is_alive(pid: int) -> bool:
     return _state_and_parent(pid)[0] not in {"", "Z", "X"}
 
 
+def is_frozen(pid: int) -> bool:
+    """Whether the process is there and stands still."""
+    return _state_and_parent(pid)[0] == "T"
+
+
 def children(parent: int) -> dict[int, str]:
     """The command lines of the processes that a process has started."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return {pid: _command_line(pid) for pid in pids if _state_and_parent(pid)[1] == parent}
+    return {pid: command_line(pid) for pid in pids if _state_and_parent(pid)[1] == parent}
+
+
+def command_line(pid: int) -> str:
+    """The words that the process was started with; none once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _state_and_parent(pid: int) -> tuple[str, int]:
@@ -20,10 +33,3 @@ def _state_and_parent(pid: int) -> tuple[str, int]:
     except (FileNotFoundError, ProcessLookupError):
         return "", 0
     return after_name[0], int(after_name[1])
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

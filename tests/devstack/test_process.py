@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devstack.process import Part, StackError
-from tests.devstack.processes import is_alive
+from tests.devstack.processes import command_line, is_alive, is_frozen
 from tests.devstack.waiting import eventually
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -18,19 +18,24 @@ STARTS_A_PART_AND_TELLS_ITS_PID = """
 import sys, time
 from pathlib import Path
 from devstack.process import Part
-part = Part("sleeper", sys.argv[2:], Path(sys.argv[1]), is_ready=lambda: True)
+log, *command = sys.argv[1:]
+part = Part("sleeper", command, Path(log), is_ready=lambda: True)
 part.start()
 print(part.pid, flush=True)
 time.sleep(600)
 """
 
 
-def test_a_part_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stands_still", [False, True])
+def test_a_part_dies_with_a_parent_that_was_killed(tmp_path: Path, stands_still: bool) -> None:
     command = [sys.executable, "-c", STARTS_A_PART_AND_TELLS_ITS_PID, str(tmp_path / "log"), *SLEEP]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
         assert is_alive(pid)
+        eventually(lambda: "tethered.py" not in command_line(pid))
+        if stands_still:
+            os.kill(pid, signal.SIGSTOP)
         parent.kill()
     eventually(lambda: not is_alive(pid))
 
@@ -67,6 +72,33 @@ time.sleep(600)
     part.start()
     part.wait_until_ready()
     part.stop(timeout=0.1)
+    assert part.exit_code == -signal.SIGKILL
+
+
+def test_a_frozen_part_stands_still_goes_on_and_can_be_asked_to_stop(tmp_path: Path) -> None:
+    beats = tmp_path / "beats"
+    script = "import sys, time\nwhile True: open(sys.argv[1], 'a').write('.'); time.sleep(0.01)"
+    part = Part("heart", [sys.executable, "-c", script, str(beats)], tmp_path / "log", beats.exists)
+    part.start()
+    part.wait_until_ready()
+    part.freeze()
+    assert part.pid
+    eventually(lambda: is_frozen(part.pid or 0))
+    count = beats.stat().st_size
+    assert part.is_running
+
+    part.thaw()
+    eventually(lambda: beats.stat().st_size > count)
+    part.freeze()
+    part.stop()
+    assert part.exit_code == -signal.SIGTERM
+
+
+def test_a_frozen_part_can_be_killed(tmp_path: Path) -> None:
+    part = Part("sleeper", SLEEP, tmp_path / "log", is_ready=lambda: True)
+    part.start()
+    part.freeze()
+    part.kill()
     assert part.exit_code == -signal.SIGKILL
 
 

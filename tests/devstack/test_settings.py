@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pymongo.uri_parser import parse_uri
 
 from devstack.environment import app_environment
 from devstack.ports import LOOPBACK
 from devstack.process import StackError
-from devstack.settings import StackSettings, check_ports, read_stack_settings
+from devstack.settings import Shape, StackSettings, check_ports, read_stack_settings
 
 
 @pytest.fixture
@@ -51,6 +52,15 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MONGODB_PORT", "many")
     with pytest.raises(StackError, match="MONGODB_PORT"):
         read_stack_settings()
+
+
+def test_each_process_of_a_shape_has_a_port_and_every_member_is_in_the_url(tmp_path: Path) -> None:
+    settings = StackSettings.on_free_ports(tmp_path, Shape(mongodb=3, api=2, workers=2))
+    assert settings.shape == Shape(mongodb=3, api=2, workers=2)
+    assert len(set(settings.ports.values())) == len(settings.ports) == 8
+    assert set(settings.ports.values()) > {*settings.api_ports, *settings.mongodb_ports}
+    members = parse_uri(app_environment(settings, {})["MONGODB_URL"])["nodelist"]
+    assert members == [(LOOPBACK, port) for port in settings.mongodb_ports]
 
 
 def test_secrets_are_made_once_and_only_the_owner_can_read_them(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Webhooks: signed, repeated until acknowledged, never lost and never in the way."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,36 @@ async def test_events_owed_at_a_restart_are_delivered_after_it(
     async with running_sandbox(**owing, webhook_transport=endpoint.transport) as sandbox:
         await settled(sandbox)
     assert {event.id for event in endpoint.events} == owed
+
+
+async def test_each_event_goes_to_one_of_several_urls_and_past_those_that_do_not_take_it() -> None:
+    taken: dict[str, list[str]] = {"one": [], "two": [], "down": [], "broken": []}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        taken[request.url.host].append(json.loads(request.content)["id"])
+        match request.url.host:
+            case "down":
+                raise httpx.ConnectError("nobody listens")
+            case "broken":
+                return httpx.Response(500)
+        return httpx.Response(200)
+
+    async with (
+        running_sandbox(
+            webhook_urls=tuple(f"http://{host}/webhooks" for host in taken),
+            webhook_secret=SECRET,
+            webhook_transport=httpx.MockTransport(answer),
+        ) as sandbox,
+        stripe_client(sandbox.url) as stripe_api,
+    ):
+        for number in range(8):
+            await stripe_api.v1.payment_intents.create_async(
+                {"amount": 2000 + number, "currency": "usd"}
+            )
+        await settled(sandbox)
+        events = [event["id"] for event in sandbox.events()]
+    assert sorted(taken["one"] + taken["two"]) == sorted(events)
+    assert all(taken.values())
 
 
 async def test_an_endpoint_may_be_named_later(endpoint: Endpoint) -> None:
