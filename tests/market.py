@@ -137,7 +137,7 @@ class Market:
         ttl: timedelta = TTL,
         attempts: int = 1,
         order_id: PydanticObjectId | None = None,
-        max_reservations: int | None = None,
+        max_reservations: int = 8,
     ) -> Purchase:
         """Start a purchase and take its reservation, granted or refused."""
         assert ticket.id is not None

@@ -36,7 +36,11 @@ with workflow.unsafe.imports_passed_through():
         ReserveTicket,
     )
     from ticketing.statuses import CancelReason, OrderStatus
-    from workflows.search_attributes import ORDER_STATUS, RESERVATION_EXPIRES_AT
+    from workflows.search_attributes import (
+        ORDER_STATUS,
+        PAYMENT_INTENT_ID,
+        RESERVATION_EXPIRES_AT,
+    )
 
 RESERVE_TIMEOUT = timedelta(seconds=8)
 """A reservation that is not made by then is not made: its buyer has been told to try again."""
@@ -54,6 +58,9 @@ STRIPE_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
 )
 """For as long as it takes: a reservation is never released on an unknown answer."""
+
+FINDS_BY_INTENT = "find-by-payment-intent"
+"""The patch since which an order is found by its payment intent (docs/changing-workflows.md)."""
 
 A = TypeVar("A")
 P = TypeVar("P")
@@ -306,6 +313,7 @@ class OrderWorkflow:
             self._follow_documents(payment, begun.order_status)
             return
         state = await self._authorize(payment, reservation)
+        self._note_intent(state)
         if state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED:
             self._decisions[payment.charge_id] = PaymentDecision.AUTHENTICATION_REQUIRED
             state = await self._wait_for_authentication(state)
@@ -350,6 +358,11 @@ class OrderWorkflow:
             ),
             summary=f"Set {reservation.price} {reservation.currency} (minor units) aside",
         )
+
+    def _note_intent(self, state: PaymentState) -> None:
+        """Let the order be found by what Stripe's dashboard shows."""
+        if state.intent_id is not None and workflow.patched(FINDS_BY_INTENT):
+            workflow.upsert_search_attributes([PAYMENT_INTENT_ID.value_set(state.intent_id)])
 
     async def _wait_for_authentication(self, state: PaymentState) -> PaymentState:
         """How the bank decided, or how Stripe stands once the buyer's time is over."""

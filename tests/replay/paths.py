@@ -1,12 +1,27 @@
-"""Every path that an order can take, walked on real parts; their histories are kept."""
+"""Every path that a workflow can take, walked on real parts; their histories are kept.
+
+A path has one history for each version of its workflow. A version is named after the newest
+patch that it carries, and the first one has no name.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any, Protocol
+
+from temporalio.client import WorkflowHandle
 
 from tests.market import Market, Purchase
-from workflows.order import PaymentDecision
+from workflows.order import FINDS_BY_INTENT, OrderWorkflow, PaymentDecision
 
-OrderPath = Callable[[Market], Awaitable[Purchase]]
+
+class Walked(Protocol):
+    """What a path leaves behind: a workflow that comes to its end by itself."""
+
+    @property
+    def handle(self) -> WorkflowHandle[Any, Any]: ...
+
+
+WorkflowPath = Callable[[Market], Awaitable[Walked]]
 
 
 async def completed(market: Market) -> Purchase:
@@ -110,19 +125,33 @@ async def _press(market: Market, purchase: Purchase, *, approve: bool) -> None:
     await purchase.report_intent_change()
 
 
-PATHS: list[OrderPath] = [
-    completed,
-    expired,
-    refused,
-    cancelled_by_its_buyer,
-    cancelled_by_an_operator,
-    declined,
-    refused_by_stripe,
-    completed_with_a_second_card,
-    completed_after_authentication,
-    refused_authentication,
-    abandoned_authentication,
-    cancelled_during_authentication,
-    completed_after_lost_answers,
-    two_payments_at_once,
-]
+PATHS: dict[type, list[WorkflowPath]] = {
+    OrderWorkflow: [
+        completed,
+        expired,
+        refused,
+        cancelled_by_its_buyer,
+        cancelled_by_an_operator,
+        declined,
+        refused_by_stripe,
+        completed_with_a_second_card,
+        completed_after_authentication,
+        refused_authentication,
+        abandoned_authentication,
+        cancelled_during_authentication,
+        completed_after_lost_answers,
+        two_payments_at_once,
+    ],
+}
+
+VERSIONS: dict[type, str] = {OrderWorkflow: FINDS_BY_INTENT}
+"""The newest patch of each workflow that has one."""
+
+
+def history_names() -> dict[str, WorkflowPath]:
+    """The name under which the history of each path, as it is walked today, is kept."""
+    return {
+        path.__name__ + (f"@{VERSIONS[workflow]}" if workflow in VERSIONS else ""): path
+        for workflow, paths in PATHS.items()
+        for path in paths
+    }

@@ -1,7 +1,7 @@
-"""Record the histories of paths that have none yet: `make record-histories`.
+"""Record the histories of paths that have none of today's version: `make record-histories`.
 
-A recorded history is never overwritten: it stands for the orders that the version of its day
-left in flight. A change of the workflow adds histories under new names.
+A recorded history is never overwritten: it stands for what the version of its day left in
+flight. A patch of a workflow (`VERSIONS` in paths.py) adds histories under new names.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from devstack.mongodb import running_mongod
 from devstack.stripe_sandbox.testing import running_sandbox
 from tests.market import Market
-from tests.replay.paths import PATHS
+from tests.replay.paths import history_names
 from tests.timeskipping import time_skipping_server
 from ticketing.mongodb import connect_mongodb
 from ticketing.payments.gateway import StripeGateway
@@ -27,11 +27,11 @@ HISTORIES = Path(__file__).parent / "histories"
 
 
 async def record(mongodb_url: str) -> list[str]:
-    """Walk every path that has no history yet and keep what Temporal recorded of it."""
+    """Walk every path that has no such history yet and keep what Temporal recorded of it."""
     mongo = await connect_mongodb(MongoDBSettings(url=SecretStr(mongodb_url)))
     recorded = []
-    for path in PATHS:
-        file = HISTORIES / f"{path.__name__}.json"
+    for name, path in history_names().items():
+        file = HISTORIES / f"{name}.json"
         if file.exists():
             continue
         queue = f"record-{uuid4().hex}"
@@ -39,12 +39,12 @@ async def record(mongodb_url: str) -> list[str]:
             settings = StripeApiSettings(api_key=SecretStr("sk_test_sandbox"), api_base=sandbox.url)
             gateway = StripeGateway(settings)
             async with create_worker(env.client, task_queue=queue, mongo=mongo, gateway=gateway):
-                purchase = await path(Market(env=env, task_queue=queue, sandbox=sandbox))
-                await purchase.handle.result()
-                history = await purchase.handle.fetch_history()
+                walked = await path(Market(env=env, task_queue=queue, sandbox=sandbox))
+                await walked.handle.result()
+                history = await walked.handle.fetch_history()
             await gateway.close()
         file.write_text(json.dumps(without_traces(history.to_json_dict()), indent=1) + "\n")
-        recorded.append(file.stem)
+        recorded.append(name)
     await mongo.close()
     return recorded
 

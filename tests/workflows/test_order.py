@@ -13,6 +13,7 @@ from tests.market import Market, Purchase
 from ticketing.models import Order
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
 from workflows.order import OrderWorkflow, PaymentDecision, PaymentIntentChanged
+from workflows.search_attributes import PAYMENT_INTENT_ID
 
 
 async def refusal_of_cancel(purchase: Purchase) -> str | None:
@@ -267,3 +268,19 @@ async def test_a_ticket_too_many_is_refused_until_one_of_the_others_has_expired(
     await first.is_cancelled(CancelReason.EXPIRED)
     granted = await market.ask_for(ticket, buyer_id=buyer_id, max_reservations=1)
     assert granted.reservation.refusal is None
+
+
+async def test_an_order_is_found_by_the_payment_intent_of_its_latest_payment(
+    market: Market,
+) -> None:
+    purchase = await market.reserve(attempts=2)
+    assert await found_by(purchase) is None
+
+    for card in ("pm_card_chargeDeclined", "pm_card_visa"):
+        await purchase.pay(card)
+        assert await found_by(purchase) == (await purchase.charges())[-1].stripe_id
+
+
+async def found_by(purchase: Purchase) -> str | None:
+    attributes = (await purchase.handle.describe()).typed_search_attributes
+    return attributes.get(PAYMENT_INTENT_ID)
