@@ -26,7 +26,7 @@ lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-record-histories: $(INSTALLED) ## Keep the histories of order paths that have none yet
+record-histories: $(INSTALLED) ## Keep the histories of workflow paths that have none of this version
 	$(BIN)/python -m tests.replay.record
 
 format: $(INSTALLED) ## Format the code, and fix what ruff can fix

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from httpx import Response
@@ -9,7 +10,8 @@ from httpx import Response
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import CHARGE, Json, assert_charge
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import until
+from tests.purchases.waiting import eventually, until
+from workflows.order import FINDS_BY_INTENT, order_workflow_id
 
 SLOW = 0.6
 """Seconds that a slow Stripe takes; far more than `HURRIED`."""
@@ -225,3 +227,20 @@ def _assert_pending(answer: Response, order: Json) -> Json:
     assert (charge["amount"], charge["currency"]) == (order["ticket"]["price"], "usd")
     assert charge["failureCode"] is None
     return charge
+
+
+async def test_an_operator_finds_the_order_by_what_stripes_dashboard_shows(
+    market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    order = await buyer.reserve(await seller.list_ticket())
+    charge = await buyer.buy(order)
+
+    for query in (
+        f'PaymentIntentId = "{charge["stripeId"]}"',
+        f'TemporalChangeVersion = "{FINDS_BY_INTENT}" AND TicketId = "{order["ticketId"]}"',
+    ):
+        assert await eventually(partial(_found, market, query)) == [order_workflow_id(order["id"])]
+
+
+async def _found(market: Marketplace, query: str) -> list[str]:
+    return [execution.id async for execution in market.temporal.list_workflows(query)]
