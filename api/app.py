@@ -12,6 +12,7 @@ from api.middleware import BodyLimitMiddleware, RequestLogMiddleware, SecurityHe
 from api.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, operation_id
 from api.passwords import Passwords
 from api.problems import problems
+from api.rate_limits import RateLimitHeadersMiddleware, RateLimits
 from api.routes import (
     health,
     orders,
@@ -46,6 +47,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.settings = settings
     app.state.sessions = Sessions(settings.session)
     app.state.passwords = Passwords()
+    app.state.rate_limits = RateLimits(settings.limits)
 
     app.include_router(health.router)
     for resource in (users, tickets, orders, timelines, payments, refunds, stripe_webhooks):
@@ -55,6 +57,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     install_openapi(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     return app

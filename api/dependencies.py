@@ -9,6 +9,8 @@ from pymongo import AsyncMongoClient
 from temporalio.client import Client
 
 from api.idempotency import HEADER, KEY_PATTERN, parse_key
+from api.rate_limits import ORDER
+from api.rate_limits import RateLimits as RateLimitKeeper
 from api.security import COOKIE, SignedInUser
 from api.security import Sessions as SessionKeeper
 from api.services.orders import OrderService
@@ -46,6 +48,10 @@ async def sessions(request: Request) -> SessionKeeper:
 
 def sessions_of(request: Request) -> SessionKeeper:
     return cast(SessionKeeper, request.app.state.sessions)
+
+
+async def rate_limits(request: Request) -> RateLimitKeeper:
+    return cast(RateLimitKeeper, request.app.state.rate_limits)
 
 
 async def mongo(request: Request) -> AsyncMongoClient[BSONDocument]:
@@ -99,6 +105,7 @@ async def same_origin(request: Request) -> None:
 
 Settings = Annotated[ApiSettings, Depends(settings)]
 Sessions = Annotated[SessionKeeper, Depends(sessions)]
+RateLimits = Annotated[RateLimitKeeper, Depends(rate_limits)]
 Mongo = Annotated[AsyncMongoClient[BSONDocument], Depends(mongo)]
 Temporal = Annotated[Client, Depends(temporal)]
 """Connects on its first call; an outage shows there, and is answered with 503."""
@@ -113,6 +120,14 @@ IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 SameOrigin = Depends(same_origin)
 """For routes that hand out a cookie: no other site may sign a browser in."""
+
+
+async def limit_orders(request: Request, user: CurrentUser, limits: RateLimits) -> None:
+    await limits.count(ORDER, request, str(user.id))
+
+
+OrderLimits = Depends(limit_orders)
+"""For the route that reserves; too many requests are refused with 429."""
 
 
 async def user_service(request: Request) -> UserService:

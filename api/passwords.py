@@ -45,6 +45,10 @@ class Passwords:
         )
         return known and matches
 
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether it would be hashed otherwise today: stronger, or just differently."""
+        return self._hasher.check_needs_rehash(password_hash)
+
     def _matches(self, password_hash: str, password: str) -> bool:
         try:
             return self._hasher.verify(password_hash, password)

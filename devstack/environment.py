@@ -16,7 +16,12 @@ DATABASE = "holdfast"
 NAMESPACE = "default"
 TASK_QUEUE = "orders"
 
-DEFAULTS = {"COOKIE_SECURE": "false", "LOG_FORMAT": "text", "TASK_QUEUE": TASK_QUEUE}
+DEFAULTS = {
+    "COOKIE_SECURE": "false",
+    "LOG_FORMAT": "text",
+    "RATE_LIMITS": "off",
+    "TASK_QUEUE": TASK_QUEUE,
+}
 """What suits one machine, unless the user says otherwise."""
 
 

@@ -6,6 +6,7 @@ never sees the key that moves money.
 
 from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -155,6 +156,22 @@ class PurchaseSettings(_Group):
     """ISO 4217, in lower case as Stripe writes it; prices are in its minor unit."""
 
 
+class RateLimitSettings(_Group):
+    """Whether sign-in, sign-up and ordering are limited, and whose word for an address counts."""
+
+    rate_limits: Literal["on", "off"] = "on"
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    """Addresses and CIDR blocks, separated by commas: only these are believed about whom they
+    forward for (`X-Forwarded-For`)."""
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_at_commas(cls, proxies: object) -> object:
+        if isinstance(proxies, str):
+            return [proxy.strip() for proxy in proxies.split(",") if proxy.strip()]
+        return proxies
+
+
 class LogSettings(_Group):
     model_config = SettingsConfigDict(env_prefix="LOG_")
 
@@ -177,6 +194,7 @@ class _ProcessSettings(BaseModel):
 class ApiSettings(_ProcessSettings):
     session: SessionSettings
     purchase: PurchaseSettings
+    limits: RateLimitSettings
     stripe: StripeBrowserSettings
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -208,6 +226,7 @@ def read_api_settings() -> ApiSettings:
         **read.process_settings(),
         "session": read(SessionSettings),
         "purchase": read(PurchaseSettings),
+        "limits": read(RateLimitSettings),
         "stripe": read(StripeBrowserSettings),
         "listen": read(_Listen),
     }

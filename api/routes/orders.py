@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Response, status
 from pydantic import Field
 
-from api.dependencies import CurrentUser, IdempotencyKey, Orders
+from api.dependencies import CurrentUser, IdempotencyKey, OrderLimits, Orders
 from api.models import ApiModel, Id, RequestModel
 from api.pagination import Page, PageQuery
 from api.problems import problems
@@ -26,6 +26,7 @@ from ticketing.errors import (
     TicketNotFound,
     TicketReserved,
     TicketSold,
+    TooManyRequests,
     TooManyReservations,
 )
 from ticketing.models import Charge
@@ -101,6 +102,7 @@ class OrderQuery(PageQuery):
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
+    dependencies=[OrderLimits],
     response_description="The ticket is reserved for the caller until `expiresAt`.",
     responses={
         status.HTTP_200_OK: {
@@ -118,6 +120,7 @@ class OrderQuery(PageQuery):
             TicketSold,
             TooManyReservations,
             RequestInProgress,
+            TooManyRequests,
             MongoDBUnavailable,
             TemporalUnavailable,
         ),

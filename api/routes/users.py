@@ -7,10 +7,18 @@ from fastapi import APIRouter, Depends, Request, Response, status
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import AfterValidator, BaseModel, Field
 
-from api.dependencies import OptionalUser, SameOrigin, Sessions, Settings, Users
+from api.dependencies import OptionalUser, RateLimits, SameOrigin, Sessions, Settings, Users
 from api.models import ApiModel, Id, RequestModel
 from api.problems import problems
-from ticketing.errors import EmailTaken, ForeignOrigin, InvalidCredentials, InvalidInput
+from api.rate_limits import SIGN_IN, SIGN_UP
+from api.services.users import account_name
+from ticketing.errors import (
+    EmailTaken,
+    ForeignOrigin,
+    InvalidCredentials,
+    InvalidInput,
+    TooManyRequests,
+)
 
 router = APIRouter(prefix="/api/users", tags=["users"])
 
@@ -65,14 +73,42 @@ class TokenView(BaseModel):
     expires_in: int = Field(description="Seconds until it ends.", examples=[604800])
 
 
+async def _sign_up_within_limits(
+    request: Request, body: SignUpInput, limits: RateLimits
+) -> SignUpInput:
+    await limits.count(SIGN_UP, request, account_name(body.email))
+    return body
+
+
+async def _sign_in_within_limits(
+    request: Request, body: SignInInput, limits: RateLimits
+) -> SignInInput:
+    await limits.count(SIGN_IN, request, account_name(body.email))
+    return body
+
+
+async def _password_grant_within_limits(
+    request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], limits: RateLimits
+) -> OAuth2PasswordRequestForm:
+    # Out of the budget of sign-in: it is the same password that is guessed.
+    await limits.count(SIGN_IN, request, account_name(form.username))
+    return form
+
+
+LimitedSignUp = Annotated[SignUpInput, Depends(_sign_up_within_limits)]
+LimitedSignIn = Annotated[SignInInput, Depends(_sign_in_within_limits)]
+LimitedPasswordGrant = Annotated[OAuth2PasswordRequestForm, Depends(_password_grant_within_limits)]
+"""What was sent, once it is known not to be sent too often."""
+
+
 @router.post(
     "/signup",
     status_code=status.HTTP_201_CREATED,
     dependencies=[SameOrigin],
-    responses=problems(ForeignOrigin, EmailTaken, InvalidInput),
+    responses=problems(ForeignOrigin, EmailTaken, InvalidInput, TooManyRequests),
 )
 async def sign_up(
-    body: SignUpInput, users: Users, sessions: Sessions, response: Response
+    body: LimitedSignUp, users: Users, sessions: Sessions, response: Response
 ) -> UserView:
     """Make an account and sign in.
 
@@ -86,10 +122,10 @@ async def sign_up(
 @router.post(
     "/signin",
     dependencies=[SameOrigin],
-    responses=problems(InvalidCredentials, ForeignOrigin, InvalidInput),
+    responses=problems(InvalidCredentials, ForeignOrigin, InvalidInput, TooManyRequests),
 )
 async def sign_in(
-    body: SignInInput, users: Users, sessions: Sessions, response: Response
+    body: LimitedSignIn, users: Users, sessions: Sessions, response: Response
 ) -> UserView:
     """Sign in.
 
@@ -121,9 +157,12 @@ async def get_current_user(user: OptionalUser) -> CurrentUserView:
     return CurrentUserView(current_user=user and UserView(id=user.id, email=user.email))
 
 
-@router.post("/token", responses=problems(InvalidCredentials, ForeignOrigin, InvalidInput))
+@router.post(
+    "/token",
+    responses=problems(InvalidCredentials, ForeignOrigin, InvalidInput, TooManyRequests),
+)
 async def create_token(
-    form: Annotated[OAuth2PasswordRequestForm, Depends()],
+    form: LimitedPasswordGrant,
     users: Users,
     sessions: Sessions,
     settings: Settings,

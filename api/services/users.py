@@ -1,5 +1,7 @@
 """Accounts: signing up, and telling who somebody is."""
 
+from unicodedata import normalize
+
 from pymongo.errors import DuplicateKeyError
 
 from api.passwords import Passwords
@@ -36,11 +38,27 @@ class UserService:
             InvalidCredentials: whichever of the two is wrong, and after the same time.
         """
         user = await find_user(email)
+        if user is not None and account_name(user.email) != account_name(email):
+            # The collation finds more spellings than limits on guessing are counted by.
+            user = None
         matches = await self._passwords.verify(user and user.password_hash, password)
         if user is None or not matches:
             raise InvalidCredentials
+        if self._passwords.is_outdated(user.password_hash):
+            await self._hash_anew(user, password)
         return user
+
+    async def _hash_anew(self, user: User, password: str) -> None:
+        """Only now is the password at hand, to be hashed as it would be today."""
+        await User.find_one({"_id": user.id, "password_hash": user.password_hash}).update(
+            {"$set": {"password_hash": await self._passwords.hash(password)}}
+        )
 
 
 async def find_user(email: str) -> User | None:
     return await User.find_one({"email": email}, collation=CASE_INSENSITIVE)
+
+
+def account_name(email: str) -> str:
+    """The one spelling that stands for all under which an account can sign in."""
+    return normalize("NFKC", normalize("NFKC", email).casefold())

@@ -21,6 +21,7 @@ from ticketing.settings import (
     LogSettings,
     MongoDBSettings,
     PurchaseSettings,
+    RateLimitSettings,
     SessionSettings,
     StripeBrowserSettings,
 )
@@ -63,6 +64,7 @@ def api_settings(mongodb_settings: MongoDBSettings) -> ApiSettings:
         log=LogSettings(),
         session=SessionSettings(jwt_keys=(SecretStr(JWT_KEY),), cookie_secure=False),
         purchase=PurchaseSettings(),
+        limits=RateLimitSettings(rate_limits="off"),
         stripe=StripeBrowserSettings(),
     )
 

@@ -19,10 +19,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.app import create_app
 from api.middleware import LARGEST_BODY
 from devstack.mongodb import running_mongod
-from tests.api.conftest import assert_problem, sign_up, visit
+from tests.api.conftest import assert_problem, sign_in, sign_up, visit
 from ticketing.errors import CardDeclined, InvalidSignature, TicketReserved
 from ticketing.models import Ticket
-from ticketing.settings import ApiSettings, MongoDBSettings
+from ticketing.settings import ApiSettings, MongoDBSettings, RateLimitSettings
 
 JSON = {"Content-Type": "application/json"}
 
@@ -153,7 +153,8 @@ async def test_every_route_says_so_when_mongodb_is_down(
 ) -> None:
     with running_mongod(tmp_path) as url:
         mongodb = MongoDBSettings(url=SecretStr(url), database="going_down")
-        app = create_app(api_settings.model_copy(update={"mongodb": mongodb}))
+        limits = RateLimitSettings(rate_limits="on")
+        app = create_app(api_settings.model_copy(update={"mongodb": mongodb, "limits": limits}))
         lifespan = app.router.lifespan_context(app)
         await lifespan.__aenter__()
         client = visit(app)
@@ -165,6 +166,7 @@ async def test_every_route_says_so_when_mongodb_is_down(
             client.get("/api/tickets"),
             client.post("/api/tickets", json={"title": "x", "price": 100}),
             client.post("/api/users/signout", json={}),
+            sign_in(client, "ada@example.com"),
         )
         for answer in answers:
             assert_problem(answer, 503, "mongodb_unavailable")

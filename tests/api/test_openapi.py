@@ -74,11 +74,11 @@ async def test_users_describe_every_status_that_they_answer_with(
     description: dict[str, Any],
 ) -> None:
     assert described(description, "/api/users") == {
-        "post /api/users/signup": {"201", "403", "409", "422", "503"},
-        "post /api/users/signin": {"200", "401", "403", "422", "503"},
+        "post /api/users/signup": {"201", "403", "409", "422", "429", "503"},
+        "post /api/users/signin": {"200", "401", "403", "422", "429", "503"},
         "post /api/users/signout": {"200", "403", "422", "503"},
         "get /api/users/currentuser": {"200", "503"},
-        "post /api/users/token": {"200", "401", "403", "422", "503"},
+        "post /api/users/token": {"200", "401", "403", "422", "429", "503"},
     }
 
 

@@ -34,6 +34,7 @@ from ticketing.settings import (
     LogSettings,
     MongoDBSettings,
     PurchaseSettings,
+    RateLimitSettings,
     SessionSettings,
     StripeApiSettings,
     StripeBrowserSettings,
@@ -380,6 +381,7 @@ def api_settings(mongodb: MongoDBSettings, temporal_address: str) -> ApiSettings
         log=LogSettings(),
         session=SessionSettings(jwt_keys=(SecretStr(JWT_KEY),), cookie_secure=False),
         purchase=PurchaseSettings(),
+        limits=RateLimitSettings(rate_limits="off"),
         stripe=StripeBrowserSettings(webhook_secret=SecretStr(WEBHOOK_SECRET)),
     )
 

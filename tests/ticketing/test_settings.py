@@ -21,7 +21,14 @@ COMPLETE = {
 @pytest.fixture(autouse=True)
 def complete(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment in which both processes start."""
-    for name in ("STRIPE_API_BASE", "STRIPE_PUBLISHABLE_KEY", "RESERVATION_TTL", "CURRENCY"):
+    for name in (
+        "STRIPE_API_BASE",
+        "STRIPE_PUBLISHABLE_KEY",
+        "RESERVATION_TTL",
+        "CURRENCY",
+        "RATE_LIMITS",
+        "TRUSTED_PROXIES",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
@@ -36,6 +43,21 @@ def test_a_complete_environment_is_enough() -> None:
     assert api.purchase.payment_wait == timedelta(seconds=10)
     assert worker.stripe.api_base == "https://api.stripe.com"
     assert worker.temporal.address == "127.0.0.1:1"
+
+
+def test_limits_are_on_and_no_proxy_is_trusted_unless_a_setting_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read_api_settings().limits.rate_limits == "on"
+    assert read_api_settings().limits.trusted_proxies == ()
+
+    monkeypatch.setenv("RATE_LIMITS", "off")
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::1")
+    assert read_api_settings().limits.rate_limits == "off"
+    assert [str(proxy) for proxy in read_api_settings().limits.trusted_proxies] == [
+        "10.0.0.0/8",
+        "2001:db8::1/128",
+    ]
 
 
 def test_no_secret_shows_in_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +126,9 @@ def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyP
         ("PAYMENT_WAIT", "0"),
         ("CURRENCY", "USD"),
         ("COOKIE_SECURE", "perhaps"),
+        ("RATE_LIMITS", "sometimes"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_PROXIES", "10.0.0.1, proxy.example"),
         ("LOG_FORMAT", "yaml"),
         ("API_PORT", "70000"),
         ("STRIPE_PUBLISHABLE_KEY", "sk_live_in_the_wrong_place"),

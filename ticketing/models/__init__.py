@@ -5,6 +5,7 @@ from beanie import Document
 from ticketing.models.buyer import Buyer
 from ticketing.models.charge import Charge
 from ticketing.models.order import Order, TicketSnapshot
+from ticketing.models.rate_limit_window import RateLimitWindow
 from ticketing.models.revoked_session import RevokedSession
 from ticketing.models.stripe_event import StripeEvent
 from ticketing.models.ticket import Ticket
@@ -19,6 +20,7 @@ DOCUMENT_MODELS: list[type[Document]] = [
     Buyer,
     StripeEvent,
     RevokedSession,
+    RateLimitWindow,
 ]
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Buyer",
     "Charge",
     "Order",
+    "RateLimitWindow",
     "RevokedSession",
     "StripeEvent",
     "Ticket",
