@@ -3,12 +3,13 @@
 from fastapi import APIRouter, Response, status
 from pydantic import Field, StrictBool
 
-from api.dependencies import CurrentUser, Refunds
+from api.dependencies import CurrentUser, IdempotencyKey, Refunds
 from api.models import RequestModel
 from api.problems import problems
 from api.routes.orders import OrderView
 from ticketing.errors import (
     ForeignOrigin,
+    IdempotencyKeyReused,
     InvalidInput,
     MongoDBUnavailable,
     NotAuthenticated,
@@ -16,6 +17,7 @@ from ticketing.errors import (
     OrderNotCompleted,
     OrderNotFound,
     RefundRefused,
+    RequestInProgress,
     TemporalUnavailable,
 )
 from ticketing.statuses import OrderStatus
@@ -45,21 +47,28 @@ class RefundInput(RequestModel):
         **problems(
             NotAuthenticated,
             InvalidInput,
+            IdempotencyKeyReused,
             OrderNotFound,
             NotTicketSeller,
             ForeignOrigin,
             OrderNotCompleted,
             RefundRefused,
+            RequestInProgress,
             MongoDBUnavailable,
             TemporalUnavailable,
         ),
     },
 )
 async def refund_order(
-    user: CurrentUser, order_id: str, body: RefundInput, refunds: Refunds, response: Response
+    user: CurrentUser,
+    key: IdempotencyKey,
+    order_id: str,
+    body: RefundInput,
+    refunds: Refunds,
+    response: Response,
 ) -> OrderView:
     """Give the buyer of one's ticket the money back; again, the same answer."""
-    refunded = await refunds.refund(user.id, order_id, relist=body.relist)
+    refunded = await refunds.refund(user.id, order_id, relist=body.relist, idempotency_key=key)
     if refunded.order.status is OrderStatus.COMPLETED:
         response.status_code = status.HTTP_202_ACCEPTED
     return OrderView.of(refunded)

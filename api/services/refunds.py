@@ -2,10 +2,16 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 
 from beanie import PydanticObjectId
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
@@ -13,15 +19,18 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
+from api.idempotency import derived_id
 from api.models import path_id
 from api.services.orders import WORKFLOW_TASK_TIMEOUT, OrderWithCharges, with_charges
 from ticketing.errors import (
+    IdempotencyKeyReused,
     NotTicketSeller,
     OrderNotCompleted,
     OrderNotFound,
     RefundRefused,
+    RequestInProgress,
     TemporalUnavailable,
 )
 from ticketing.models import Order
@@ -40,6 +49,19 @@ from workflows.search_attributes import BUYER_ID, SELLER_ID, TICKET_ID
 
 logger = logging.getLogger(__name__)
 
+RELIST = "relist"
+REQUEST_NAME = "request_name"
+"""Keys of the workflow's memo."""
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """One request of a seller's."""
+
+    relist: bool
+    name: str | None
+    """The same whenever it is repeated under its key."""
+
 
 class RefundService:
     """What a seller can do for a buyer who has paid."""
@@ -50,36 +72,81 @@ class RefundService:
         self._wait = wait
 
     async def refund(
-        self, seller_id: PydanticObjectId, order_id: str, *, relist: bool
+        self,
+        seller_id: PydanticObjectId,
+        order_id: str,
+        *,
+        relist: bool,
+        idempotency_key: str | None = None,
     ) -> OrderWithCharges:
         """Refund a completed order; still completed if Stripe has not answered in time.
 
         Whoever asks again joins the refund that is under way, and its ticket goes where the
-        first request said.
+        first request said. The key of the request that started it is kept with the workflow.
 
         Raises:
             OrderNotFound: there is none, or the caller has nothing to do with it.
             NotTicketSeller: the caller is its buyer.
             OrderNotCompleted: nothing was paid that could go back.
             RefundRefused: Stripe said no; the order stays completed.
+            IdempotencyKeyReused: the key came first with another wish for the ticket.
+            RequestInProgress: the first request with the key is not decided yet.
             TemporalUnavailable: the request could not be handed over.
         """
         order = await _order_of_seller(seller_id, path_id(order_id, OrderNotFound))
+        wish = _Wish(relist, _name_of(order, idempotency_key))
+        await self._refuse_repetition(order, wish)
         if not is_refunded(order):
             if order.status is not OrderStatus.COMPLETED:
                 raise OrderNotCompleted
-            await self._ask_for_refund(order, relist=relist)
+            await self._ask_for_refund(order, wish)
             order = await _order_of_seller(seller_id, path_id(order_id, OrderNotFound))
         return (await with_charges([order]))[0]
 
-    async def _ask_for_refund(self, order: Order, *, relist: bool) -> None:
+    async def _refuse_repetition(self, order: Order, wish: _Wish) -> None:
+        """Tell a repeated request what the first one is told, where its order does not say it."""
+        handle = self._handle(order)
+        match await self._status_of(handle, wish):
+            case WorkflowExecutionStatus.RUNNING if not is_refunded(order):
+                raise RequestInProgress
+            case WorkflowExecutionStatus.FAILED:
+                try:
+                    await handle.result()
+                except WorkflowFailureError as failure:
+                    raise _refusal(failure) from None
+
+    async def _status_of(
+        self, handle: WorkflowHandle[RefundWorkflow, RefundRecorded], wish: _Wish
+    ) -> WorkflowExecutionStatus | None:
+        """How the refund stands that this very request has started, if one has.
+
+        Raises:
+            IdempotencyKeyReused: one with the same key has, and it was another request.
+        """
+        if wish.name is None:
+            return None
+        try:
+            refund = await handle.describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+        memo = await refund.memo()
+        if memo.get(REQUEST_NAME) != wish.name:
+            return None
+        if memo.get(RELIST) != wish.relist:
+            raise IdempotencyKeyReused
+        return refund.status
+
+    async def _ask_for_refund(self, order: Order, wish: _Wish) -> None:
         """Hand the request over, and wait a while for what becomes of it."""
         try:
             handle = await start_refund(
-                self._temporal, self._task_queue, order, RefundRequested(relist)
+                self._temporal, self._task_queue, order, RefundRequested(wish.relist), wish.name
             )
         except WorkflowAlreadyStartedError:
             return  # done a moment ago, and the order says so
+        await self._status_of(handle, wish)  # another request's, if both came at once
         try:
             async with asyncio.timeout(self._wait.total_seconds()):
                 await handle.result()
@@ -89,9 +156,18 @@ class RefundService:
             # Temporal has the request, whatever it can say of it now.
             return
 
+    def _handle(self, order: Order) -> WorkflowHandle[RefundWorkflow, RefundRecorded]:
+        return self._temporal.get_workflow_handle_for(
+            RefundWorkflow.run, refund_workflow_id(str(order.id))
+        )
+
 
 async def start_refund(
-    temporal: Client, task_queue: str, order: Order, message: RefundRequested | RefundChanged
+    temporal: Client,
+    task_queue: str,
+    order: Order,
+    message: RefundRequested | RefundChanged,
+    request_name: str | None = None,
 ) -> WorkflowHandle[RefundWorkflow, RefundRecorded]:
     """Send the message to the order's refund, which is started if it does not run.
 
@@ -112,7 +188,7 @@ async def start_refund(
         start_signal=signal.__name__,
         start_signal_args=[message],
         task_timeout=WORKFLOW_TASK_TIMEOUT,
-        memo={"relist": message.relist} if isinstance(message, RefundRequested) else None,
+        memo=_memo_of(message, request_name),
         search_attributes=TypedSearchAttributes(
             [
                 SearchAttributePair(TICKET_ID, str(order.ticket_id)),
@@ -129,6 +205,24 @@ async def start_refund(
             f"The order is `{order.id}` in the `orders` collection."
         ),
     )
+
+
+def _memo_of(
+    message: RefundRequested | RefundChanged, request_name: str | None
+) -> dict[str, object]:
+    """What is remembered of the request that starts a refund."""
+    if isinstance(message, RefundChanged):
+        return {}
+    name = {} if request_name is None else {REQUEST_NAME: request_name}
+    return {RELIST: message.relist, **name}
+
+
+def _name_of(order: Order, idempotency_key: str | None) -> str | None:
+    """What stands for the key in the memo; the same key names another request elsewhere."""
+    if idempotency_key is None:
+        return None
+    route = f"POST /api/orders/{order.id}/refund"
+    return str(derived_id(route, order.seller_id, idempotency_key))
 
 
 def is_refunded(order: Order) -> bool:

@@ -108,7 +108,11 @@ async def test_routes_that_can_be_repeated_say_by_which_header(description: dict
         for parameter in operation.get("parameters", [])
         if parameter["name"] == "Idempotency-Key"
     }
-    assert documented.keys() == {"post /api/orders", "post /api/payments"}
+    assert documented.keys() == {
+        "post /api/orders",
+        "post /api/payments",
+        "post /api/orders/{order_id}/refund",
+    }
     for name, parameter in documented.items():
         assert (parameter["in"], parameter["required"]) == ("header", False)
         assert parameter["description"], name

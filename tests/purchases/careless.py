@@ -111,7 +111,12 @@ def refund(
     """Instead of `RefundService.refund`: Stripe is asked by the request, and without a key."""
 
     async def refund(
-        _service: RefundService, _seller_id: PydanticObjectId, order_id: str, *, relist: bool
+        _service: RefundService,
+        _seller_id: PydanticObjectId,
+        order_id: str,
+        *,
+        relist: bool,
+        idempotency_key: str | None,
     ) -> OrderWithCharges:
         order = await Order.get(order_id)
         if order is None or order.status is not OrderStatus.COMPLETED:

@@ -119,9 +119,10 @@ class Person:
     async def cancel(self, order: Json) -> Response:
         return await self.http.delete(f"/api/orders/{order['id']}")
 
-    async def refund(self, order: Json, **choice: object) -> Response:
+    async def refund(self, order: Json, *, key: str | None = None, **choice: object) -> Response:
         """Ask for a refund of an order of one's own ticket; it may be refused or pending."""
-        return await self.http.post(f"/api/orders/{order['id']}/refund", json=choice)
+        path = f"/api/orders/{order['id']}/refund"
+        return await self.http.post(path, json=choice, headers=_repeatable(key))
 
     async def pay(
         self, order: Json, payment_method: str = "pm_card_visa", *, key: str | None = None
