@@ -118,7 +118,7 @@ UNEXPLAINED = (
 FAILURES: Mapping[str, str] = {
     **{code: f"Your bank declined the card: {why}." for code, why in DECLINES.items()},
     **dict.fromkeys(
-        UNEXPLAINED, "Your bank declined the card without a reason; it may tell you one."
+        UNEXPLAINED, "Your bank declined the card and gave no reason; it may tell you more."
     ),
     **dict.fromkeys(
         ("authentication_required", "mobile_device_authentication_required"),
