@@ -14,6 +14,11 @@ from devstack.stack import Stack
 
 README = (REPOSITORY / "README.md").read_text()
 WALK = re.findall(r"<!-- walk -->\n```sh\n(.*?)```", README, re.DOTALL)
+REPEAT = re.findall(
+    r"<!-- repeat -->\n```sh\n(.*?)```",
+    (REPOSITORY / "docs" / "idempotency.md").read_text(),
+    re.DOTALL,
+)
 
 
 def paste(commands: str, directory: Path) -> list[str]:
@@ -28,19 +33,21 @@ def paste(commands: str, directory: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_walk_buys_a_ticket(tmp_path: Path) -> None:
+def test_the_walk_buys_a_ticket_and_asks_twice_for_another(tmp_path: Path) -> None:
     settings = StackSettings.on_free_ports(tmp_path / "stack")
     environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
-    assert len(WALK) == 3
+    assert (len(WALK), len(REPEAT)) == (3, 1)
     with Stack(settings, environ) as stack:
-        commands = "".join(WALK).replace("http://127.0.0.1:8000", stack.urls["api"])
+        commands = "".join(WALK + REPEAT).replace("http://127.0.0.1:8000", stack.urls["api"])
         said = [json.loads(line) for line in paste(commands, tmp_path)]
 
-    _seller, ticket, _buyer, refusal, charge, order = said
+    _seller, ticket, _buyer, refusal, charge, order, asked, again, reused = said
     assert ticket["status"] == "available"
     assert refusal["code"] == "ticket_reserved"
     assert charge["status"] == "completed"
     assert (order["status"], order["ticketId"]) == ("completed", ticket["id"])
+    assert (asked["status"], again) == ("created", asked)
+    assert reused["code"] == "idempotency_key_reused"
 
 
 @pytest.mark.parametrize(
