@@ -95,6 +95,13 @@ async def test_tickets_describe_every_status_that_they_answer_with(
     }
 
 
+async def test_a_timeline_describes_every_status_that_it_answers_with(
+    description: dict[str, Any],
+) -> None:
+    path = "get /api/orders/{order_id}/timeline"
+    assert described(description, "/timeline") == {path: {"200", "401", "404", "503"}}
+
+
 async def test_health_describes_every_status_that_it_answers_with(
     description: dict[str, Any],
 ) -> None:
