@@ -59,7 +59,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware)
-    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(
+        SecurityHeadersMiddleware, is_served_over_https=settings.session.cookie_secure
+    )
     return app
 
 

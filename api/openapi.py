@@ -23,6 +23,9 @@ while and waits for the payment; without one, the ticket is free again.
 - **Refusals** are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems, and their `code`
   never changes. Checks run in this order: signed in (401), well-formed (422), exists (404),
   allowed (403), possible now (409).
+- **Limits**: signing up, signing in and ordering too often is refused with 429, and when to come
+  back; `RateLimit` says how much is left. Whether something is too much is checked as soon as it
+  is known whose it is.
 - **Lists** come in pages: send `nextCursor` back as `cursor`, with the same filter.
 - **Requests** may carry an `X-Request-Id`, which the answer repeats and the logs show.
 """

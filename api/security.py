@@ -94,7 +94,7 @@ class SessionTokens:
                 token_id=claims["jti"],
                 expires_at=datetime.fromtimestamp(claims["exp"], UTC),
             )
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError, InvalidId):
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError, InvalidId):
             raise NotAuthenticated from None
 
 

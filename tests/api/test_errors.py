@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.app import create_app
 from api.middleware import LARGEST_BODY
 from devstack.mongodb import running_mongod
-from tests.api.conftest import assert_problem, sign_in, sign_up, visit
+from tests.api.conftest import Mongo, assert_problem, sign_in, sign_up, visit
 from ticketing.errors import CardDeclined, InvalidSignature, TicketReserved
 from ticketing.models import Ticket
 from ticketing.settings import ApiSettings, MongoDBSettings, RateLimitSettings
@@ -287,9 +288,46 @@ async def test_every_answer_carries_the_headers_that_keep_browsers_careful(
         headers = (await failing.get(path)).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "DENY"
-        assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert "geolocation=()" in headers["Permissions-Policy"]
+        assert "Strict-Transport-Security" not in headers  # as the settings of these tests say
         assert headers["Referrer-Policy"] == "same-origin"
         assert headers["Cache-Control"] == "no-store"
+
+
+async def test_no_answer_but_the_documentation_may_run_or_fetch_anything(
+    client: AsyncClient,
+) -> None:
+    for path in ("/healthz", "/api/tickets", "/nothing", "/openapi.json"):
+        policy = (await client.get(path)).headers["Content-Security-Policy"]
+        assert policy == "default-src 'none'; frame-ancestors 'none'"
+
+    page = await client.get("/docs")
+    policies = dict(
+        policy.split(" ", 1) for policy in page.headers["Content-Security-Policy"].split("; ")
+    )
+    for kind, directive in (("script", "script-src"), ("link", "style-src"), ("img", "img-src")):
+        assert "'self'" in policies[directive]
+        for address in re.findall(rf'<{kind}[^>]* (?:src|href)="([^"]+)"', page.text):
+            assert address.startswith("/static-offline-docs/")
+            assert (await client.get(address)).status_code == 200
+    assert "'unsafe-inline'" in policies["script-src"]
+    assert "'unsafe-eval'" not in policies["script-src"]
+    assert policies["connect-src"] == "'self'"
+
+
+async def test_where_sessions_are_secure_browsers_are_told_to_stay_with_https(
+    api_settings: ApiSettings, mongodb: Mongo
+) -> None:
+    session = api_settings.session.model_copy(update={"cookie_secure": True})
+    app = create_app(api_settings.model_copy(update={"session": session}))
+    async with app.router.lifespan_context(app), visit(app) as client:
+        answer = await client.get("/healthz")
+
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 @pytest.mark.parametrize("given", ["abc-123", "x" * 64])

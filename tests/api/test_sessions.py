@@ -1,6 +1,7 @@
 """Tokens: which are believed, where they travel, and whose pages may use them."""
 
 import base64
+import hmac
 import json
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -27,6 +28,7 @@ from tests.api.conftest import (
 from ticketing.clock import utc_now
 from ticketing.settings import ApiSettings, SessionSettings
 
+TIMES = ("iat", "exp")
 OTHER_KEY = "another-key-that-is-long-enough-too"
 
 
@@ -56,6 +58,18 @@ def sign(
 
 def unsigned(payload: dict[str, Any]) -> str:
     return jwt.encode(payload, None, algorithm="none", headers={"kid": key_id(SecretStr(JWT_KEY))})
+
+
+def under(header: object, payload: dict[str, Any] | None = None) -> str:
+    """Signed with the right key, by HMAC-SHA256, under whatever the header claims."""
+    times = {name: int(value.timestamp()) for name, value in claims().items() if name in TIMES}
+    parts = [_encoded(header), _encoded({**claims(), **times, **(payload or {})})]
+    signature = hmac.digest(JWT_KEY.encode(), ".".join(parts).encode(), "sha256")
+    return ".".join([*parts, base64.urlsafe_b64encode(signature).decode().rstrip("=")])
+
+
+def _encoded(part: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
 def tampered(token: str, **changes: Any) -> str:
@@ -131,6 +145,64 @@ async def test_a_token_that_is_expired_or_incomplete_is_refused(
 )
 async def test_a_forged_token_is_refused(client: AsyncClient, token: str) -> None:
     assert not await is_believed(client, token)
+
+
+KID = key_id(SecretStr(JWT_KEY))
+
+
+async def test_what_is_forged_below_would_be_believed_with_the_right_header(
+    client: AsyncClient,
+) -> None:
+    assert await is_believed(client, under({"alg": "HS256", "kid": KID, "typ": "JWT"}))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "none", "kid": KID},
+        {"alg": "NONE", "kid": KID},
+        {"alg": "hs256", "kid": KID},
+        {"alg": "RS256", "kid": KID},
+        {"alg": "ES256", "kid": KID},
+        {"alg": "HS384", "kid": KID},
+        {"alg": ["HS256"], "kid": KID},
+        {"alg": None, "kid": KID},
+        {"kid": KID},
+        {"alg": "HS256"},
+        {"alg": "HS256", "kid": None},
+        {"alg": "HS256", "kid": ""},
+        {"alg": "HS256", "kid": [KID]},
+        {"alg": "HS256", "kid": {"$ne": 1}},
+        {"alg": "HS256", "kid": "../../etc/hostname"},
+        {"alg": "HS256", "kid": KID, "crit": ["exp"]},
+        {"alg": "HS256", "kid": KID, "b64": False},
+        [],
+        None,
+    ],
+)
+async def test_a_header_that_asks_to_be_verified_otherwise_is_refused(
+    client: AsyncClient, header: object
+) -> None:
+    assert not await is_believed(client, under(header))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"exp": "never"},
+        {"exp": 1e300},
+        {"exp": float("inf")},
+        {"exp": None},
+        {"nbf": 1e11},
+        {"jti": {"$ne": None}},
+        {"sub": ["6740f3a2c1b5d94e8f1a2b3c"]},
+        {"iss": ["holdfast"]},
+    ],
+)
+async def test_a_claim_of_another_kind_is_refused(
+    client: AsyncClient, payload: dict[str, Any]
+) -> None:
+    assert not await is_believed(client, under({"alg": "HS256", "kid": KID}, payload))
 
 
 async def test_a_key_of_the_same_secret_with_another_algorithm_is_refused(

@@ -7,11 +7,12 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from api.app import create_app
-from api.passwords import Passwords
+from api.passwords import LANES, MEMORY_KIB, PASSES, Passwords
 from tests.api.conftest import (
     PASSWORD,
     Mongo,
@@ -93,6 +94,42 @@ async def test_a_wrong_password_and_an_unknown_address_cost_the_same_work(
     costs = [password_hash.rsplit("$", 2)[0] for password_hash in passwords.verified]
     assert len(costs) == 2
     assert costs[0] == costs[1]
+
+
+@pytest.mark.parametrize(
+    "spelling", ["\uff41da@example.com", "a\u00adda@example.com", "a\u0000da@example.com"]
+)
+async def test_a_spelling_that_only_the_index_takes_for_the_same_costs_the_same_work(
+    app: FastAPI, client: AsyncClient, spelling: str
+) -> None:
+    await sign_up(client, email="ada@example.com")
+    app.state.passwords = passwords = RecordingPasswords()
+
+    await client.post("/api/users/token", data={"username": spelling, "password": PASSWORD})
+
+    assert len(passwords.verified) == 1
+
+
+async def test_a_hash_of_other_days_is_renewed_when_its_password_is_at_hand(
+    client: AsyncClient,
+) -> None:
+    await sign_up(client, email="ada@example.com")
+    weak = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    await User.find_one({"email": "ada@example.com"}).update({"$set": {"password_hash": weak}})
+
+    assert (await sign_in(client, "ada@example.com", "a wrong one")).status_code == 401
+    assert await stored_hash("ada@example.com") == weak
+    assert (await sign_in(client, "ada@example.com")).status_code == 200
+    renewed = await stored_hash("ada@example.com")
+    assert f"$m={MEMORY_KIB},t={PASSES},p={LANES}$" in renewed
+    assert (await sign_in(client, "ada@example.com")).status_code == 200
+    assert await stored_hash("ada@example.com") == renewed
+
+
+async def stored_hash(email: str) -> str:
+    user = await User.find_one({"email": email})
+    assert user is not None
+    return user.password_hash
 
 
 async def test_hashing_leaves_the_event_loop_to_others(client: AsyncClient) -> None:

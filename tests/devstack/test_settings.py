@@ -100,3 +100,10 @@ def test_with_a_stripe_key_the_users_stripe_settings_stay(tmp_path: Path) -> Non
     assert environment["STRIPE_API_KEY"] == "sk_test_mine"
     assert environment["STRIPE_WEBHOOK_SECRET"] == "whsec_mine"
     assert "STRIPE_API_BASE" not in environment
+
+
+def test_demos_and_load_tests_are_not_limited_unless_somebody_asks_for_it(tmp_path: Path) -> None:
+    settings = StackSettings.on_free_ports(tmp_path)
+
+    assert app_environment(settings, {})["RATE_LIMITS"] == "off"
+    assert app_environment(settings, {"RATE_LIMITS": "on"})["RATE_LIMITS"] == "on"
