@@ -10,6 +10,7 @@ from datetime import timedelta
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -20,6 +21,7 @@ from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import SettingsError, WorkerSettings, read_worker_settings
 from ticketing.temporal import connect_temporal
 from workflows import WORKFLOWS
+from workflows.reconciliation_schedules import schedule_reconciliation
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """Activities in flight may finish; the rest is taken up by the next worker."""
@@ -51,7 +53,7 @@ def create_worker(
         client,
         task_queue=task_queue,
         workflows=workflows,
-        activities=build_activities(mongo, gateway),
+        activities=build_activities(mongo, gateway, client),
         workflow_runner=workflow_runner(),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
@@ -68,14 +70,23 @@ async def run_worker(settings: WorkerSettings) -> None:
     mongo = await connect_mongodb(settings.mongodb)
     gateway = StripeGateway(settings.stripe)
     try:
-        client = await connect_temporal(settings.temporal)
+        client = await connect_temporal(settings.temporal, metrics_address=settings.metrics.address)
         worker = create_worker(client, task_queue=settings.task_queue, mongo=mongo, gateway=gateway)
         async with worker:
+            await _schedule_reconciliation(client, settings.task_queue)
             logger.info("carrying out orders of task queue %s", settings.task_queue)
             await stop.wait()
     finally:
         await gateway.close()
         await mongo.close()
+
+
+async def _schedule_reconciliation(client: Client, task_queue: str) -> None:
+    try:
+        await schedule_reconciliation(client, task_queue)
+    except RPCError as error:
+        # Orders come first: they can be carried out without being checked.
+        logger.error("nothing will be reconciled until a worker can schedule it: %s", error)
 
 
 def main() -> None:

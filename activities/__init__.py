@@ -1,12 +1,14 @@
-"""Side effects: what a workflow asks of MongoDB and of Stripe."""
+"""Side effects: what a workflow asks of MongoDB, of Stripe and of Temporal."""
 
 from collections.abc import Callable
 from typing import Any
 
 from pymongo import AsyncMongoClient
+from temporalio.client import Client
 
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.refunds import RefundActivities
 from activities.reservations import ReservationActivities
 from ticketing.mongodb import BSONDocument
@@ -14,13 +16,14 @@ from ticketing.payments.gateway import StripeGateway
 
 
 def build_activities(
-    mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway
+    mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway, temporal: Client
 ) -> list[Callable[..., Any]]:
     """Every activity that a worker carries out, bound to the parts that it works on."""
     reservations = ReservationActivities(mongo)
     orders = OrderActivities(mongo)
     payments = PaymentActivities(gateway)
     refunds = RefundActivities(mongo, gateway)
+    reconciliation = ReconciliationActivities(mongo, gateway, temporal)
     return [
         reservations.reserve_ticket,
         reservations.abandon_reservation,
@@ -37,4 +40,7 @@ def build_activities(
         refunds.read_refunds,
         refunds.tell_order,
         refunds.record_refund,
+        reconciliation.find_suspects,
+        reconciliation.examine,
+        reconciliation.record_run,
     ]

@@ -15,6 +15,7 @@ from api.problems import problems
 from api.rate_limits import RateLimitHeadersMiddleware, RateLimits
 from api.routes import (
     health,
+    invariants,
     orders,
     payments,
     refunds,
@@ -50,7 +51,16 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.rate_limits = RateLimits(settings.limits)
 
     app.include_router(health.router)
-    for resource in (users, tickets, orders, timelines, payments, refunds, stripe_webhooks):
+    for resource in (
+        users,
+        tickets,
+        orders,
+        timelines,
+        payments,
+        refunds,
+        stripe_webhooks,
+        invariants,
+    ):
         app.include_router(resource.router, responses=problems(MongoDBUnavailable))
 
     install_error_handlers(app)

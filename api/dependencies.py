@@ -3,7 +3,12 @@
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request, Security
-from fastapi.security import APIKeyCookie, OAuth2PasswordBearer
+from fastapi.security import (
+    APIKeyCookie,
+    HTTPAuthorizationCredentials,
+    HTTPBearer,
+    OAuth2PasswordBearer,
+)
 from pydantic import WithJsonSchema
 from pymongo import AsyncMongoClient
 from temporalio.client import Client
@@ -11,8 +16,9 @@ from temporalio.client import Client
 from api.idempotency import HEADER, KEY_PATTERN, parse_key
 from api.rate_limits import ORDER
 from api.rate_limits import RateLimits as RateLimitKeeper
-from api.security import COOKIE, SignedInUser
+from api.security import COOKIE, SignedInUser, require_operator
 from api.security import Sessions as SessionKeeper
+from api.services.invariants import InvariantService
 from api.services.orders import OrderService
 from api.services.payments import PaymentService
 from api.services.refunds import RefundService
@@ -23,7 +29,7 @@ from api.services.users import UserService
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings
 
-# These two only document; api/security.py reads the request itself.
+# These only document; api/security.py reads the request itself.
 bearer_scheme = OAuth2PasswordBearer(
     tokenUrl="/api/users/token",
     auto_error=False,
@@ -35,6 +41,9 @@ cookie_scheme = APIKeyCookie(
     auto_error=False,
     scheme_name="cookie",
     description="The session that signing up and signing in set.",
+)
+operator_scheme = HTTPBearer(
+    auto_error=False, scheme_name="operator", description="The `OPERATOR_TOKEN` of the setting."
 )
 
 
@@ -130,6 +139,18 @@ OrderLimits = Depends(limit_orders)
 """For the route that reserves; too many requests are refused with 429."""
 
 
+async def operator(
+    settings: Settings,
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(operator_scheme)],
+    request: Request,
+) -> None:
+    require_operator(request, settings.operator)
+
+
+OperatorOnly = Depends(operator)
+"""For the operators' routes: 404 while there is no operator token, else 401 without it."""
+
+
 async def user_service(request: Request) -> UserService:
     return UserService(request.app.state.passwords)
 
@@ -164,6 +185,11 @@ async def stripe_webhook_service(settings: Settings, temporal: Temporal) -> Stri
     return StripeWebhookService(temporal, task_queue=settings.task_queue)
 
 
+async def invariant_service(settings: Settings, temporal: Temporal) -> InvariantService:
+    return InvariantService(temporal, task_queue=settings.task_queue)
+
+
+Invariants = Annotated[InvariantService, Depends(invariant_service)]
 Orders = Annotated[OrderService, Depends(order_service)]
 Payments = Annotated[PaymentService, Depends(payment_service)]
 Refunds = Annotated[RefundService, Depends(refund_service)]

@@ -36,6 +36,7 @@ TAGS = [
     {"name": "orders", "description": "Purchases: a ticket reserved, then paid or given back."},
     {"name": "payments", "description": "Paying for an order."},
     {"name": "webhooks", "description": "For Stripe."},
+    {"name": "operations", "description": "For operators, who carry the operator token."},
     {"name": "health", "description": "For load balancers and orchestrators."},
 ]
 

@@ -6,6 +6,7 @@ to send it, and an invalid one is refused even though the cookie is valid.
 """
 
 import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,9 +22,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ticketing.clock import utc_now
-from ticketing.errors import ForeignOrigin, NotAuthenticated
+from ticketing.errors import ForeignOrigin, NotAuthenticated, NotOperator, RouteNotFound
 from ticketing.models import RevokedSession, User
-from ticketing.settings import SessionSettings
+from ticketing.settings import OperatorSettings, SessionSettings
 
 ALGORITHM = "HS256"
 ISSUER = "holdfast"
@@ -191,6 +192,20 @@ class Sessions:
             return page.scheme in schemes and _host_and_port(page) == _host_and_port(asked)
         except ValueError:
             return False
+
+
+def require_operator(request: Request, settings: OperatorSettings) -> None:
+    """Let nobody pass but a bearer of the operator token.
+
+    Raises:
+        RouteNotFound: there is no such token, so there are no such routes.
+        NotOperator: the request carries none, or another one.
+    """
+    token = settings.token.get_secret_value()
+    if not token:
+        raise RouteNotFound
+    if not hmac.compare_digest((bearer_token(request) or "").encode(), token.encode()):
+        raise NotOperator
 
 
 def bearer_token(request: Request) -> str | None:

@@ -41,7 +41,8 @@ def app_environment(settings: StackSettings, user: Mapping[str, str]) -> dict[st
     }
     for name in ("NO_PROXY", "no_proxy"):
         environment[name] = ",".join(filter(None, [user.get(name), LOOPBACK]))
-    for name, value in {"JWT_KEYS": own["JWT_KEYS"], **DEFAULTS}.items():
+    secrets = {name: own[name] for name in ("JWT_KEYS", "OPERATOR_TOKEN")}
+    for name, value in {**secrets, **DEFAULTS}.items():
         environment[name] = user.get(name) or value
     if settings.uses_sandbox:
         environment |= {

@@ -2,7 +2,7 @@
 
 TicketingError
 ├── BadRequest          InvalidSignature, MalformedRequest
-├── Unauthorized        NotAuthenticated, InvalidCredentials
+├── Unauthorized        NotAuthenticated, InvalidCredentials, NotOperator
 ├── PaymentRequired     CardDeclined
 ├── Forbidden           NotTicketOwner, NotTicketSeller, OwnTicket, ForeignOrigin
 ├── NotFound            RouteNotFound, TicketNotFound, OrderNotFound
@@ -67,6 +67,11 @@ class NotAuthenticated(Unauthorized):
 class InvalidCredentials(Unauthorized):
     code = "invalid_credentials"
     title = "The e-mail address or the password is wrong."
+
+
+class NotOperator(Unauthorized):
+    code = "not_operator"
+    title = "Send the operator token as a bearer token."
 
 
 class PaymentRequired(TicketingError):

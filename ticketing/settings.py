@@ -6,7 +6,7 @@ never sees the key that moves money.
 
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,6 +25,9 @@ from temporalio.envconfig import ClientConfigProfile
 
 MINIMUM_JWT_KEY_LENGTH = 32
 """HS256 wants a key of at least 256 bits (RFC 7518, section 3.2)."""
+
+MINIMUM_OPERATOR_TOKEN_LENGTH = 32
+"""Nobody types it, and nobody limits how often it is guessed."""
 
 STRIPE_API = "https://api.stripe.com"
 
@@ -172,6 +175,45 @@ class RateLimitSettings(_Group):
         return proxies
 
 
+class OperatorSettings(_Group):
+    """Who may read and start the check of the invariants."""
+
+    model_config = SettingsConfigDict(env_prefix="OPERATOR_")
+
+    token: SecretStr = SecretStr("")
+    """Empty: the operators' routes answer 404."""
+
+    @field_validator("token")
+    @classmethod
+    def _is_strong(cls, token: SecretStr) -> SecretStr:
+        length = len(token.get_secret_value().encode())
+        if 0 < length < MINIMUM_OPERATOR_TOKEN_LENGTH:
+            raise ValueError(f"must be at least {MINIMUM_OPERATOR_TOKEN_LENGTH} bytes long")
+        return token
+
+
+class MetricsSettings(_Group):
+    """Where the worker can be scraped by Prometheus."""
+
+    model_config = SettingsConfigDict(env_prefix="METRICS_")
+
+    address: str | None = None
+    """An IP address and a port; without them, nothing listens."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        host, _, port = address.rpartition(":")
+        try:
+            ip_address(host.strip("[]"))
+            int(port)
+        except ValueError:
+            raise ValueError("must be an IP address and a port, such as 0.0.0.0:9464") from None
+        return address
+
+
 class LogSettings(_Group):
     model_config = SettingsConfigDict(env_prefix="LOG_")
 
@@ -196,12 +238,14 @@ class ApiSettings(_ProcessSettings):
     purchase: PurchaseSettings
     limits: RateLimitSettings
     stripe: StripeBrowserSettings
+    operator: OperatorSettings
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
 
 
 class WorkerSettings(_ProcessSettings):
     stripe: StripeApiSettings
+    metrics: MetricsSettings
 
 
 class _TaskQueue(_Group):
@@ -228,6 +272,7 @@ def read_api_settings() -> ApiSettings:
         "purchase": read(PurchaseSettings),
         "limits": read(RateLimitSettings),
         "stripe": read(StripeBrowserSettings),
+        "operator": read(OperatorSettings),
         "listen": read(_Listen),
     }
     read.raise_problems()
@@ -242,7 +287,11 @@ def read_worker_settings() -> WorkerSettings:
         SettingsError: naming every setting that is missing or wrong.
     """
     read = _Reader()
-    values = {**read.process_settings(), "stripe": read(StripeApiSettings)}
+    values = {
+        **read.process_settings(),
+        "stripe": read(StripeApiSettings),
+        "metrics": read(MetricsSettings),
+    }
     read.raise_problems()
     return WorkerSettings(**values)
 

@@ -3,16 +3,28 @@
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfigProfile
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
 
-async def connect_temporal(profile: ClientConfigProfile, *, lazy: bool = False) -> Client:
+async def connect_temporal(
+    profile: ClientConfigProfile, *, lazy: bool = False, metrics_address: str | None = None
+) -> Client:
     """Connect with the address, namespace, API key and TLS of the profile.
+
+    With a metrics address (`host:port`) Temporal's metrics, and ours among them, can be scraped
+    there by Prometheus.
 
     Raises:
         RuntimeError: the server does not answer (unless `lazy`, which connects on first use).
+        ValueError: the metrics address cannot be listened on.
     """
+    runtime = None
+    if metrics_address is not None:
+        metrics = PrometheusConfig(bind_address=metrics_address)
+        runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
     return await Client.connect(
         **profile.to_client_connect_config(),
         data_converter=pydantic_data_converter,
         lazy=lazy,
+        runtime=runtime,
     )

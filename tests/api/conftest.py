@@ -20,6 +20,7 @@ from ticketing.settings import (
     ApiSettings,
     LogSettings,
     MongoDBSettings,
+    OperatorSettings,
     PurchaseSettings,
     RateLimitSettings,
     SessionSettings,
@@ -66,6 +67,7 @@ def api_settings(mongodb_settings: MongoDBSettings) -> ApiSettings:
         purchase=PurchaseSettings(),
         limits=RateLimitSettings(rate_limits="off"),
         stripe=StripeBrowserSettings(),
+        operator=OperatorSettings(),
     )
 
 

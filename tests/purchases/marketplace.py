@@ -33,6 +33,7 @@ from ticketing.settings import (
     ApiSettings,
     LogSettings,
     MongoDBSettings,
+    OperatorSettings,
     PurchaseSettings,
     RateLimitSettings,
     SessionSettings,
@@ -47,6 +48,7 @@ from workflows.refund import refund_workflow_id
 
 WEBHOOKS = "/api/webhooks/stripe"
 WEBHOOK_SECRET = "whsec_of_the_tests"
+OPERATOR_TOKEN = "the-operator-token-of-the-tests-is-long"
 
 Written = dict[str, list[BSONDocument]]
 
@@ -384,6 +386,7 @@ def api_settings(mongodb: MongoDBSettings, temporal_address: str) -> ApiSettings
         purchase=PurchaseSettings(),
         limits=RateLimitSettings(rate_limits="off"),
         stripe=StripeBrowserSettings(webhook_secret=SecretStr(WEBHOOK_SECRET)),
+        operator=OperatorSettings(token=SecretStr(OPERATOR_TOKEN)),
     )
 
 

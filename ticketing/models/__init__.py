@@ -4,6 +4,7 @@ from beanie import Document
 
 from ticketing.models.buyer import Buyer
 from ticketing.models.charge import Charge
+from ticketing.models.finding import Checked, Finding, FindingStatus, ReconciliationRun
 from ticketing.models.order import Order, TicketSnapshot
 from ticketing.models.rate_limit_window import RateLimitWindow
 from ticketing.models.revoked_session import RevokedSession
@@ -21,14 +22,20 @@ DOCUMENT_MODELS: list[type[Document]] = [
     StripeEvent,
     RevokedSession,
     RateLimitWindow,
+    Finding,
+    ReconciliationRun,
 ]
 
 __all__ = [
     "DOCUMENT_MODELS",
     "Buyer",
     "Charge",
+    "Checked",
+    "Finding",
+    "FindingStatus",
     "Order",
     "RateLimitWindow",
+    "ReconciliationRun",
     "RevokedSession",
     "StripeEvent",
     "Ticket",

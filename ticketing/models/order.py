@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from ticketing.models.timeline import TimelineEntry
-from ticketing.statuses import HOLDING_STATUSES, CancelReason, OrderStatus
+from ticketing.statuses import HOLDING_STATUSES, OPEN_STATUSES, CancelReason, OrderStatus
 
 
 class TicketSnapshot(BaseModel):
@@ -70,5 +70,12 @@ class Order(Document):
                     ("_id", DESCENDING),
                 ],
                 name="orders_of_a_buyer_by_status_newest_first",
+            ),
+            # For reconciliation: everything that was made lately, and whatever is still open.
+            IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="newest_first"),
+            IndexModel(
+                [("created_at", DESCENDING), ("_id", DESCENDING), ("status", ASCENDING)],
+                name="open_newest_first",
+                partialFilterExpression={"status": {"$in": [str(s) for s in OPEN_STATUSES]}},
             ),
         ]

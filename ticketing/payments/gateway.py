@@ -159,6 +159,33 @@ class StripeGateway:
             return PaymentRefused(_failure_code(error), is_replayed=_is_replayed(error))
         return None
 
+    async def audit(self, intent_id: str) -> PaymentIntent | None:
+        """What Stripe holds now, refunds included; None if it knows no such intent."""
+        request = self._intents.retrieve_async(intent_id, {"expand": ["latest_charge"]})
+        try:
+            return await _ask(request)
+        except PaymentRefused as refused:
+            if refused.code != "resource_missing":
+                raise
+            return None
+
+    async def list_page(
+        self, *, since: datetime, until: datetime, after: str | None, limit: int
+    ) -> list[PaymentIntent]:
+        """One page of the intents made between two instants, newest first, refunds included."""
+        params: PaymentIntentListParams = {
+            "limit": limit,
+            "expand": ["data.latest_charge"],
+            "created": {
+                "gte": int((since - CLOCK_SKEW).timestamp()),
+                "lte": int((until + CLOCK_SKEW).timestamp()),
+            },
+        }
+        if after is not None:
+            params["starting_after"] = after
+        page = await _answer(self._intents.list_async(params))
+        return [_payment_intent(intent) for intent in page.data]
+
     async def _move(
         self,
         intent_id: str,
@@ -266,6 +293,8 @@ def _payment_intent(intent: stripe.PaymentIntent) -> PaymentIntent:
         amount=intent.amount,
         amount_received=intent.amount_received,
         currency=intent.currency,
+        order_id=intent.metadata.to_dict().get("order_id"),
+        amount_refunded=_amount_refunded(intent),
         failure_code=(getattr(failure, "decline_code", None) or failure.code) if failure else None,
         client_secret=intent.client_secret,
     )
@@ -286,6 +315,14 @@ def _is_replayed(error: stripe.StripeError) -> bool:
     """Whether this is what Stripe said to the key before, and not what it found now."""
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     return headers.get("idempotent-replayed") == "true"
+
+
+def _amount_refunded(intent: stripe.PaymentIntent) -> int:
+    """Of the captured money; Stripe also calls the release of an authorization a refund."""
+    charge = intent.latest_charge
+    if charge is None or isinstance(charge, str) or not intent.amount_received:
+        return 0
+    return charge.amount_refunded
 
 
 def _failure_code(error: stripe.StripeError) -> str:

@@ -34,9 +34,18 @@ class PaymentIntent:
     amount_received: int
     """Captured so far, in the currency's minor unit."""
     currency: str
+    order_id: str | None = None
+    """As we wrote it into the metadata; an intent of somebody else's has none."""
+    amount_refunded: int = 0
+    """Given back after a capture; known only where refunds were asked for."""
     failure_code: str | None = None
     """Why the last confirmation failed: the decline code, or else the error code."""
     client_secret: str | None = field(default=None, repr=False)
+
+    @property
+    def amount_kept(self) -> int:
+        """Captured and not given back, in the currency's minor unit."""
+        return self.amount_received - self.amount_refunded
 
 
 class PaymentRefused(Exception):

@@ -1,0 +1,297 @@
+"""The facts about one ticket or one order, out of MongoDB, Temporal and Stripe."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar
+
+from beanie import PydanticObjectId
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.read_concern import ReadConcern
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from ticketing.clock import utc_now
+from ticketing.invariants import (
+    ChargeFacts,
+    OrderCase,
+    OrderFacts,
+    TicketCase,
+    TicketFacts,
+    Workflow,
+    WorkflowFacts,
+)
+from ticketing.models import Charge, Order, Ticket
+from ticketing.mongodb import BSONDocument
+from ticketing.payments.gateway import StripeGateway
+from ticketing.payments.intents import PaymentIntent
+from ticketing.statuses import HOLDING_STATUSES
+from ticketing.workflow_ids import order_workflow_id
+
+LATEST_INTENT = timedelta(hours=1)
+"""How long after an order's end an answer of Stripe's may still make an intent for it."""
+
+STRIPE_PAGE = 100
+AT_ONCE = 10
+"""Questions that Temporal or Stripe is asked side by side."""
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class StillChanging(Exception):
+    """The facts moved while they were gathered; asked again a moment later, they will not."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What MongoDB holds under an order's id, at one instant."""
+
+    order: OrderFacts | None
+    ticket: TicketFacts | None
+    charges: tuple[ChargeFacts, ...]
+
+
+class CaseReader:
+    """Reads only; every answer is as fresh as the call."""
+
+    def __init__(
+        self, mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway, temporal: Client
+    ) -> None:
+        self._mongo = mongo
+        self._gateway = gateway
+        self._temporal = temporal
+
+    async def ticket_case(self, ticket_id: str) -> TicketCase | None:
+        """Everything about a ticket's lock, or None if there is no such ticket.
+
+        Raises:
+            StillChanging: somebody changes it just now.
+        """
+        before = await self.ticket_cases([PydanticObjectId(ticket_id)])
+        if not before:
+            return None
+        (case,) = before
+        holder = case.ticket.order_id
+        workflow = await self.workflow(holder) if holder else None
+        if await self.ticket_cases([PydanticObjectId(ticket_id)]) != before:
+            raise StillChanging(f"ticket {ticket_id}")
+        return replace(case, workflow=workflow)
+
+    async def ticket_cases(self, ids: Iterable[PydanticObjectId]) -> list[TicketCase]:
+        """The tickets and what depends on them, at one instant; Temporal is not asked."""
+        wanted = list(ids)
+
+        async def read(session: AsyncClientSession) -> list[TicketCase]:
+            tickets = await Ticket.find({"_id": {"$in": wanted}}, session=session).to_list()
+            named_ids = [ticket.order_id for ticket in tickets if ticket.order_id]
+            holding = {"ticket_id": {"$in": wanted}, "status": {"$in": list(HOLDING_STATUSES)}}
+            orders = await Order.find(
+                {"$or": [{"_id": {"$in": named_ids}}, holding]}, session=session
+            ).to_list()
+            return [_ticket_case(ticket, orders) for ticket in tickets]
+
+        return await self._at_one_instant(read)
+
+    async def order_case(self, order_id: str, intent_ids: Iterable[str]) -> OrderCase:
+        """Everything about an order.
+
+        The documents are read before and after Temporal is asked. If they stayed the same, what
+        they say and what Temporal says were true together: an order is closed before its workflow
+        is. Stripe is asked last, and only where no workflow is about to ask it for more.
+
+        Raises:
+            StillChanging: somebody changes it just now.
+        """
+        before = await self.documents(order_id)
+        workflow = await self.workflow(order_id)
+        if await self.documents(order_id) != before:
+            raise StillChanging(f"order {order_id}")
+        intents = None
+        if not workflow.is_running:
+            intents = await self._intents(order_id, before, intent_ids)
+        return _order_case(
+            order_id,
+            before,
+            workflow=workflow,
+            intents=intents,
+            knows_all_intents=before.order is not None,
+        )
+
+    async def order_cases(self, ids: Iterable[PydanticObjectId]) -> list[OrderCase]:
+        """The documents of many orders; neither Temporal nor Stripe is asked."""
+        documents = await self._documents(ids)
+        return [_order_case(order_id, found) for order_id, found in documents.items()]
+
+    async def with_workflows(self, cases: Iterable[OrderCase]) -> list[OrderCase]:
+        """The same cases, with what Temporal says of each."""
+
+        async def ask(case: OrderCase) -> OrderCase:
+            return replace(case, workflow=await self.workflow(case.order_id))
+
+        return await _side_by_side(ask, cases)
+
+    async def with_their_intents(self, cases: Iterable[OrderCase]) -> list[OrderCase]:
+        """The same cases, with what Stripe says of the intents that their charges name."""
+
+        async def ask(case: OrderCase) -> OrderCase:
+            intents = await self._audit(c.intent_id for c in case.charges if c.intent_id)
+            return replace(case, intents=intents, knows_all_intents=True)
+
+        return await _side_by_side(ask, cases)
+
+    async def documents(self, order_id: str) -> Documents:
+        """The order, its ticket and its charges."""
+        return (await self._documents([PydanticObjectId(order_id)]))[order_id]
+
+    async def workflow(self, order_id: str) -> WorkflowFacts:
+        """How the order's workflow stands now; not from visibility, which lags behind."""
+        handle = self._temporal.get_workflow_handle(order_workflow_id(order_id))
+        try:
+            description = await handle.describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return WorkflowFacts(Workflow.UNKNOWN)
+        is_running = description.close_time is None
+        return WorkflowFacts(
+            Workflow.RUNNING if is_running else Workflow.CLOSED, description.start_time
+        )
+
+    async def _intents(
+        self, order_id: str, documents: Documents, intent_ids: Iterable[str]
+    ) -> tuple[PaymentIntent, ...]:
+        named = {charge.intent_id for charge in documents.charges if charge.intent_id}
+        found = {i.id: i for i in await self._audit(named | set(intent_ids))}
+        if documents.order is not None:
+            # A charge may not name its intent yet: Stripe's answer was on its way.
+            found |= {i.id: i for i in await self._made_for(documents.order)}
+        return tuple(found[key] for key in sorted(found) if found[key].order_id == order_id)
+
+    async def _made_for(self, order: OrderFacts) -> list[PaymentIntent]:
+        end = max(order.expires_at, order.closed_at or order.expires_at) + LATEST_INTENT
+        found: list[PaymentIntent] = []
+        after: str | None = None
+        while True:
+            page = await self._gateway.list_page(
+                since=order.created_at, until=end, after=after, limit=STRIPE_PAGE
+            )
+            found += [intent for intent in page if intent.order_id == order.id]
+            if len(page) < STRIPE_PAGE:
+                return found
+            after = page[-1].id
+
+    async def _audit(self, intent_ids: Iterable[str]) -> tuple[PaymentIntent, ...]:
+        answers = await _side_by_side(self._gateway.audit, intent_ids)
+        return tuple(intent for intent in answers if intent is not None)
+
+    async def _documents(self, ids: Iterable[PydanticObjectId]) -> dict[str, Documents]:
+        wanted = list(ids)
+
+        async def read(session: AsyncClientSession) -> dict[str, Documents]:
+            orders = await Order.find({"_id": {"$in": wanted}}, session=session).to_list()
+            ticket_ids = [order.ticket_id for order in orders]
+            tickets = await Ticket.find({"_id": {"$in": ticket_ids}}, session=session).to_list()
+            of_them = Charge.find({"order_id": {"$in": wanted}}, session=session)
+            charges = await of_them.sort("attempt").to_list()
+            return {
+                str(order_id): _documents_of(order_id, orders, tickets, charges)
+                for order_id in wanted
+            }
+
+        return await self._at_one_instant(read)
+
+    async def _at_one_instant(self, read: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+        async with self._mongo.start_session() as session:
+            return await session.with_transaction(read, read_concern=ReadConcern("snapshot"))
+
+
+async def _side_by_side(ask: Callable[[A], Awaitable[T]], about: Iterable[A]) -> list[T]:
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(subject: A) -> T:
+        async with turns:
+            return await ask(subject)
+
+    return list(await asyncio.gather(*(in_turn(subject) for subject in about)))
+
+
+def _documents_of(
+    order_id: PydanticObjectId, orders: list[Order], tickets: list[Ticket], charges: list[Charge]
+) -> Documents:
+    order = next((order for order in orders if order.id == order_id), None)
+    ticket = next((t for t in tickets if order is not None and t.id == order.ticket_id), None)
+    return Documents(
+        order and _order_facts(order),
+        ticket and _ticket_facts(ticket),
+        tuple(_charge_facts(charge) for charge in charges if charge.order_id == order_id),
+    )
+
+
+def _order_case(
+    order_id: str,
+    documents: Documents,
+    *,
+    workflow: WorkflowFacts | None = None,
+    intents: tuple[PaymentIntent, ...] | None = None,
+    knows_all_intents: bool = False,
+) -> OrderCase:
+    return OrderCase(
+        order_id=order_id,
+        now=utc_now(),
+        order=documents.order,
+        ticket=documents.ticket,
+        charges=documents.charges,
+        workflow=workflow,
+        intents=intents,
+        knows_all_intents=knows_all_intents,
+    )
+
+
+def _ticket_case(ticket: Ticket, orders: list[Order]) -> TicketCase:
+    named = next((order for order in orders if order.id == ticket.order_id), None)
+    holding = [
+        order
+        for order in orders
+        if order.ticket_id == ticket.id and order.status in HOLDING_STATUSES
+    ]
+    return TicketCase(
+        ticket=_ticket_facts(ticket),
+        holding_order_ids=tuple(sorted(str(order.id) for order in holding)),
+        named=named and _order_facts(named),
+    )
+
+
+def _ticket_facts(ticket: Ticket) -> TicketFacts:
+    return TicketFacts(
+        id=str(ticket.id),
+        order_id=str(ticket.order_id) if ticket.order_id else None,
+        is_sold=ticket.sold_at is not None,
+    )
+
+
+def _order_facts(order: Order) -> OrderFacts:
+    return OrderFacts(
+        id=str(order.id),
+        ticket_id=str(order.ticket_id),
+        status=order.status,
+        price=order.ticket.price,
+        currency=order.ticket.currency,
+        created_at=order.created_at,
+        expires_at=order.expires_at,
+        closed_at=order.cancelled_at or order.completed_at,
+    )
+
+
+def _charge_facts(charge: Charge) -> ChargeFacts:
+    return ChargeFacts(
+        id=str(charge.id),
+        attempt=charge.attempt,
+        status=charge.status,
+        amount=charge.amount,
+        currency=charge.currency,
+        intent_id=charge.stripe_id,
+        is_refunded=charge.stripe_refund_id is not None,
+    )

@@ -1,0 +1,269 @@
+"""Each anomaly is planted, found, and repaired where there is one right thing to do."""
+
+from datetime import timedelta
+
+import pytest
+from beanie import PydanticObjectId
+
+from tests.purchases.contract import Json
+from tests.purchases.marketplace import Marketplace, Person
+from tests.reconciliation.auditor import Auditor
+from ticketing import invariants
+from ticketing.clock import utc_now
+from ticketing.invariants import AnomalyCode, Scope
+from ticketing.models import Charge, Finding, FindingStatus, Order
+from ticketing.statuses import OrderStatus
+
+LONG_AGO = timedelta(minutes=10)
+
+
+@pytest.fixture
+async def ticket(seller: Person) -> Json:
+    return await seller.list_ticket()
+
+
+@pytest.fixture
+async def order(buyer: Person, ticket: Json) -> Json:
+    """An order that waits for its payment."""
+    return await buyer.reserve(ticket)
+
+
+@pytest.fixture
+async def cancelled(buyer: Person, order: Json) -> Json:
+    assert (await buyer.cancel(order)).status_code == 200
+    return order
+
+
+@pytest.fixture
+async def charge(buyer: Person, order: Json) -> Json:
+    """The charge that has paid for the order."""
+    return await buyer.buy(order)
+
+
+async def test_a_market_in_order_has_no_findings(auditor: Auditor, charge: Json) -> None:
+    await auditor.finds_nothing()
+    await auditor.finds_nothing(Scope.FULL)
+
+
+async def test_a_lock_of_a_cancelled_order_is_released(
+    auditor: Auditor, seller: Person, ticket: Json, cancelled: Json
+) -> None:
+    await auditor.tamper_with_ticket(ticket, order_id=PydanticObjectId(cancelled["id"]))
+
+    await auditor.repairs(AnomalyCode.LOCK_OF_CANCELLED_ORDER)
+
+    assert (await seller.ticket(ticket))["status"] == "available"
+
+
+async def test_a_lock_of_an_order_that_never_was_is_released(
+    auditor: Auditor, seller: Person, ticket: Json
+) -> None:
+    await auditor.tamper_with_ticket(ticket, order_id=PydanticObjectId())
+
+    await auditor.repairs(AnomalyCode.LOCK_WITHOUT_ORDER)
+
+    assert (await seller.ticket(ticket))["status"] == "available"
+
+
+async def test_a_lock_of_another_tickets_order_is_reported(
+    auditor: Auditor, seller: Person, order: Json
+) -> None:
+    other = await seller.list_ticket()
+    await auditor.tamper_with_ticket(other, order_id=PydanticObjectId(order["id"]))
+
+    await auditor.reports(AnomalyCode.LOCK_OF_ANOTHER_TICKET)
+
+
+async def test_a_ticket_sold_to_nobody_is_reported(auditor: Auditor, ticket: Json) -> None:
+    await auditor.tamper_with_ticket(ticket, sold_at=utc_now())
+
+    await auditor.reports(AnomalyCode.SOLD_WITHOUT_COMPLETED_ORDER, scope=Scope.FULL)
+
+
+async def test_a_completed_order_whose_ticket_is_not_sold_is_reported(
+    auditor: Auditor, ticket: Json, charge: Json
+) -> None:
+    await auditor.tamper_with_ticket(ticket, sold_at=None)
+
+    await auditor.reports(AnomalyCode.COMPLETED_WITHOUT_SOLD_TICKET)
+
+
+async def test_two_orders_that_hold_one_ticket_are_reported(
+    auditor: Auditor, market: Marketplace, order: Json
+) -> None:
+    await Order.get_pymongo_collection().drop_index("one_holding_order_per_ticket")
+    rival = await Order.get(order["id"])
+    assert rival is not None
+    rival.id = PydanticObjectId()
+    rival.status = OrderStatus.COMPLETED
+    rival.completed_at = utc_now()
+    await rival.insert()
+
+    await auditor.reports(
+        AnomalyCode.SEVERAL_HOLDING_ORDERS,
+        AnomalyCode.COMPLETED_WITHOUT_SOLD_TICKET,
+        AnomalyCode.COMPLETED_WITHOUT_CHARGE,
+        AnomalyCode.COMPLETED_WITHOUT_CAPTURE,
+    )
+    await rival.delete()
+    await market.bind_documents()
+
+
+async def test_an_open_order_that_lost_its_ticket_is_reported(
+    auditor: Auditor, ticket: Json, order: Json
+) -> None:
+    await auditor.tamper_with_ticket(ticket, order_id=None)
+
+    await auditor.reports(AnomalyCode.OPEN_ORDER_WITHOUT_TICKET)
+
+
+async def test_a_completed_order_without_a_charge_is_reported(
+    auditor: Auditor, charge: Json
+) -> None:
+    await Charge.find_one({"_id": PydanticObjectId(charge["id"])}).delete()
+
+    await auditor.reports(
+        AnomalyCode.COMPLETED_WITHOUT_CHARGE,
+        AnomalyCode.COMPLETED_WITHOUT_CAPTURE,
+        AnomalyCode.CAPTURED_TWICE,
+    )
+
+
+async def test_a_charge_over_another_amount_is_reported(auditor: Auditor, charge: Json) -> None:
+    await auditor.tamper_with_charge(charge, amount=4999)
+
+    await auditor.reports(AnomalyCode.CHARGED_ANOTHER_AMOUNT)
+
+
+async def test_a_capture_of_another_amount_is_reported(
+    auditor: Auditor, order: Json, charge: Json
+) -> None:
+    await auditor.tamper_with_charge(charge, amount=4999)
+    await auditor.tamper_with_order(order, **{"ticket.price": 4999})
+
+    await auditor.reports(AnomalyCode.CAPTURED_ANOTHER_AMOUNT)
+
+
+async def test_a_payment_that_stripe_has_never_heard_of_is_reported(
+    auditor: Auditor, market: Marketplace, order: Json, charge: Json
+) -> None:
+    await auditor.tamper_with_charge(charge, stripe_id="pi_unheard_of")
+
+    await auditor.reports(
+        AnomalyCode.COMPLETED_WITHOUT_CAPTURE, AnomalyCode.CAPTURED_TWICE, scope=Scope.FULL
+    )
+
+
+async def test_a_second_capture_for_a_completed_order_is_reported(
+    auditor: Auditor, order: Json, charge: Json
+) -> None:
+    await auditor.authorize(order["id"], capture=True)
+
+    await auditor.reports(AnomalyCode.CAPTURED_TWICE)
+
+
+async def test_a_refund_that_nobody_recorded_is_reported(auditor: Auditor, charge: Json) -> None:
+    await auditor.refund(charge["stripeId"])
+
+    await auditor.reports(AnomalyCode.REFUND_NOT_RECORDED)
+
+
+async def test_money_kept_for_a_cancelled_order_is_reported_until_it_is_given_back(
+    auditor: Auditor, cancelled: Json
+) -> None:
+    intent_id = await auditor.authorize(cancelled["id"], capture=True)
+    await auditor.reports(AnomalyCode.CAPTURED_FOR_CANCELLED_ORDER)
+
+    await auditor.refund(intent_id)
+    await auditor.check()
+
+    (finding,) = await Finding.find_all().to_list()
+    assert finding.status is FindingStatus.RESOLVED
+    assert finding.resolved_at is not None
+    assert (finding.intent_id, str(finding.order_id)) == (intent_id, cancelled["id"])
+
+
+@pytest.mark.parametrize("payment_method", ["pm_card_visa", "pm_card_authenticationRequired", None])
+async def test_an_authorization_for_a_cancelled_order_is_given_up(
+    auditor: Auditor, cancelled: Json, payment_method: str | None
+) -> None:
+    intent_id = await auditor.authorize(cancelled["id"], payment_method)
+
+    await auditor.repairs(AnomalyCode.ABANDONED_AUTHORIZATION)
+
+    assert auditor.status_at_stripe(intent_id) == "canceled"
+
+
+async def test_a_second_authorization_for_a_completed_order_is_given_up(
+    auditor: Auditor, order: Json, charge: Json
+) -> None:
+    intent_id = await auditor.authorize(order["id"])
+
+    await auditor.repairs(AnomalyCode.ABANDONED_AUTHORIZATION)
+
+    assert auditor.status_at_stripe(intent_id) == "canceled"
+    assert auditor.status_at_stripe(charge["stripeId"]) == "succeeded"
+
+
+async def test_an_authorization_for_an_order_that_was_deleted_is_given_up(
+    auditor: Auditor, cancelled: Json
+) -> None:
+    intent_id = await auditor.authorize(cancelled["id"])
+    await Order.find_one({"_id": PydanticObjectId(cancelled["id"])}).delete()
+
+    await auditor.repairs(AnomalyCode.ABANDONED_AUTHORIZATION)
+
+    assert auditor.status_at_stripe(intent_id) == "canceled"
+
+
+async def test_an_authorization_that_may_be_another_installations_is_left_alone(
+    auditor: Auditor,
+) -> None:
+    intent_id = await auditor.authorize(str(PydanticObjectId()))
+
+    await auditor.reports(AnomalyCode.AUTHORIZATION_OF_UNKNOWN_ORDER)
+
+    assert auditor.status_at_stripe(intent_id) == "requires_capture"
+
+
+async def test_money_kept_for_an_order_that_nobody_knows_is_reported(auditor: Auditor) -> None:
+    await auditor.authorize(str(PydanticObjectId()), capture=True)
+
+    await auditor.reports(AnomalyCode.CAPTURED_FOR_UNKNOWN_ORDER)
+
+
+async def test_somebody_elses_intents_are_nobodys_business(auditor: Auditor) -> None:
+    await auditor.authorize("not-an-order-of-ours")
+
+    await auditor.finds_nothing(Scope.FULL)
+
+
+async def test_a_closed_order_whose_workflow_runs_is_reported(
+    auditor: Auditor, ticket: Json, order: Json
+) -> None:
+    await auditor.tamper_with_order(
+        order,
+        status="cancelled",
+        cancel_reason="expired",
+        cancelled_at=utc_now() - LONG_AGO,
+    )
+    await auditor.tamper_with_ticket(ticket, order_id=None)
+
+    await auditor.reports(AnomalyCode.CLOSED_ORDER_WITH_WORKFLOW)
+
+
+async def test_a_workflow_without_an_order_is_reported(
+    auditor: Auditor, ticket: Json, order: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invariants, "GRACE", timedelta(0))
+    await Order.find_one({"_id": PydanticObjectId(order["id"])}).delete()
+
+    await auditor.reports(AnomalyCode.WORKFLOW_WITHOUT_ORDER, AnomalyCode.LOCK_WITHOUT_ORDER)
+
+
+async def test_an_order_that_waits_long_past_its_deadline_is_reported(
+    auditor: Auditor, order: Json
+) -> None:
+    await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
+
+    await auditor.reports(AnomalyCode.OVERDUE)

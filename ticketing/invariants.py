@@ -1,0 +1,430 @@
+"""What must hold of every ticket and every order, decided from plain facts.
+
+No I/O: whoever gathers the facts also acts on what is said here. A fact that nobody asked for is
+None, and the rules that need it stay silent. An order whose workflow runs is that workflow's
+business: nothing of it is repaired from outside.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+
+from ticketing.payments.intents import IntentStatus, PaymentIntent
+from ticketing.statuses import ChargeStatus, OrderStatus
+
+GRACE = timedelta(minutes=2)
+"""What a worker that has just come back may take to catch up: a deadline, a workflow's end."""
+
+CANCELLABLE = frozenset(
+    {
+        IntentStatus.REQUIRES_PAYMENT_METHOD,
+        IntentStatus.REQUIRES_CONFIRMATION,
+        IntentStatus.REQUIRES_ACTION,
+        IntentStatus.REQUIRES_CAPTURE,
+    }
+)
+"""Under an intent in one of these states money can still be set aside, or is."""
+
+
+class Scope(StrEnum):
+    """How much a run looks at."""
+
+    RECENT = "recent"
+    """What is open, and what was made or closed lately."""
+    FULL = "full"
+    """Everything there ever was."""
+
+
+class Invariant(StrEnum):
+    """What holds at every instant, or as soon as nothing moves."""
+
+    I1 = "I1"
+    """A ticket has at most one order that is live or completed."""
+    I2 = "I2"
+    """A ticket is sold if and only if its order is completed."""
+    I3 = "I3"
+    """A ticket's lock names a live or completed order of that ticket."""
+    I4 = "I4"
+    """A completed order was paid once, its price exactly, and Stripe has captured just that."""
+    I5 = "I5"
+    """Nobody's money is taken, or kept aside, for an order that did not complete."""
+    I6 = "I6"
+    """An open order has a running workflow, and a closed one has none."""
+    I7 = "I7"
+    """No order waits for a payment past its deadline."""
+
+
+class AnomalyCode(StrEnum):
+    """What is wrong, for programs; docs/reconciliation.md says what to do about each."""
+
+    SEVERAL_HOLDING_ORDERS = auto()
+    SOLD_WITHOUT_COMPLETED_ORDER = auto()
+    COMPLETED_WITHOUT_SOLD_TICKET = auto()
+    LOCK_WITHOUT_ORDER = auto()
+    LOCK_OF_CANCELLED_ORDER = auto()
+    LOCK_OF_ANOTHER_TICKET = auto()
+    OPEN_ORDER_WITHOUT_TICKET = auto()
+    COMPLETED_WITHOUT_CHARGE = auto()
+    CHARGED_ANOTHER_AMOUNT = auto()
+    COMPLETED_WITHOUT_CAPTURE = auto()
+    CAPTURED_ANOTHER_AMOUNT = auto()
+    CAPTURED_TWICE = auto()
+    REFUND_NOT_RECORDED = auto()
+    CAPTURED_FOR_CANCELLED_ORDER = auto()
+    CAPTURED_FOR_UNKNOWN_ORDER = auto()
+    ABANDONED_AUTHORIZATION = auto()
+    AUTHORIZATION_OF_UNKNOWN_ORDER = auto()
+    OPEN_ORDER_WITHOUT_WORKFLOW = auto()
+    CLOSED_ORDER_WITH_WORKFLOW = auto()
+    WORKFLOW_WITHOUT_ORDER = auto()
+    OVERDUE = auto()
+
+
+class Repair(StrEnum):
+    """The one right thing to do about an anomaly, where there is exactly one."""
+
+    RELEASE_TICKET = auto()
+    CANCEL_INTENT = auto()
+    CLOSE_ORDER = auto()
+    """Complete it if it was paid, else cancel it; Stripe says which."""
+
+
+class Workflow(StrEnum):
+    """How the workflow of an order stands."""
+
+    RUNNING = auto()
+    CLOSED = auto()
+    UNKNOWN = auto()
+    """Temporal has none of that id: deleted, past its retention, or never there."""
+
+
+@dataclass(frozen=True)
+class WorkflowFacts:
+    """What Temporal says of the workflow that carries out an order."""
+
+    state: Workflow
+    started_at: datetime | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.state is Workflow.RUNNING
+
+
+@dataclass(frozen=True)
+class TicketFacts:
+    """A ticket's lock."""
+
+    id: str
+    order_id: str | None
+    is_sold: bool
+
+
+@dataclass(frozen=True)
+class OrderFacts:
+    """An order's document."""
+
+    id: str
+    ticket_id: str
+    status: OrderStatus
+    price: int
+    """In the currency's minor unit."""
+    currency: str
+    created_at: datetime
+    expires_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ChargeFacts:
+    """A charge's document."""
+
+    id: str
+    attempt: int
+    status: ChargeStatus
+    amount: int
+    """In the currency's minor unit."""
+    currency: str
+    intent_id: str | None
+    is_refunded: bool
+
+
+@dataclass(frozen=True)
+class TicketCase:
+    """A ticket, and what depends on it, as they were at one instant."""
+
+    ticket: TicketFacts
+    holding_order_ids: tuple[str, ...] = ()
+    """The orders of this ticket that are live or completed."""
+    named: OrderFacts | None = None
+    """The order that the lock names."""
+    workflow: WorkflowFacts | None = None
+    """Of the order that the lock names."""
+
+
+@dataclass(frozen=True)
+class OrderCase:
+    """An order id, and whatever is known under it."""
+
+    order_id: str
+    now: datetime
+    order: OrderFacts | None = None
+    ticket: TicketFacts | None = None
+    charges: tuple[ChargeFacts, ...] = ()
+    workflow: WorkflowFacts | None = None
+    intents: tuple[PaymentIntent, ...] | None = None
+    knows_all_intents: bool = True
+    """Whether an intent that is not among them does not exist."""
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """Something that must not be, and the one right repair, where there is one."""
+
+    code: AnomalyCode
+    detail: str
+    """In plain words, for operators; names ids and amounts, and nobody."""
+    repair: Repair | None = None
+    intent_id: str | None = None
+
+    @property
+    def invariant(self) -> Invariant:
+        return INVARIANTS[self.code]
+
+
+INVARIANTS = {
+    AnomalyCode.SEVERAL_HOLDING_ORDERS: Invariant.I1,
+    AnomalyCode.SOLD_WITHOUT_COMPLETED_ORDER: Invariant.I2,
+    AnomalyCode.COMPLETED_WITHOUT_SOLD_TICKET: Invariant.I2,
+    AnomalyCode.LOCK_WITHOUT_ORDER: Invariant.I3,
+    AnomalyCode.LOCK_OF_CANCELLED_ORDER: Invariant.I3,
+    AnomalyCode.LOCK_OF_ANOTHER_TICKET: Invariant.I3,
+    AnomalyCode.OPEN_ORDER_WITHOUT_TICKET: Invariant.I3,
+    AnomalyCode.COMPLETED_WITHOUT_CHARGE: Invariant.I4,
+    AnomalyCode.CHARGED_ANOTHER_AMOUNT: Invariant.I4,
+    AnomalyCode.COMPLETED_WITHOUT_CAPTURE: Invariant.I4,
+    AnomalyCode.CAPTURED_ANOTHER_AMOUNT: Invariant.I4,
+    AnomalyCode.CAPTURED_TWICE: Invariant.I4,
+    AnomalyCode.REFUND_NOT_RECORDED: Invariant.I4,
+    AnomalyCode.CAPTURED_FOR_CANCELLED_ORDER: Invariant.I5,
+    AnomalyCode.CAPTURED_FOR_UNKNOWN_ORDER: Invariant.I5,
+    AnomalyCode.ABANDONED_AUTHORIZATION: Invariant.I5,
+    AnomalyCode.AUTHORIZATION_OF_UNKNOWN_ORDER: Invariant.I5,
+    AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW: Invariant.I6,
+    AnomalyCode.CLOSED_ORDER_WITH_WORKFLOW: Invariant.I6,
+    AnomalyCode.WORKFLOW_WITHOUT_ORDER: Invariant.I6,
+    AnomalyCode.OVERDUE: Invariant.I7,
+}
+
+
+def ticket_anomalies(case: TicketCase) -> list[Anomaly]:
+    """What is wrong with a ticket: I1, I2 and I3, seen from its lock."""
+    found = list(_of_rivals(case))
+    if case.ticket.is_sold:
+        found += _of_sold_ticket(case)
+    elif case.ticket.order_id is not None:
+        found += _of_lock(case)
+    return found
+
+
+def order_anomalies(case: OrderCase) -> list[Anomaly]:
+    """What is wrong with an order: I2 and I3 seen from it, and I4 to I7."""
+    if case.order is None:
+        return list(_of_unknown_order(case))
+    match case.order.status:
+        case OrderStatus.COMPLETED:
+            found = [*_of_completed_documents(case, case.order), *_of_captures(case, case.order)]
+        case OrderStatus.CANCELLED:
+            found = list(_of_kept_money(case, AnomalyCode.CAPTURED_FOR_CANCELLED_ORDER))
+        case _:
+            return list(_of_open_order(case, case.order))
+    return [*found, *_of_closed_order(case, case.order)]
+
+
+def _of_rivals(case: TicketCase) -> Iterator[Anomaly]:
+    if len(case.holding_order_ids) > 1:
+        yield Anomaly(
+            AnomalyCode.SEVERAL_HOLDING_ORDERS,
+            f"{len(case.holding_order_ids)} orders hold the ticket at once: "
+            + ", ".join(case.holding_order_ids),
+        )
+
+
+def _of_sold_ticket(case: TicketCase) -> Iterator[Anomaly]:
+    named = case.named
+    if named is None or named.status is not OrderStatus.COMPLETED:
+        how = "does not exist" if named is None else f"is {named.status}"
+        yield Anomaly(
+            AnomalyCode.SOLD_WITHOUT_COMPLETED_ORDER,
+            f"The ticket is sold, but its order {case.ticket.order_id} {how}.",
+        )
+    elif named.ticket_id != case.ticket.id:
+        yield _of_another_ticket(named)
+
+
+def _of_lock(case: TicketCase) -> Iterator[Anomaly]:
+    named = case.named
+    is_running = case.workflow is not None and case.workflow.is_running
+    release = None if is_running else Repair.RELEASE_TICKET
+    if named is None:
+        yield Anomaly(
+            AnomalyCode.LOCK_WITHOUT_ORDER,
+            f"The ticket is reserved for order {case.ticket.order_id}, which does not exist.",
+            release,
+        )
+    elif named.status is OrderStatus.CANCELLED:
+        yield Anomaly(
+            AnomalyCode.LOCK_OF_CANCELLED_ORDER,
+            f"The ticket is reserved for order {named.id}, which is cancelled.",
+            release,
+        )
+    elif named.ticket_id != case.ticket.id:
+        yield _of_another_ticket(named)
+
+
+def _of_another_ticket(named: OrderFacts) -> Anomaly:
+    return Anomaly(
+        AnomalyCode.LOCK_OF_ANOTHER_TICKET,
+        f"The ticket names order {named.id}, which is for ticket {named.ticket_id}.",
+    )
+
+
+def _of_open_order(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
+    if case.workflow is None:
+        return
+    if not case.workflow.is_running:
+        yield Anomaly(
+            AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW,
+            f"The order is {order.status}, and its workflow is {case.workflow.state}.",
+            Repair.CLOSE_ORDER,
+        )
+        return
+    if case.ticket is None or case.ticket.order_id != order.id:
+        yield Anomaly(
+            AnomalyCode.OPEN_ORDER_WITHOUT_TICKET,
+            f"The order is {order.status}, but ticket {order.ticket_id} is not reserved for it.",
+        )
+    if order.status is OrderStatus.CREATED and case.now > order.expires_at + GRACE:
+        yield Anomaly(
+            AnomalyCode.OVERDUE,
+            "The order still waits for a payment, although its deadline was "
+            f"{order.expires_at:%Y-%m-%d %H:%M:%S} UTC.",
+        )
+
+
+def _of_completed_documents(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
+    ticket = case.ticket
+    if ticket is None or ticket.order_id != order.id or not ticket.is_sold:
+        yield Anomaly(
+            AnomalyCode.COMPLETED_WITHOUT_SOLD_TICKET,
+            f"The order is completed, but ticket {order.ticket_id} is not sold to it.",
+        )
+    completed = _completed_charges(case)
+    if len(completed) != 1:
+        yield Anomaly(
+            AnomalyCode.COMPLETED_WITHOUT_CHARGE,
+            f"The order is completed with {len(completed)} completed charges instead of one.",
+        )
+    for charge in completed:
+        if (charge.amount, charge.currency) != (order.price, order.currency):
+            yield Anomaly(
+                AnomalyCode.CHARGED_ANOTHER_AMOUNT,
+                f"The charge is over {charge.amount} {charge.currency}, "
+                f"the order over {order.price} {order.currency} (minor units).",
+            )
+
+
+def _of_captures(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
+    if case.intents is None:
+        return
+    paid_by = {charge.intent_id for charge in _completed_charges(case)}
+    is_refunded = any(charge.is_refunded for charge in case.charges)
+    captured = [intent for intent in case.intents if intent.amount_received]
+    is_paid = any(intent.id in paid_by for intent in captured)
+    is_asked = case.knows_all_intents or any(intent.id in paid_by for intent in case.intents)
+    if is_asked and not is_paid:
+        yield Anomaly(
+            AnomalyCode.COMPLETED_WITHOUT_CAPTURE,
+            "The order is completed, but Stripe has not captured what is said to have paid for it.",
+        )
+    for intent in captured:
+        if intent.id not in paid_by:
+            yield Anomaly(
+                AnomalyCode.CAPTURED_TWICE,
+                f"Stripe has captured {intent.amount_received} {intent.currency} (minor units) "
+                f"under {intent.id}, which is not what paid for the order.",
+                intent_id=intent.id,
+            )
+        elif (intent.amount_received, intent.currency) != (order.price, order.currency):
+            yield Anomaly(
+                AnomalyCode.CAPTURED_ANOTHER_AMOUNT,
+                f"Stripe has captured {intent.amount_received} {intent.currency}, "
+                f"the order is over {order.price} {order.currency} (minor units).",
+                intent_id=intent.id,
+            )
+        elif not intent.amount_kept and not is_refunded:
+            yield Anomaly(
+                AnomalyCode.REFUND_NOT_RECORDED,
+                "Stripe has given all of the money back, but the order is still completed.",
+                intent_id=intent.id,
+            )
+
+
+def _of_kept_money(case: OrderCase, code: AnomalyCode) -> Iterator[Anomaly]:
+    for intent in case.intents or ():
+        if intent.amount_kept:
+            yield Anomaly(
+                code,
+                f"Stripe keeps {intent.amount_kept} {intent.currency} (minor units) under "
+                f"{intent.id}, for an order that is not completed.",
+                intent_id=intent.id,
+            )
+
+
+def _of_closed_order(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
+    if case.workflow is None or not case.workflow.is_running:
+        yield from _of_abandoned_intents(case)
+    elif order.closed_at is None or case.now > order.closed_at + GRACE:
+        yield Anomaly(
+            AnomalyCode.CLOSED_ORDER_WITH_WORKFLOW,
+            f"The order is {order.status}, but its workflow still runs.",
+        )
+
+
+def _of_abandoned_intents(case: OrderCase) -> Iterator[Anomaly]:
+    for intent in case.intents or ():
+        if intent.status in CANCELLABLE:
+            yield Anomaly(
+                AnomalyCode.ABANDONED_AUTHORIZATION,
+                f"{intent.id} is {intent.status} at Stripe, and nobody will ever capture it.",
+                Repair.CANCEL_INTENT,
+                intent.id,
+            )
+
+
+def _of_unknown_order(case: OrderCase) -> Iterator[Anomaly]:
+    if case.workflow is not None and case.workflow.is_running:
+        began = case.workflow.started_at
+        if began is None or case.now > began + GRACE:
+            yield Anomaly(
+                AnomalyCode.WORKFLOW_WITHOUT_ORDER,
+                "A workflow runs for an order that does not exist.",
+            )
+        return
+    yield from _of_kept_money(case, AnomalyCode.CAPTURED_FOR_UNKNOWN_ORDER)
+    if case.workflow is not None and case.workflow.state is Workflow.CLOSED:
+        yield from _of_abandoned_intents(case)
+        return
+    # Neither database has heard of it: another installation may share the account at Stripe,
+    # and then its workflow is about to capture this.
+    for intent in case.intents or ():
+        if intent.status in CANCELLABLE:
+            yield Anomaly(
+                AnomalyCode.AUTHORIZATION_OF_UNKNOWN_ORDER,
+                f"{intent.id} is {intent.status} at Stripe, for an order that nobody knows here.",
+                intent_id=intent.id,
+            )
+
+
+def _completed_charges(case: OrderCase) -> list[ChargeFacts]:
+    return [charge for charge in case.charges if charge.status is ChargeStatus.COMPLETED]

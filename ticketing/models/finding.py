@@ -1,0 +1,90 @@
+"""What the reconciliation found, and what it looked at."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from beanie import Document, PydanticObjectId
+from pydantic import BaseModel, Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from ticketing.invariants import AnomalyCode, Invariant, Scope
+
+RUNS_REMEMBERED_FOR = timedelta(days=30)
+
+
+class FindingStatus(StrEnum):
+    """open → resolved, or repaired at once."""
+
+    OPEN = "open"
+    """Somebody has to look at it."""
+    REPAIRED = "repaired"
+    """There was one right thing to do, and it was done."""
+    RESOLVED = "resolved"
+    """It was open, and is no longer so."""
+
+
+class Finding(Document):
+    """One broken invariant of one ticket or order; seen again, it is the same finding."""
+
+    key: str
+    """Invariant, code and what it is about: the same each time that it is seen."""
+    subject: str
+    """What was examined: `ticket:{id}` or `order:{id}`."""
+    invariant: Invariant
+    code: AnomalyCode
+    detail: str
+    """In plain words, as it was last seen."""
+    ticket_id: PydanticObjectId | None = None
+    order_id: PydanticObjectId | None = None
+    intent_id: str | None = None
+    status: FindingStatus
+    found_at: datetime
+    """When it was first seen, or seen again after it was gone."""
+    last_seen_at: datetime
+    resolved_at: datetime | None = None
+    """When it was repaired, or no longer seen."""
+
+    class Settings:
+        name = "findings"
+        indexes = [
+            IndexModel([("key", ASCENDING)], name="one_finding_per_anomaly", unique=True),
+            IndexModel([("subject", ASCENDING), ("status", ASCENDING)], name="of_a_subject"),
+            IndexModel([("found_at", DESCENDING), ("_id", DESCENDING)], name="newest_first"),
+            IndexModel(
+                [("status", ASCENDING), ("found_at", DESCENDING), ("_id", DESCENDING)],
+                name="by_status_newest_first",
+            ),
+        ]
+
+
+class Checked(BaseModel):
+    """How many of each a run has looked at."""
+
+    tickets: int = 0
+    orders: int = 0
+    workflows: int = 0
+    intents: int = 0
+
+
+class ReconciliationRun(Document):
+    """One run of the reconciliation; its id is its workflow's first run id."""
+
+    id: str = Field(alias="_id")  # type: ignore[assignment] # Beanie types ids as ObjectId
+    scope: Scope
+    started_at: datetime
+    finished_at: datetime | None = None
+    checked: Checked = Checked()
+    reported: int = 0
+    repaired: int = 0
+    unexamined: int = 0
+    """Suspects that could not be looked at closely, because Stripe or Temporal did not answer."""
+
+    class Settings:
+        name = "reconciliation_runs"
+        indexes = [
+            IndexModel(
+                [("started_at", DESCENDING)],
+                name="newest_first",
+                expireAfterSeconds=int(RUNS_REMEMBERED_FOR.total_seconds()),
+            ),
+        ]

@@ -1,0 +1,175 @@
+"""The check of the invariants."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.findings import Subject
+    from activities.reconciliation import (
+        PageRequest,
+        ReconciliationActivities,
+        RunRecord,
+        Source,
+        SuspectPage,
+    )
+    from ticketing.invariants import Scope
+
+PAGE_TIMEOUT = timedelta(minutes=1)
+EXAMINATION_TIMEOUT = timedelta(minutes=2)
+EXAMINATION_PATIENCE = timedelta(minutes=10)
+"""How long one suspect is tried; after that it waits for the next run, and the others do not."""
+
+RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+
+SOURCES = list(Source)
+COUNTED = (Source.TICKETS, Source.ORDERS, Source.WORKFLOWS, Source.INTENTS)
+"""Named as they are counted; open orders are among the orders, unless they are old."""
+
+MOST_SUSPECTS = 200
+"""So many are examined before the next page is looked at; it bounds the history."""
+AT_ONCE = 5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the check has come; carried over when the history has grown long enough."""
+
+    run: RunRecord
+    source: Source = Source.TICKETS
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class ReconciliationInput:
+    """What to check, and in which steps."""
+
+    scope: Scope = Scope.RECENT
+    page_size: int = 100
+    pages_per_history: int = 200
+    pause: timedelta = timedelta(seconds=30)
+    """Between a suspicion and the close look at it: what was in motion has settled by then."""
+    progress: Progress | None = None
+
+
+@workflow.defn
+class ReconciliationWorkflow:
+    """One check of every invariant over MongoDB, Temporal and Stripe.
+
+    Everything is looked at briefly, page by page. Who looks suspicious is left alone for a
+    while and then examined closely; what has exactly one right repair is repaired, and the rest
+    is kept for an operator. An order whose workflow runs is that workflow's business.
+    """
+
+    @workflow.init
+    def __init__(self, input: ReconciliationInput) -> None:
+        self._input = input
+        begun = RunRecord(
+            run_id=workflow.info().first_execution_run_id,
+            scope=input.scope,
+            started_at=workflow.now(),
+        )
+        self._progress = input.progress or Progress(begun)
+        self._is_over = False
+        self._suspects: dict[str, Subject] = {}
+
+    @workflow.run
+    async def run(self, input: ReconciliationInput) -> RunRecord:
+        """Check, examine, and go on in a new history until every source is through."""
+        await self._record_run()
+        await self._look_for_suspects()
+        if self._suspects:
+            await workflow.sleep(input.pause, summary="Let what is in motion settle")
+            await self._examine_all(list(self._suspects.values()))
+        if not self._is_over:
+            workflow.continue_as_new(replace(input, progress=self._progress))
+        self._update_run(finished_at=workflow.now())
+        await self._record_run()
+        return self._progress.run
+
+    @workflow.query
+    def progress(self) -> Progress:
+        """How far the check has come."""
+        return self._progress
+
+    async def _look_for_suspects(self) -> None:
+        for _ in range(self._input.pages_per_history):
+            page = await self._find_suspects()
+            self._suspect(page.suspects)
+            self._turn(page)
+            if self._is_over or len(self._suspects) >= MOST_SUSPECTS:
+                return
+
+    async def _find_suspects(self) -> SuspectPage:
+        return await workflow.execute_activity_method(
+            ReconciliationActivities.find_suspects,
+            PageRequest(
+                source=self._progress.source,
+                scope=self._input.scope,
+                began_at=self._progress.run.started_at,
+                after=self._progress.after,
+                limit=self._input.page_size,
+            ),
+            summary=f"Look at a page of {self._progress.source}",
+            start_to_close_timeout=PAGE_TIMEOUT,
+            retry_policy=RETRIES,
+        )
+
+    def _suspect(self, subjects: Iterable[Subject]) -> None:
+        """Note whom to examine, each once, with all that was said of them."""
+        for subject in subjects:
+            known = self._suspects.get(subject.name, subject)
+            intent_ids = sorted({*known.intent_ids, *subject.intent_ids})
+            self._suspects[subject.name] = replace(subject, intent_ids=tuple(intent_ids))
+
+    def _turn(self, page: SuspectPage) -> None:
+        """Count the page, and go on to the next one, of the next source after the last."""
+        source = self._progress.source
+        if source in COUNTED:
+            self._count(source, page.checked)
+        if page.next is None:
+            self._is_over = source is SOURCES[-1]
+            source = source if self._is_over else SOURCES[SOURCES.index(source) + 1]
+        self._progress = replace(self._progress, source=source, after=page.next)
+
+    async def _examine_all(self, suspects: list[Subject]) -> None:
+        for first in range(0, len(suspects), AT_ONCE):
+            some = suspects[first : first + AT_ONCE]
+            await asyncio.gather(*(self._examine(suspect) for suspect in some))
+
+    async def _examine(self, suspect: Subject) -> None:
+        try:
+            examination = await workflow.execute_activity_method(
+                ReconciliationActivities.examine,
+                suspect,
+                summary=f"Look closely at {suspect.name}",
+                start_to_close_timeout=EXAMINATION_TIMEOUT,
+                schedule_to_close_timeout=EXAMINATION_PATIENCE,
+                retry_policy=RETRIES,
+            )
+        except ActivityError:
+            self._count("unexamined", 1)
+        else:
+            self._count("reported", examination.reported)
+            self._count("repaired", examination.repaired)
+
+    def _count(self, what: str, more: int) -> None:
+        self._update_run(**{what: getattr(self._progress.run, what) + more})
+
+    def _update_run(self, **changes: int | datetime) -> None:
+        run = replace(self._progress.run, **changes)  # type: ignore[arg-type] # by name
+        self._progress = replace(self._progress, run=run)
+
+    async def _record_run(self) -> None:
+        await workflow.execute_activity_method(
+            ReconciliationActivities.record_run,
+            self._progress.run,
+            summary="Record how far the check has come",
+            start_to_close_timeout=PAGE_TIMEOUT,
+            retry_policy=RETRIES,
+        )
