@@ -30,7 +30,7 @@ from ticketing.models.ticket import RESERVED
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import IntentStatus, PaymentIntent
-from ticketing.statuses import OPEN_STATUSES, OrderStatus
+from ticketing.statuses import UNPAID_STATUSES, OrderStatus
 from ticketing.workflow_ids import order_workflow_id
 
 LATELY = timedelta(days=2)
@@ -176,7 +176,7 @@ class ReconciliationActivities:
         return SuspectPage(len(tickets), _suspected_tickets(cases), following)
 
     async def _open_orders(self, input: PageRequest) -> SuspectPage:
-        where = {"status": {"$in": [str(status) for status in OPEN_STATUSES]}}
+        where = {"status": {"$in": [str(status) for status in UNPAID_STATUSES]}}
         orders, following = await _documents(Order, where, input)
         cases = await self._cases.order_cases(order.id for order in orders if order.id)
         cases = await self._cases.with_workflows(cases)
@@ -203,7 +203,7 @@ class ReconciliationActivities:
         prefix = order_workflow_id("")
         ids = [page.id.removeprefix(prefix) for page in running.current_page or ()]
         cases = await self._cases.order_cases(map(PydanticObjectId, ids))
-        open_ids = {c.order_id for c in cases if c.order and c.order.status in OPEN_STATUSES}
+        open_ids = {c.order_id for c in cases if c.order and c.order.status in UNPAID_STATUSES}
         suspects = tuple(Subject("order", id) for id in ids if id not in open_ids)
         token = running.next_page_token
         return SuspectPage(len(ids), suspects, token.hex() if token else None)

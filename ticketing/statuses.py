@@ -34,10 +34,6 @@ HOLDING_STATUSES = (*UNPAID_STATUSES, OrderStatus.COMPLETED)
 """The states in which an order holds its ticket; a ticket has at most one such order."""
 
 
-OPEN_STATUSES = (OrderStatus.CREATED, OrderStatus.AWAITING_PAYMENT)
-"""The states in which something can still happen to an order."""
-
-
 class CancelReason(StrEnum):
     """Why an order was cancelled."""
 

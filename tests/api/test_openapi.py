@@ -136,6 +136,17 @@ async def test_routes_that_can_be_repeated_say_by_which_header(description: dict
             assert "idempotency_key_reused" in examples["422"], name
 
 
+async def test_operators_routes_want_the_operator_token(description: dict[str, Any]) -> None:
+    assert described(description, "/api/operations") == {
+        "get /api/operations/invariants": {"200", "401", "404", "422", "503"},
+        "post /api/operations/invariants": {"202", "401", "403", "404", "422", "503"},
+    }
+    assert description["components"]["securitySchemes"]["operator"]["scheme"] == "bearer"
+    for name, operation in operations(description):
+        if "/api/operations" in name:
+            assert operation["security"] == [{"operator": []}]
+
+
 async def test_every_route_can_be_too_much_or_broken(description: dict[str, Any]) -> None:
     for name, operation in operations(description):
         assert {"413", "500"} <= operation["responses"].keys(), name

@@ -70,8 +70,21 @@ def test_secrets_are_made_once_and_only_the_owner_can_read_them(tmp_path: Path) 
     assert first["JWT_KEYS"] == second["JWT_KEYS"]
     assert len(first["JWT_KEYS"]) >= 32
     assert first["STRIPE_WEBHOOK_SECRET"].startswith("whsec_")
+    assert first["OPERATOR_TOKEN"] == second["OPERATOR_TOKEN"]
     file = tmp_path / "stack" / "secrets.env"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_secret_that_an_earlier_version_did_not_make_is_added(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.env"
+    file.write_text("JWT_KEYS=from-before\n")
+    first = app_environment(StackSettings.on_free_ports(tmp_path), {})
+    assert first["JWT_KEYS"] == "from-before"
+    assert len(first["OPERATOR_TOKEN"]) >= 32
+    assert (
+        app_environment(StackSettings.on_free_ports(tmp_path), {})["OPERATOR_TOKEN"]
+        == (first["OPERATOR_TOKEN"])
+    )
 
 
 def test_the_users_settings_reach_the_app_but_not_those_of_another_temporal(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_limits_are_on_and_no_proxy_is_trusted_unless_a_setting_says_so(
 
 def test_no_secret_shows_in_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_API_KEY", "hidden-temporal-key")
+    monkeypatch.setenv("OPERATOR_TOKEN", "hidden-operator-token-of-enough-bytes")
 
     shown = f"{read_api_settings()!r} {read_api_settings()} {read_worker_settings()!r}"
 
@@ -77,6 +78,13 @@ def test_the_worker_does_not_read_what_signs_sessions(monkeypatch: pytest.Monkey
 def test_the_api_does_not_read_what_moves_money(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STRIPE_API_KEY")
     read_api_settings()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9464", "0.0.0.0:0", "[::1]:9464"])
+def test_metrics_are_served_at_an_address(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("METRICS_ADDRESS", address)
+
+    assert read_worker_settings().metrics.address == address
 
 
 @pytest.mark.parametrize("seconds", ["5", "0.5", "PT5S"])
@@ -132,6 +140,7 @@ def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyP
         ("LOG_FORMAT", "yaml"),
         ("API_PORT", "70000"),
         ("STRIPE_PUBLISHABLE_KEY", "sk_live_in_the_wrong_place"),
+        ("OPERATOR_TOKEN", "an-operator-token-of-31-bytes-x"),
     ],
 )
 def test_a_wrong_setting_of_the_api_is_named_and_not_shown(
@@ -143,7 +152,7 @@ def test_a_wrong_setting_of_the_api_is_named_and_not_shown(
         read_api_settings()
 
     assert f"{name}: " in str(wrong.value)
-    if name in ("JWT_KEYS", "MONGODB_URL", "STRIPE_PUBLISHABLE_KEY"):
+    if name in ("JWT_KEYS", "MONGODB_URL", "STRIPE_PUBLISHABLE_KEY", "OPERATOR_TOKEN"):
         assert value not in str(wrong.value)
 
 
@@ -152,6 +161,9 @@ def test_a_wrong_setting_of_the_api_is_named_and_not_shown(
     [
         ({"STRIPE_API_KEY": "pk_test_x"}, "STRIPE_API_KEY"),
         ({"STRIPE_API_BASE": "ftp://127.0.0.1"}, "STRIPE_API_BASE"),
+        ({"METRICS_ADDRESS": "9464"}, "METRICS_ADDRESS"),
+        ({"METRICS_ADDRESS": "localhost:9464"}, "METRICS_ADDRESS"),
+        ({"METRICS_ADDRESS": "0.0.0.0:metrics"}, "METRICS_ADDRESS"),
         (
             {"STRIPE_API_KEY": "sk_live_x", "STRIPE_API_BASE": "http://127.0.0.1:12111"},
             "STRIPE_API_BASE",

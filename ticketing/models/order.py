@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from ticketing.models.timeline import TimelineEntry
-from ticketing.statuses import HOLDING_STATUSES, OPEN_STATUSES, CancelReason, OrderStatus
+from ticketing.statuses import HOLDING_STATUSES, UNPAID_STATUSES, CancelReason, OrderStatus
 
 
 class TicketSnapshot(BaseModel):
@@ -76,6 +76,6 @@ class Order(Document):
             IndexModel(
                 [("created_at", DESCENDING), ("_id", DESCENDING), ("status", ASCENDING)],
                 name="open_newest_first",
-                partialFilterExpression={"status": {"$in": [str(s) for s in OPEN_STATUSES]}},
+                partialFilterExpression={"status": {"$in": [str(s) for s in UNPAID_STATUSES]}},
             ),
         ]
