@@ -28,7 +28,7 @@ from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import PaymentIntent
 from ticketing.statuses import HOLDING_STATUSES
-from ticketing.workflow_ids import order_workflow_id
+from ticketing.workflow_ids import order_workflow_id, refund_workflow_id
 
 LATEST_INTENT = timedelta(hours=1)
 """How long after an order's end an answer of Stripe's may still make an intent for it."""
@@ -75,7 +75,7 @@ class CaseReader:
             return None
         (case,) = before
         holder = case.ticket.order_id
-        workflow = await self.workflow(holder) if holder else None
+        workflow = await self.workflow(order_workflow_id(holder)) if holder else None
         if await self.ticket_cases([PydanticObjectId(ticket_id)]) != before:
             raise StillChanging(f"ticket {ticket_id}")
         return replace(case, workflow=workflow)
@@ -106,7 +106,8 @@ class CaseReader:
             StillChanging: somebody changes it just now.
         """
         before = await self.documents(order_id)
-        workflow = await self.workflow(order_id)
+        workflow = await self.workflow(order_workflow_id(order_id))
+        refund = await self.workflow(refund_workflow_id(order_id))
         if await self.documents(order_id) != before:
             raise StillChanging(f"order {order_id}")
         intents = None
@@ -116,6 +117,7 @@ class CaseReader:
             order_id,
             before,
             workflow=workflow,
+            refund=refund,
             intents=intents,
             knows_all_intents=before.order is not None,
         )
@@ -129,7 +131,8 @@ class CaseReader:
         """The same cases, with what Temporal says of each."""
 
         async def ask(case: OrderCase) -> OrderCase:
-            return replace(case, workflow=await self.workflow(case.order_id))
+            workflow = await self.workflow(order_workflow_id(case.order_id))
+            return replace(case, workflow=workflow)
 
         return await _side_by_side(ask, cases)
 
@@ -146,11 +149,10 @@ class CaseReader:
         """The order, its ticket and its charges."""
         return (await self._documents([PydanticObjectId(order_id)]))[order_id]
 
-    async def workflow(self, order_id: str) -> WorkflowFacts:
-        """How the order's workflow stands now; not from visibility, which lags behind."""
-        handle = self._temporal.get_workflow_handle(order_workflow_id(order_id))
+    async def workflow(self, workflow_id: str) -> WorkflowFacts:
+        """How a workflow stands now; not from visibility, which lags behind."""
         try:
-            description = await handle.describe()
+            description = await self._temporal.get_workflow_handle(workflow_id).describe()
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
@@ -235,6 +237,7 @@ def _order_case(
     documents: Documents,
     *,
     workflow: WorkflowFacts | None = None,
+    refund: WorkflowFacts | None = None,
     intents: tuple[PaymentIntent, ...] | None = None,
     knows_all_intents: bool = False,
 ) -> OrderCase:
@@ -245,6 +248,7 @@ def _order_case(
         ticket=documents.ticket,
         charges=documents.charges,
         workflow=workflow,
+        refund=refund,
         intents=intents,
         knows_all_intents=knows_all_intents,
     )
@@ -293,5 +297,4 @@ def _charge_facts(charge: Charge) -> ChargeFacts:
         amount=charge.amount,
         currency=charge.currency,
         intent_id=charge.stripe_id,
-        is_refunded=charge.stripe_refund_id is not None,
     )

@@ -249,9 +249,13 @@ class ReconciliationActivities:
     async def _repair(self, case: OrderCase, anomaly: Anomaly) -> bool:
         if anomaly.repair is Repair.CLOSE_ORDER:
             return await self._repairs.close_order(case)
-        if anomaly.repair is Repair.CANCEL_INTENT and anomaly.intent_id is not None:
+        if anomaly.intent_id is None:
+            return False
+        if anomaly.repair is Repair.CANCEL_INTENT:
             intent = await self._repairs.cancel_intent(anomaly.intent_id)
             return intent.status is IntentStatus.CANCELED
+        if anomaly.repair is Repair.RECORD_REFUND and case.order is not None:
+            return await self._repairs.record_refund(case.order, anomaly.intent_id)
         return False
 
 

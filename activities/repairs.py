@@ -14,6 +14,7 @@ from activities.orders import (
     TicketNotHeld,
     release_ticket,
 )
+from activities.refunds import RecordRefund, RefundActivities, RefundOutcome
 from ticketing.clock import utc_now
 from ticketing.invariants import (
     CANCELLABLE,
@@ -41,6 +42,7 @@ class Repairs:
         self._mongo = mongo
         self._gateway = gateway
         self._orders = OrderActivities(mongo)
+        self._refunds = RefundActivities(mongo, gateway)
 
     async def release(self, ticket: TicketFacts) -> bool:
         """Release a ticket that is locked by an order which will never sell it.
@@ -83,6 +85,26 @@ class Repairs:
         if any(intent.status is not IntentStatus.CANCELED for intent in intents):
             return False
         return await self._cancel(case, case.order)
+
+    async def record_refund(self, order: OrderFacts, intent_id: str) -> bool:
+        """Cancel a completed order whose money has gone back, and withdraw its ticket.
+
+        Nobody asked for the refund here, so nobody said that the ticket is on sale again. Safe
+        to run twice, and beside a refund that begins: an order is recorded as refunded once.
+        """
+        state = await self._refunds.read_refunds(intent_id)
+        if state.outcome is not RefundOutcome.REFUNDED or state.refund_id is None:
+            return False
+        await self._refunds.record_refund(
+            RecordRefund(
+                order_id=order.id,
+                ticket_id=order.ticket_id,
+                refund_id=state.refund_id,
+                relist=False,
+                at=utc_now(),
+            )
+        )
+        return True
 
     async def _settled(self, intent: PaymentIntent) -> PaymentIntent:
         return await self.cancel_intent(intent.id) if intent.status in CANCELLABLE else intent

@@ -88,6 +88,7 @@ class Repair(StrEnum):
     CANCEL_INTENT = auto()
     CLOSE_ORDER = auto()
     """Complete it if it was paid, else cancel it; Stripe says which."""
+    RECORD_REFUND = auto()
 
 
 class Workflow(StrEnum):
@@ -146,7 +147,6 @@ class ChargeFacts:
     """In the currency's minor unit."""
     currency: str
     intent_id: str | None
-    is_refunded: bool
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,8 @@ class OrderCase:
     ticket: TicketFacts | None = None
     charges: tuple[ChargeFacts, ...] = ()
     workflow: WorkflowFacts | None = None
+    refund: WorkflowFacts | None = None
+    """The workflow that gives the money back, or records that it went."""
     intents: tuple[PaymentIntent, ...] | None = None
     knows_all_intents: bool = True
     """Whether an intent that is not among them does not exist."""
@@ -338,7 +340,7 @@ def _of_captures(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
     if case.intents is None:
         return
     paid_by = {charge.intent_id for charge in _completed_charges(case)}
-    is_refunded = any(charge.is_refunded for charge in case.charges)
+    is_refunding = case.refund is not None and case.refund.is_running
     captured = [intent for intent in case.intents if intent.amount_received]
     is_paid = any(intent.id in paid_by for intent in captured)
     is_asked = case.knows_all_intents or any(intent.id in paid_by for intent in case.intents)
@@ -362,11 +364,12 @@ def _of_captures(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
                 f"the order is over {order.price} {order.currency} (minor units).",
                 intent_id=intent.id,
             )
-        elif not intent.amount_kept and not is_refunded:
+        elif not intent.amount_kept and not is_refunding:
             yield Anomaly(
                 AnomalyCode.REFUND_NOT_RECORDED,
                 "Stripe has given all of the money back, but the order is still completed.",
-                intent_id=intent.id,
+                Repair.RECORD_REFUND,
+                intent.id,
             )
 
 

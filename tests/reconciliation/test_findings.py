@@ -162,10 +162,26 @@ async def test_a_second_capture_for_a_completed_order_is_reported(
     await auditor.reports(AnomalyCode.CAPTURED_TWICE)
 
 
-async def test_a_refund_that_nobody_recorded_is_reported(auditor: Auditor, charge: Json) -> None:
+async def test_a_refund_whose_webhook_was_missed_is_recorded(
+    auditor: Auditor, market: Marketplace, buyer: Person, order: Json, charge: Json
+) -> None:
+    market.set_webhook_secret("whsec_of_somebody_else")
     await auditor.refund(charge["stripeId"])
 
-    await auditor.reports(AnomalyCode.REFUND_NOT_RECORDED)
+    await auditor.repairs(AnomalyCode.REFUND_NOT_RECORDED)
+
+    refunded = await buyer.sees(order, "cancelled", "refunded")
+    (refund,) = market.sandbox.refunds(charge["stripeId"])
+    assert [c["stripeRefundId"] for c in refunded["charges"]] == [refund["id"]]
+
+
+async def test_a_refund_in_part_is_no_anomaly(
+    auditor: Auditor, market: Marketplace, charge: Json
+) -> None:
+    async with auditor.dashboard() as client:
+        await client.v1.refunds.create_async({"payment_intent": charge["stripeId"], "amount": 100})
+
+    await auditor.finds_nothing()
 
 
 async def test_money_kept_for_a_cancelled_order_is_reported_until_it_is_given_back(

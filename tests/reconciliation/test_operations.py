@@ -41,13 +41,14 @@ async def operator(market: Marketplace) -> AsyncIterator[AsyncClient]:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_without_the_token_there_is_nothing_to_see(market: Marketplace, method: str) -> None:
-    for headers in (
-        {},
-        {"Authorization": "Bearer wrong"},
-        {"Authorization": f"Basic {OPERATOR_TOKEN}"},
-        {"Authorization": f"Bearer {OPERATOR_TOKEN}x"},
-        {"Authorization": b"Bearer \xff\xfe"},
+    for authorization in (
+        b"",
+        b"Bearer wrong",
+        f"Basic {OPERATOR_TOKEN}".encode(),
+        f"Bearer {OPERATOR_TOKEN}x".encode(),
+        b"Bearer \xff\xfe",
     ):
+        headers = {b"Authorization": authorization}
         answer = await market.visit().request(method, INVARIANTS, headers=headers)
         assert_problem(answer, 401, "not_operator")
         assert answer.headers["WWW-Authenticate"] == "Bearer"

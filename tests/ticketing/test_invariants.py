@@ -41,7 +41,7 @@ OPEN_ORDER = OrderFacts(
 )
 COMPLETED_ORDER = replace(OPEN_ORDER, status=OrderStatus.COMPLETED, closed_at=NOW)
 CANCELLED_ORDER = replace(OPEN_ORDER, status=OrderStatus.CANCELLED, closed_at=NOW)
-PAID = ChargeFacts("charge", 1, ChargeStatus.COMPLETED, 5000, "usd", "pi", is_refunded=False)
+PAID = ChargeFacts("charge", 1, ChargeStatus.COMPLETED, 5000, "usd", "pi")
 CAPTURED = PaymentIntent("pi", IntentStatus.SUCCEEDED, 5000, 5000, "usd", "order")
 AUTHORIZED = replace(CAPTURED, status=IntentStatus.REQUIRES_CAPTURE, amount_received=0)
 
@@ -54,8 +54,8 @@ COMPLETED = OrderCase(
     COMPLETED_ORDER,
     TicketFacts("ticket", "order", is_sold=True),
     (PAID,),
-    CLOSED,
-    (CAPTURED,),
+    workflow=CLOSED,
+    intents=(CAPTURED,),
 )
 CANCELLED = OrderCase("order", NOW, CANCELLED_ORDER, workflow=CLOSED, intents=())
 
@@ -138,6 +138,13 @@ def test_money_that_went_back_is_not_kept() -> None:
     assert codes(kept) == {AnomalyCode.CAPTURED_FOR_CANCELLED_ORDER}
     assert codes(replace(kept, intents=(replace(CAPTURED, amount_refunded=5000),))) == set()
     assert codes(replace(kept, intents=(replace(CAPTURED, amount_refunded=4999),))) != set()
+
+
+def test_a_refund_is_its_own_workflows_business_while_that_runs() -> None:
+    refunded = replace(COMPLETED, intents=(replace(CAPTURED, amount_refunded=5000),))
+
+    assert codes(replace(refunded, refund=CLOSED)) == {AnomalyCode.REFUND_NOT_RECORDED}
+    assert codes(replace(refunded, refund=RUNNING)) == set()
 
 
 def test_a_refund_in_part_is_the_operators_own_affair() -> None:
