@@ -12,6 +12,7 @@ from beanie.operators import In
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
@@ -219,13 +220,9 @@ class OrderService:
         self, order_id: PydanticObjectId, ticket_id: PydanticObjectId
     ) -> None:
         execution = await order_handle(self._temporal, order_id).describe()
-        attributes = execution.typed_search_attributes
-        if attributes.get(TICKET_ID) != str(ticket_id):
+        if execution.typed_search_attributes.get(TICKET_ID) != str(ticket_id):
             raise IdempotencyKeyReused
-        # The status is set by the very task that records the reservation. Before that, an order
-        # in the database is no promise: whoever takes over from a lost worker may undo it.
-        is_recorded = attributes.get(ORDER_STATUS) is not None
-        if execution.status is WorkflowExecutionStatus.RUNNING and not is_recorded:
+        if _is_reserving(execution):
             raise RequestInProgress
 
     async def _repeat_refusal(
@@ -255,7 +252,23 @@ class OrderService:
         order = await Order.get(ticket.order_id) if ticket.order_id else None
         if order is None or order.user_id != buyer_id or order.status.is_closed:
             raise TicketReserved
+        if order.status is OrderStatus.CREATED:
+            await self._wait_until_recorded(order)
         return ReservedOrder((await with_charges([order]))[0], is_new=False)
+
+    async def _wait_until_recorded(self, order: Order) -> None:
+        """Promise nothing that the other request is not promised either."""
+        assert order.id is not None  # noqa: S101 - it was read
+        handle = order_handle(self._temporal, order.id)
+        if not _is_reserving(await handle.describe()):
+            return
+        try:
+            async with asyncio.timeout(WORKFLOW_WAIT_SECONDS):
+                reservation = await handle.execute_update(OrderWorkflow.reserve)
+        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, WorkflowUpdateFailedError):
+            raise TemporalUnavailable from None
+        if reservation.refusal is not None:
+            raise REFUSALS[reservation.refusal]
 
     async def _start(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
@@ -360,6 +373,16 @@ def _for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
 
 async def _order_under(order_id: PydanticObjectId, buyer_id: PydanticObjectId) -> Order | None:
     return await Order.find_one({"_id": order_id, "user_id": buyer_id})
+
+
+def _is_reserving(execution: WorkflowExecutionDescription) -> bool:
+    """Whether the reservation, made or not, is still missing from the workflow's history.
+
+    The order's status is set by the very task that records it. Before that, an order in the
+    database is no promise: whoever takes over from a lost worker may undo it.
+    """
+    is_recorded = execution.typed_search_attributes.get(ORDER_STATUS) is not None
+    return execution.status is WorkflowExecutionStatus.RUNNING and not is_recorded
 
 
 def _first_answer(order: Order) -> ReservedOrder:

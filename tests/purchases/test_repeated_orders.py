@@ -169,20 +169,24 @@ async def test_a_request_whose_api_dies_before_the_answer_is_answered_when_it_is
         await idle_market.is_consistent()
 
 
-@pytest.mark.usefixtures("impatience")
-async def test_a_reservation_that_a_dying_worker_has_not_recorded_is_not_promised(
-    market: Marketplace, seller: Person, buyer: Person, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def dies(impatience: None, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set it, and the worker dies that has reserved the first ticket, before Temporal knows it."""
     become, dies, crashes = OrderWorkflow._become, threading.Event(), iter([True])
 
     def crash_once(workflow: OrderWorkflow, status: OrderStatus) -> None:
-        # The ticket is reserved by now, and Temporal does not know it yet.
         if next(crashes, False):
             dies.wait(1.5)
             raise RuntimeError("the worker is killed")
         become(workflow, status)
 
     monkeypatch.setattr(OrderWorkflow, "_become", crash_once)
+    return dies
+
+
+async def test_a_reservation_that_a_dying_worker_has_not_recorded_is_not_promised(
+    market: Marketplace, seller: Person, buyer: Person, key: str, dies: threading.Event
+) -> None:
     ticket = await seller.list_ticket()
     first = asyncio.create_task(buyer.ask_for(ticket, key=key))
     await eventually(Order.find().count)
@@ -195,6 +199,36 @@ async def test_a_reservation_that_a_dying_worker_has_not_recorded_is_not_promise
     assert made["id"] != str(undone["_id"])
     assert (await buyer.order({"id": str(undone["_id"])}))["status"] == "cancelled"
     await market.is_consistent()
+
+
+async def test_a_reservation_that_is_not_recorded_is_not_promised_without_a_key_either(
+    market: Marketplace, seller: Person, buyer: Person, dies: threading.Event
+) -> None:
+    ticket = await seller.list_ticket()
+    first = asyncio.create_task(buyer.ask_for(ticket))
+    await eventually(Order.find().count)
+    assert_problem(await buyer.ask_for(ticket), 503, "temporal_unavailable")
+    dies.set()
+    assert_problem(await first, 503, "temporal_unavailable")
+    await eventually(lambda: _is_undone(buyer))
+    await market.is_consistent()
+
+
+async def test_control_without_the_question_to_temporal_a_reservation_is_promised_and_undone(
+    market: Marketplace,
+    seller: Person,
+    buyer: Person,
+    dies: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(orders, "_is_reserving", lambda execution: False)
+    ticket = await seller.list_ticket()
+    first = asyncio.create_task(buyer.ask_for(ticket))
+    await eventually(Order.find().count)
+    assert (await buyer.ask_for(ticket)).status_code == 200
+    await first
+    dies.set()
+    await eventually(lambda: _is_undone(buyer))
 
 
 @pytest.mark.usefixtures("impatience")
@@ -287,6 +321,10 @@ async def _eventually_granted(buyer: Person, ticket: Json, key: str) -> Json:
     answer = await eventually(granted)
     assert answer is not None
     return assert_order(answer.json())
+
+
+async def _is_undone(buyer: Person) -> bool:
+    return [order["status"] for order in (await buyer.orders())["items"]] == ["cancelled"]
 
 
 async def _started(market: Marketplace) -> list[str]:
