@@ -27,6 +27,8 @@ while and waits for the payment; without one, the ticket is free again.
   back; `RateLimit` says how much is left. Whether something is too much is checked as soon as it
   is known whose it is.
 - **Lists** come in pages: send `nextCursor` back as `cursor`, with the same filter.
+- **Lost answers**: repeat a `POST` of an order, a payment or a refund with the `Idempotency-Key`
+  that it had, and it is carried out once and answered as it was first.
 - **Requests** may carry an `X-Request-Id`, which the answer repeats and the logs show.
 """
 
