@@ -14,6 +14,7 @@ from temporalio.service import RPCError
 from activities.orders import OrderActivities
 from api.services.refunds import RefundService
 from devstack.stripe_sandbox import refunds
+from devstack.stripe_sandbox.cards import Card
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json, assert_order
@@ -222,7 +223,7 @@ async def test_a_refusal_that_holds_no_more_is_forgotten(
 ) -> None:
     """Stripe repeats its first no to the key; asked again, it has to say something new."""
     with monkeypatch.context() as disputed:
-        disputed.setattr(refunds, "_card", lambda *_: refunds.Card("4" * 16, "", disputed=True))
+        disputed.setattr(refunds, "_card", lambda *_: Card("4" * 16, "", disputed=True))
         assert_problem(await seller.refund(order), 409, "refund_refused")
 
     assert (await seller.refund(order)).status_code == 200
