@@ -6,15 +6,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from beanie import PydanticObjectId
+from stripe.params import RefundCreateParams
 from temporalio.client import WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import WorkflowEnvironment
 
 from activities.reservations import Refusal, Reservation
-from devstack.stripe_sandbox.testing import RunningSandbox
+from api.services.refunds import start_refund
+from devstack.stripe_sandbox.errors import Json
+from devstack.stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket
-from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
+from ticketing.statuses import (
+    CancelReason,
+    ChargeStatus,
+    OrderStatus,
+    TicketStatus,
+    TimelineCode,
+)
 from workflows.order import (
     OrderInput,
     OrderState,
@@ -24,6 +33,9 @@ from workflows.order import (
     PaymentSubmitted,
     order_workflow_id,
 )
+from workflows.refund import RefundChanged, RefundRecorded, RefundRequested, RefundWorkflow
+
+RefundHandle = WorkflowHandle[RefundWorkflow, RefundRecorded]
 
 TTL = timedelta(minutes=15)
 
@@ -69,6 +81,10 @@ class Purchase:
             OrderWorkflow.payment_intent_changed, PaymentIntentChanged(charge.stripe_id)
         )
 
+    async def told(self) -> list[tuple[TimelineCode, str | None]]:
+        """What the order's timeline tells, each entry with its reason."""
+        return [(entry.code, entry.reason) for entry in (await self.order()).timeline]
+
     async def order(self) -> Order:
         order = await Order.get(self.order_id)
         assert order is not None
@@ -93,6 +109,17 @@ class Purchase:
             (order.ticket.price, order.ticket.currency)
         ]
         assert all(charge.client_secret is None for charge in charges)
+
+    async def is_refunded(self, refund_id: str) -> None:
+        """Assert that the money went back, and that order and ticket say so."""
+        order, charges = await self.order(), await self.charges()
+        assert (order.status, order.cancel_reason) == (OrderStatus.CANCELLED, CancelReason.REFUNDED)
+        assert order.completed_at is not None
+        assert order.cancelled_at is not None
+        (paid,) = [charge for charge in charges if charge.status is ChargeStatus.COMPLETED]
+        assert paid.stripe_refund_id == refund_id
+        ticket = await Ticket.get(self.ticket_id)
+        assert ticket is None or ticket.order_id != order.id
 
     async def is_cancelled(self, reason: CancelReason) -> None:
         """Assert that the order is cancelled for the reason and holds neither ticket nor money."""
@@ -170,6 +197,46 @@ class Market:
         )
         assert purchase.reservation.refusal is None
         return purchase
+
+    async def sell(self, payment_method: str = "pm_card_visa") -> Purchase:
+        """A purchase that was paid and is over."""
+        purchase = await self.reserve()
+        await purchase.pay(payment_method)
+        await purchase.handle.result()
+        await purchase.is_completed()
+        return purchase
+
+    async def refund(self, purchase: Purchase, *, relist: bool = False) -> RefundHandle:
+        """Ask for a refund as the API does for the seller."""
+        return await self._message_refund(purchase, RefundRequested(relist))
+
+    async def report_refund_change(self, purchase: Purchase) -> RefundHandle:
+        """What the webhook does: say that there is news of a refund, and not which."""
+        charge = (await purchase.charges())[-1]
+        assert charge.stripe_id is not None
+        return await self._message_refund(purchase, RefundChanged(charge.stripe_id))
+
+    async def _message_refund(
+        self, purchase: Purchase, message: RefundRequested | RefundChanged
+    ) -> RefundHandle:
+        order = await purchase.order()
+        return await start_refund(self.env.client, self.task_queue, order, message)
+
+    async def refund_at_stripe(self, purchase: Purchase, *, amount: int | None = None) -> str:
+        """Refund a payment in Stripe's own dashboard, all of it or an amount; the refund's id."""
+        charge = (await purchase.charges())[-1]
+        assert charge.stripe_id is not None
+        wanted: RefundCreateParams = {"payment_intent": charge.stripe_id}
+        if amount is not None:
+            wanted["amount"] = amount
+        async with stripe_client(self.sandbox.url) as dashboard:
+            return (await dashboard.v1.refunds.create_async(wanted)).id
+
+    async def refunds_of(self, purchase: Purchase) -> list[Json]:
+        """Stripe's refunds of the order's last payment, oldest first."""
+        charge = (await purchase.charges())[-1]
+        assert charge.stripe_id is not None
+        return self.sandbox.refunds(charge.stripe_id)[::-1]
 
     async def eventually(self, holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
         """Wait, on the test's own clock, until the condition holds."""

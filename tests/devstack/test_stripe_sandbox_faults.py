@@ -206,11 +206,41 @@ async def test_faults_are_made_shown_and_removed_over_http(
         assert (await http.post(path, content="kind=error")).status_code == 415
 
 
+async def test_a_short_balance_refuses_a_refund_and_the_same_key_gets_the_same(
+    client: Any, sandbox: RunningSandbox
+) -> None:
+    intent = await authorize(client)
+    await client.payment_intents.capture_async(intent.id)
+    sandbox.set_fault("balance_short", method="POST", path="/v1/refunds")
+    params = {"payment_intent": intent.id}
+    for replayed in (None, "true"):
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await client.refunds.create_async(params, {"idempotency_key": "refund"})
+        assert refused.value.code == "balance_insufficient"
+        assert refused.value.headers.get("idempotent-replayed") == replayed
+    refund = await client.refunds.create_async(params, {"idempotency_key": "refund again"})
+    assert refund.status == "succeeded"
+
+
+async def test_a_refund_is_settled_over_http(client: Any, sandbox: RunningSandbox) -> None:
+    intent = await authorize(client)
+    await client.payment_intents.capture_async(intent.id)
+    refund = await client.refunds.create_async({"payment_intent": intent.id})
+    path = f"/_sandbox/refunds/{refund.id}"
+    async with httpx.AsyncClient(base_url=sandbox.url) as http:
+        assert (await http.post(path, json={"status": "odd"})).status_code == 422
+        assert (await http.post(path, content="status=failed")).status_code == 415
+        assert (await http.post(path, json={"status": "failed"})).status_code == 204
+        assert (await http.post(path, json={"status": "failed"})).status_code == 404
+    assert (await client.refunds.retrieve_async(refund.id)).status == "failed"
+
+
 async def test_faults_can_be_forbidden() -> None:
     async with (
         running_sandbox(allow_faults=False) as sandbox,
         httpx.AsyncClient(base_url=sandbox.url) as http,
     ):
+        assert (await http.post("/_sandbox/refunds/re_1", json={})).status_code == 404
         assert (await http.post("/_sandbox/faults", json={"kind": "error"})).status_code == 404
 
 

@@ -223,3 +223,46 @@ async def test_what_was_never_captured_cannot_be_refunded(client: Any, cancel: b
         await client.payment_intents.cancel_async(intent.id)
     with pytest.raises(stripe.InvalidRequestError, match="does not have a successful charge"):
         await client.refunds.create_async({"payment_intent": intent.id})
+
+
+async def test_a_pending_refund_counts_and_is_settled_later(
+    client: Any, sandbox: RunningSandbox
+) -> None:
+    intent = await pay(client, "pm_card_pendingRefund", capture_method="automatic")
+    refund = await client.refunds.create_async({"payment_intent": intent.id})
+    assert (refund.status, refund.pending_reason) == ("pending", "processing")
+    assert sandbox.summary()[0]["refunded"] == 2000
+
+    sandbox.settle_refund(refund.id)
+
+    settled = await client.refunds.retrieve_async(refund.id)
+    assert settled.status == "succeeded"
+    assert sandbox.events()[-1]["type"] == "refund.updated"
+
+
+async def test_a_refund_that_fails_gives_the_merchant_the_money_again(
+    client: Any, sandbox: RunningSandbox
+) -> None:
+    intent = await pay(client, capture_method="automatic")
+    refund = await client.refunds.create_async({"payment_intent": intent.id})
+
+    sandbox.settle_refund(refund.id, succeeds=False)
+
+    failed = await client.refunds.retrieve_async(refund.id)
+    assert (failed.status, failed.failure_reason) == ("failed", "expired_or_canceled_card")
+    charge = await client.charges.retrieve_async(intent.latest_charge)
+    assert (charge.refunded, charge.amount_refunded) == (False, 0)
+    assert sandbox.summary()[0]["refunded"] == 0
+    assert [event["type"] for event in sandbox.events()[-2:]] == [
+        "refund.updated",
+        "refund.failed",
+    ]
+    with pytest.raises(ValueError, match="re_"):
+        sandbox.settle_refund(refund.id)
+
+
+async def test_a_disputed_payment_cannot_be_refunded(client: Any) -> None:
+    intent = await pay(client, "pm_card_createDispute", capture_method="automatic")
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await client.refunds.create_async({"payment_intent": intent.id})
+    assert refused.value.code == "charge_disputed"

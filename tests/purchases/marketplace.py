@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
+from stripe.params import RefundCreateParams
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RPCError
@@ -307,11 +308,11 @@ class Marketplace:
             for intent in self.sandbox.payment_intents()
             if intent["metadata"]["order_id"] == order["id"] and intent["amount_received"]
         ]
-        wanted: Json = {"payment_intent": intent["id"]}
+        wanted: RefundCreateParams = {"payment_intent": intent["id"]}
         if amount is not None:
             wanted["amount"] = amount
         async with stripe_client(self.sandbox.url) as dashboard:
-            refund = await dashboard.v1.refunds.create_async(wanted)  # type: ignore[arg-type]  # a plain dict
+            refund = await dashboard.v1.refunds.create_async(wanted)
         return dict(refund.to_dict())
 
     def intent_of(self, charge: Json) -> Json:

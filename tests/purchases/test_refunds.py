@@ -189,8 +189,26 @@ async def test_a_refund_that_nobody_works_on_yet_is_not_lost(
     assert answer.status_code == 202, answer.text
     async with idle_market.working():
         await buyer.sees(order, "cancelled", "refunded")
-    assert (await idle_market.refund_of(order).describe()).status is not None
     assert await (await idle_market.refund_of(order).describe()).memo() == {"relist": True}
+    await idle_market.is_consistent()
+
+
+async def test_a_refund_goes_on_when_its_worker_is_replaced(
+    idle_market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    idle_market.set_rules(payment_wait=timedelta(seconds=1))
+    async with idle_market.working():
+        order = await buyer.reserve(await seller.list_ticket())
+        await buyer.buy(order)
+        idle_market.sandbox.set_fault("lost_request", method="POST", path=REFUNDS, times=None)
+        assert (await seller.refund(order, relist=True)).status_code == 202
+        await eventually(lambda: idle_market.sandbox.count("POST", REFUNDS))
+    idle_market.sandbox.clear_faults()
+
+    async with idle_market.working():
+        await buyer.sees(order, "cancelled", "refunded")
+
+    assert (await seller.refund(order)).status_code == 200
     await idle_market.is_consistent()
 
 

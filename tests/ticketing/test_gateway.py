@@ -5,7 +5,7 @@ import logging
 import pytest
 from pydantic import SecretStr
 
-from devstack.stripe_sandbox.testing import RunningSandbox
+from devstack.stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import (
@@ -14,6 +14,7 @@ from ticketing.payments.intents import (
     PaymentOutcomeUnknown,
     PaymentRefused,
 )
+from ticketing.payments.refunds import IntentRefunds, RefundStatus
 from ticketing.settings import StripeApiSettings
 
 
@@ -155,3 +156,132 @@ async def test_no_error_carries_a_secret(
     assert intent.client_secret not in said
     assert "sk_test_sandbox" not in said
     assert "sk_test_sandbox" not in caplog.text
+
+
+async def pay(gateway: StripeGateway, card: str = "pm_card_visa") -> str:
+    """The id of an intent whose 2500 have been captured."""
+    intent = await authorize(gateway, card)
+    return (await gateway.capture(intent.id, idempotency_key="order:1:capture")).id
+
+
+async def refund(gateway: StripeGateway, intent_id: str, *, ask: int = 1) -> IntentRefunds:
+    key = "order:1:refund"
+    return await gateway.refund(intent_id, idempotency_key=key, later_key=f"{key}:{ask}")
+
+
+async def test_a_refund_gives_back_all_that_was_captured(gateway: StripeGateway) -> None:
+    refunds = await refund(gateway, await pay(gateway))
+
+    assert (refunds.captured, refunds.left) == (2500, 0)
+    assert [(r.status, r.amount, r.reason) for r in refunds.refunds] == [
+        (RefundStatus.SUCCEEDED, 2500, None)
+    ]
+
+
+async def test_a_refund_gives_back_the_rest_of_what_went_back_in_part(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    intent_id = await pay(gateway)
+    async with stripe_client(sandbox.url) as dashboard:
+        await dashboard.v1.refunds.create_async({"payment_intent": intent_id, "amount": 400})
+
+    refunds = await refund(gateway, intent_id)
+
+    assert [r.amount for r in refunds.refunds] == [2100, 400]
+
+
+async def test_what_was_refunded_before_is_not_asked_for(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    intent_id = await pay(gateway)
+    async with stripe_client(sandbox.url) as dashboard:
+        made = await dashboard.v1.refunds.create_async({"payment_intent": intent_id})
+
+    refunds = await refund(gateway, intent_id)
+
+    assert [r.id for r in refunds.refunds] == [made.id]
+    assert sandbox.count("POST", "/v1/refunds") == 1
+
+
+async def test_an_authorization_that_was_given_up_has_nothing_to_refund(
+    gateway: StripeGateway,
+) -> None:
+    intent = await authorize(gateway)
+    await gateway.cancel(intent.id, idempotency_key="cancel")
+
+    assert await refund(gateway, intent.id) == IntentRefunds(captured=0, refunds=())
+
+
+@pytest.mark.parametrize("fault", ["lost_request", "error", "rate_limited"])
+async def test_a_refund_without_an_answer_is_unknown_and_made_once_when_asked_again(
+    gateway: StripeGateway, sandbox: RunningSandbox, fault: str
+) -> None:
+    intent_id = await pay(gateway)
+    sandbox.set_fault(fault, method="POST", path="/v1/refunds")
+
+    with pytest.raises(PaymentOutcomeUnknown):
+        await refund(gateway, intent_id)
+
+    assert len((await refund(gateway, intent_id)).refunds) == 1
+
+
+async def test_a_failure_that_stripe_stored_under_the_refunds_key_is_passed_by(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    intent_id = await pay(gateway)
+    sandbox.set_fault("error_stored", method="POST", path="/v1/refunds")
+    with pytest.raises(PaymentOutcomeUnknown):
+        await refund(gateway, intent_id)
+
+    refunds = await refund(gateway, intent_id)
+
+    assert (len(refunds.refunds), refunds.left) == (1, 0)
+
+
+async def test_a_no_is_stripes_answer_until_it_is_asked_anew(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    intent_id = await pay(gateway)
+    sandbox.set_fault("balance_short", method="POST", path="/v1/refunds", times=None)
+    for ask in (1, 2):
+        with pytest.raises(PaymentRefused) as refused:
+            await refund(gateway, intent_id, ask=ask)
+        assert refused.value.code == "balance_insufficient"
+    sandbox.clear_faults()
+
+    assert (await refund(gateway, intent_id, ask=3)).left == 0
+
+
+async def test_control_under_one_key_a_short_balance_would_last_for_a_day(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    intent_id = await pay(gateway)
+    sandbox.set_fault("balance_short", method="POST", path="/v1/refunds")
+
+    for _ in range(2):
+        with pytest.raises(PaymentRefused, match="balance_insufficient"):
+            await gateway.refund(intent_id, idempotency_key="one", later_key="one")
+
+
+async def test_a_refund_that_failed_is_made_anew(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    intent_id = await pay(gateway, "pm_card_pendingRefund")
+    (pending,) = (await refund(gateway, intent_id)).refunds
+    assert (pending.status, pending.reason) == (RefundStatus.PENDING, "processing")
+    sandbox.settle_refund(pending.id, succeeds=False)
+
+    refunds = await refund(gateway, intent_id, ask=2)
+
+    newest, failed = refunds.refunds
+    assert (failed.id, failed.status) == (pending.id, RefundStatus.FAILED)
+    assert (newest.status, newest.amount, refunds.left) == (RefundStatus.PENDING, 2500, 0)
+
+
+async def test_a_disputed_charge_is_refused_with_stripes_code(gateway: StripeGateway) -> None:
+    intent_id = await pay(gateway, "pm_card_createDispute")
+
+    with pytest.raises(PaymentRefused) as refused:
+        await refund(gateway, intent_id)
+
+    assert refused.value.code == "charge_disputed"
