@@ -161,6 +161,8 @@ class OrderActivities:
                 {"$set": {"sold_at": at, "updated_at": at}}
             )
             if await Ticket.find_one(held, session=session) is None:
+                if await _was_refunded(order_id, session):
+                    return  # this is a late repetition: sold, paid back and given up since
                 raise TicketNotHeld(f"order {order_id} is paid but does not hold its ticket")
             await Charge.find_one(
                 {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED},
@@ -273,6 +275,11 @@ async def _status_of(order_id: PydanticObjectId, session: AsyncClientSession) ->
     if order is None:
         raise LookupError(f"order {order_id} is gone: somebody changed the data by hand")
     return order.status
+
+
+async def _was_refunded(order_id: PydanticObjectId, session: AsyncClientSession) -> bool:
+    refunded = {"_id": order_id, "cancel_reason": CancelReason.REFUNDED}
+    return await Order.find_one(refunded, session=session) is not None
 
 
 async def release_ticket(

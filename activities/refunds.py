@@ -1,7 +1,7 @@
 """Giving a completed order's money back, and its ticket."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -154,7 +154,10 @@ class RefundActivities:
             short = refused.code == BALANCE_INSUFFICIENT
             outcome = RefundOutcome.BALANCE_SHORT if short else RefundOutcome.REFUSED
             return RefundState(outcome, reason=refused.code)
-        return _state_of(refunds)
+        state = _state_of(refunds)
+        if state.outcome is RefundOutcome.NOT_REFUNDED:
+            return replace(state, outcome=RefundOutcome.REFUSED)  # it failed as soon as made
+        return state
 
     @activity.defn
     async def read_refunds(self, intent_id: str) -> RefundState:

@@ -222,6 +222,14 @@ class Market:
         order = await purchase.order()
         return await start_refund(self.env.client, self.task_queue, order, message)
 
+    async def waits_for_stripe(self, purchase: Purchase) -> None:
+        """Wait until the refund of the purchase has told that it is delayed."""
+
+        async def is_told() -> bool:
+            return any(code is TimelineCode.REFUND_DELAYED for code, _ in await purchase.told())
+
+        await self.eventually(is_told)
+
     async def refund_at_stripe(self, purchase: Purchase, *, amount: int | None = None) -> str:
         """Refund a payment in Stripe's own dashboard, all of it or an amount; the refund's id."""
         charge = (await purchase.charges())[-1]

@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
         TellOrder,
     )
     from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
-    from workflows.search_attributes import ORDER_STATUS
+    from workflows.search_attributes import ORDER_STATUS, PAYMENT_INTENT_ID
 
 DATABASE_TIMEOUT = timedelta(seconds=10)
 DATABASE_RETRIES = RetryPolicy(
@@ -127,7 +127,12 @@ class RefundWorkflow:
             return RefundRecorded(order.refund_id)
         if order.intent_id is None:
             raise _failure(ORDER_NOT_COMPLETED, f"The order is {order.order_status}, and unpaid.")
-        workflow.upsert_search_attributes([ORDER_STATUS.value_set(order.order_status)])
+        workflow.upsert_search_attributes(
+            [
+                ORDER_STATUS.value_set(order.order_status),
+                PAYMENT_INTENT_ID.value_set(order.intent_id),
+            ]
+        )
         refund_id = await self._give_money_back(order.intent_id)
         await self._record(order, refund_id)
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(OrderStatus.CANCELLED)])

@@ -8,6 +8,7 @@ from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 from temporalio.testing import ActivityEnvironment
 
+from activities.orders import CompleteOrder, OrderActivities
 from activities.refunds import (
     OrderPayment,
     OrderStillOpen,
@@ -142,6 +143,26 @@ async def test_a_refund_made_twice_is_one_refund(
     assert (refund["id"], refund["amount"]) == (first.refund_id, 2500)
 
 
+async def test_a_payment_that_was_never_captured_is_refused(
+    refunds: RefundActivities, order: Order, gateway: StripeGateway
+) -> None:
+    intent = await gateway.authorize(
+        order_id="2",
+        attempt=1,
+        amount=2500,
+        currency="usd",
+        payment_method="pm_card_visa",
+        begun_at=utc_now(),
+        idempotency_key="authorize another",
+    )
+
+    state = await ActivityEnvironment().run(
+        refunds.refund_payment, RefundPayment(str(order.id), intent.id)
+    )
+
+    assert (state.outcome, state.refunded) == (RefundOutcome.REFUSED, 0)
+
+
 async def test_a_refund_whose_answer_was_lost_is_found_and_not_made_again(
     refunds: RefundActivities, order: Order, intent_id: str, sandbox: RunningSandbox
 ) -> None:
@@ -194,6 +215,29 @@ async def test_an_old_retry_leaves_the_next_buyers_ticket_alone(
         await refunds.record_refund(recording(order, relist=relist))
 
     assert [await everything(order), await everything(next_order)] == before
+
+
+@pytest.mark.parametrize("relist", [True, False])
+async def test_a_completion_repeated_after_the_refund_changes_nothing(
+    refunds: RefundActivities,
+    mongodb: AsyncMongoClient[BSONDocument],
+    order: Order,
+    relist: bool,
+) -> None:
+    await refunds.record_refund(recording(order, relist=relist))
+    (charge,) = await Charge.find({"order_id": order.id}).to_list()
+    before = await everything(order)
+
+    await OrderActivities(mongodb).complete_order(
+        CompleteOrder(
+            order_id=str(order.id),
+            ticket_id=str(order.ticket_id),
+            charge_id=str(charge.id),
+            at=utc_now(),
+        )
+    )
+
+    assert await everything(order) == before
 
 
 async def test_a_ticket_that_the_order_does_not_hold_stays_where_it_is(

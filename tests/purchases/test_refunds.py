@@ -271,6 +271,7 @@ async def test_an_operator_finds_the_refund_by_its_ticket_and_its_people(
         "BuyerId": await buyer.id(),
         "SellerId": await seller.id(),
         "OrderStatus": "cancelled",
+        "PaymentIntentId": (await buyer.order(order))["charges"][0]["stripeId"],
     }
     assert found_by.items() <= attributes.items()
     assert await refund.static_summary() == "Refund of 5000 usd (minor units)"

@@ -5,13 +5,16 @@ patch that it carries, and the first one has no name.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
-from tests.market import Market, Purchase
+from tests.market import Market, Purchase, RefundHandle
 from workflows.order import FINDS_BY_INTENT, OrderWorkflow, PaymentDecision
+from workflows.refund import RefundWorkflow
 
 
 class Walked(Protocol):
@@ -19,6 +22,13 @@ class Walked(Protocol):
 
     @property
     def handle(self) -> WorkflowHandle[Any, Any]: ...
+
+
+@dataclass(frozen=True)
+class Refunding:
+    """A refund, done or refused."""
+
+    handle: RefundHandle
 
 
 WorkflowPath = Callable[[Market], Awaitable[Walked]]
@@ -112,6 +122,77 @@ async def two_payments_at_once(market: Market) -> Purchase:
     return purchase
 
 
+async def refunded(market: Market) -> Refunding:
+    purchase = await market.sell()
+    return Refunding(await market.refund(purchase))
+
+
+async def refunded_and_relisted(market: Market) -> Refunding:
+    purchase = await market.sell()
+    return Refunding(await market.refund(purchase, relist=True))
+
+
+async def refunded_after_lost_answers(market: Market) -> Refunding:
+    purchase = await market.sell()
+    market.sandbox.set_fault("lost_answer", path="/v1/refunds", times=2)
+    return Refunding(await market.refund(purchase))
+
+
+async def refunded_after_a_short_balance(market: Market) -> Refunding:
+    purchase = await market.sell()
+    market.sandbox.set_fault("balance_short", method="POST", path="/v1/refunds")
+    return Refunding(await market.refund(purchase))
+
+
+async def refunded_after_pending(market: Market) -> Refunding:
+    return await _settled(market, succeeds=True)
+
+
+async def refund_that_failed(market: Market) -> Refunding:
+    return await _settled(market, succeeds=False)
+
+
+async def refund_refused(market: Market) -> Refunding:
+    purchase = await market.sell("pm_card_createDispute")
+    return Refunding(await market.refund(purchase))
+
+
+async def refund_given_up_by_an_operator(market: Market) -> Refunding:
+    purchase = await market.sell()
+    market.sandbox.set_fault("balance_short", method="POST", path="/v1/refunds", times=None)
+    refund = await market.refund(purchase)
+    await market.waits_for_stripe(purchase)
+    await refund.cancel()
+    return Refunding(refund)
+
+
+async def refund_made_at_stripe(market: Market) -> Refunding:
+    purchase = await market.sell()
+    await market.refund_at_stripe(purchase)
+    return Refunding(await market.report_refund_change(purchase))
+
+
+async def refunded_in_part_at_stripe(market: Market) -> Refunding:
+    purchase = await market.sell()
+    await market.refund_at_stripe(purchase, amount=1000)
+    return Refunding(await market.report_refund_change(purchase))
+
+
+async def refund_of_an_unpaid_order(market: Market) -> Refunding:
+    purchase = await market.reserve()
+    await purchase.cancel()
+    return Refunding(await market.refund(purchase))
+
+
+async def _settled(market: Market, *, succeeds: bool) -> Refunding:
+    purchase = await market.sell("pm_card_pendingRefund")
+    await market.refund(purchase)
+    await market.waits_for_stripe(purchase)
+    (pending,) = await market.refunds_of(purchase)
+    market.sandbox.settle_refund(pending["id"], succeeds=succeeds)
+    return Refunding(await market.report_refund_change(purchase))
+
+
 async def _authenticating(market: Market) -> Purchase:
     purchase = await market.reserve()
     decision = await purchase.pay("pm_card_authenticationRequired")
@@ -142,6 +223,19 @@ PATHS: dict[type, list[WorkflowPath]] = {
         completed_after_lost_answers,
         two_payments_at_once,
     ],
+    RefundWorkflow: [
+        refunded,
+        refunded_and_relisted,
+        refunded_after_lost_answers,
+        refunded_after_a_short_balance,
+        refunded_after_pending,
+        refund_that_failed,
+        refund_refused,
+        refund_given_up_by_an_operator,
+        refund_made_at_stripe,
+        refunded_in_part_at_stripe,
+        refund_of_an_unpaid_order,
+    ],
 }
 
 VERSIONS: dict[type, str] = {OrderWorkflow: FINDS_BY_INTENT}
@@ -155,3 +249,10 @@ def history_names() -> dict[str, WorkflowPath]:
         for workflow, paths in PATHS.items()
         for path in paths
     }
+
+
+async def history_of(walked: Walked) -> WorkflowHistory:
+    """What Temporal has recorded of a workflow when it has come to its end, good or bad."""
+    with suppress(WorkflowFailureError):
+        await walked.handle.result()
+    return await walked.handle.fetch_history()

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from devstack.mongodb import running_mongod
 from devstack.stripe_sandbox.testing import running_sandbox
 from tests.market import Market
-from tests.replay.paths import history_names
+from tests.replay.paths import history_names, history_of
 from tests.timeskipping import time_skipping_server
 from ticketing.mongodb import connect_mongodb
 from ticketing.payments.gateway import StripeGateway
@@ -40,8 +40,7 @@ async def record(mongodb_url: str) -> list[str]:
             gateway = StripeGateway(settings)
             async with create_worker(env.client, task_queue=queue, mongo=mongo, gateway=gateway):
                 walked = await path(Market(env=env, task_queue=queue, sandbox=sandbox))
-                await walked.handle.result()
-                history = await walked.handle.fetch_history()
+                history = await history_of(walked)
             await gateway.close()
         file.write_text(json.dumps(without_traces(history.to_json_dict()), indent=1) + "\n")
         recorded.append(name)

@@ -18,7 +18,7 @@ from temporalio.workflow import NondeterminismError
 from activities.payments import PaymentState
 from activities.reservations import Reservation
 from tests.market import Market
-from tests.replay.paths import PATHS, WorkflowPath, history_names
+from tests.replay.paths import PATHS, WorkflowPath, history_names, history_of
 from worker import workflow_runner
 from workflows import WORKFLOWS
 from workflows.order import OrderInput, OrderState, OrderWorkflow
@@ -148,9 +148,8 @@ async def test_control_a_roll_back_breaks_the_orders_that_have_passed_the_patch(
 @pytest.mark.parametrize("path", history_names().values(), ids=history_names())
 async def test_what_is_done_today_can_be_replayed(market: Market, path: WorkflowPath) -> None:
     walked = await path(market)
-    await walked.handle.result()
 
-    history = await walked.handle.fetch_history()
+    history = await history_of(walked)
 
     await replay(history)
     assert "client_secret" not in history.to_json()

@@ -30,16 +30,6 @@ async def told_of_the_refund(purchase: Purchase) -> list[tuple[TimelineCode, str
     return (await purchase.told())[3:]  # reserved, submitted and completed come before
 
 
-async def waits_for_stripe(market: Market, purchase: Purchase) -> None:
-    """Wait until the refund has told that it is delayed."""
-
-    async def is_told() -> bool:
-        told = await told_of_the_refund(purchase)
-        return any(code is TimelineCode.REFUND_DELAYED for code, _ in told)
-
-    await market.eventually(is_told)
-
-
 async def test_a_refunded_ticket_is_withdrawn(market: Market) -> None:
     purchase = await market.sell()
 
@@ -137,7 +127,7 @@ async def test_a_delayed_refund_starts_its_history_anew_and_forgets_nothing(
 async def test_news_of_stripe_end_the_waiting(market: Market) -> None:
     purchase = await market.sell(PENDING_CARD)
     await market.refund(purchase)
-    await waits_for_stripe(market, purchase)
+    await market.waits_for_stripe(purchase)
     (pending,) = await market.refunds_of(purchase)
     market.sandbox.settle_refund(pending["id"])
     before = await market.env.get_current_time()
@@ -156,7 +146,7 @@ async def test_news_of_stripe_end_the_waiting(market: Market) -> None:
 async def test_a_pending_refund_is_believed_without_news_of_it(market: Market) -> None:
     purchase = await market.sell(PENDING_CARD)
     refund = await market.refund(purchase)
-    await waits_for_stripe(market, purchase)
+    await market.waits_for_stripe(purchase)
     (pending,) = await market.refunds_of(purchase)
     market.sandbox.settle_refund(pending["id"])
 
@@ -170,7 +160,7 @@ async def test_a_refund_that_fails_leaves_the_order_completed_and_may_be_asked_f
 ) -> None:
     purchase = await market.sell(PENDING_CARD)
     refund = await market.refund(purchase)
-    await waits_for_stripe(market, purchase)
+    await market.waits_for_stripe(purchase)
     (first,) = await market.refunds_of(purchase)
     market.sandbox.settle_refund(first["id"], succeeds=False)
     await market.report_refund_change(purchase)
@@ -227,7 +217,7 @@ async def test_an_operator_gives_up_a_refund_that_the_balance_is_too_short_for(
     purchase = await market.sell()
     market.sandbox.set_fault("balance_short", method="POST", path=REFUNDS, times=None)
     refund = await market.refund(purchase)
-    await waits_for_stripe(market, purchase)
+    await market.waits_for_stripe(purchase)
 
     await refund.cancel()
 
@@ -240,7 +230,7 @@ async def test_an_operator_gives_up_a_refund_that_the_balance_is_too_short_for(
 async def test_a_refund_that_stripe_has_begun_is_not_given_up(market: Market) -> None:
     purchase = await market.sell(PENDING_CARD)
     refund = await market.refund(purchase)
-    await waits_for_stripe(market, purchase)
+    await market.waits_for_stripe(purchase)
 
     await refund.cancel()
     await market.env.sleep(timedelta(hours=3))
@@ -268,7 +258,7 @@ async def test_the_seller_may_still_choose_while_a_refund_made_at_stripe_is_pend
     purchase = await market.sell(PENDING_CARD)
     refund_id = await market.refund_at_stripe(purchase)
     recording = await market.report_refund_change(purchase)
-    await waits_for_stripe(market, purchase)
+    await market.waits_for_stripe(purchase)
 
     await market.refund(purchase, relist=True)
     market.sandbox.settle_refund(refund_id)
