@@ -15,16 +15,19 @@ async def connect_temporal(
     there by Prometheus.
 
     Raises:
-        RuntimeError: the server does not answer (unless `lazy`, which connects on first use).
-        ValueError: the metrics address cannot be listened on.
+        RuntimeError: the server does not answer (unless `lazy`, which connects on first use), or
+            the metrics address cannot be listened on.
     """
-    runtime = None
-    if metrics_address is not None:
-        metrics = PrometheusConfig(bind_address=metrics_address)
-        runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
     return await Client.connect(
         **profile.to_client_connect_config(),
         data_converter=pydantic_data_converter,
         lazy=lazy,
-        runtime=runtime,
+        runtime=None if metrics_address is None else _measured_at(metrics_address),
     )
+
+
+def _measured_at(address: str) -> Runtime:
+    try:
+        return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
+    except ValueError as error:
+        raise RuntimeError(f"METRICS_ADDRESS={address}: {error}") from None

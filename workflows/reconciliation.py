@@ -21,6 +21,8 @@ with workflow.unsafe.imports_passed_through():
     from ticketing.invariants import Scope
 
 PAGE_TIMEOUT = timedelta(minutes=1)
+PAGE_PATIENCE = timedelta(minutes=5)
+"""How long one page is tried; after that the rest of its source waits for the next run."""
 EXAMINATION_TIMEOUT = timedelta(minutes=2)
 EXAMINATION_PATIENCE = timedelta(minutes=10)
 """How long one suspect is tried; after that it waits for the next run, and the others do not."""
@@ -99,11 +101,19 @@ class ReconciliationWorkflow:
 
     async def _look_for_suspects(self) -> None:
         for _ in range(self._input.pages_per_history):
-            page = await self._find_suspects()
+            page = await self._find_suspects_in_time()
             self._suspect(page.suspects)
             self._turn(page)
             if self._is_over or len(self._suspects) >= MOST_SUSPECTS:
                 return
+
+    async def _find_suspects_in_time(self) -> SuspectPage:
+        try:
+            return await self._find_suspects()
+        except ActivityError:
+            # Stripe, say, does not answer: what MongoDB alone can tell must not wait for it.
+            self._count("unexamined", 1)
+            return SuspectPage(checked=0, suspects=(), next=None)
 
     async def _find_suspects(self) -> SuspectPage:
         return await workflow.execute_activity_method(
@@ -117,6 +127,7 @@ class ReconciliationWorkflow:
             ),
             summary=f"Look at a page of {self._progress.source}",
             start_to_close_timeout=PAGE_TIMEOUT,
+            schedule_to_close_timeout=PAGE_PATIENCE,
             retry_policy=RETRIES,
         )
 

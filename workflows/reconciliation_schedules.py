@@ -23,6 +23,9 @@ INTERVALS = {Scope.RECENT: timedelta(minutes=5), Scope.FULL: timedelta(days=1)}
 OFFSETS = {Scope.RECENT: timedelta(0), Scope.FULL: timedelta(hours=3)}
 """The full check is made when the fewest people buy."""
 
+LONGEST_RUNS = {Scope.RECENT: timedelta(hours=1), Scope.FULL: timedelta(hours=20)}
+"""A run that lasts longer hangs, on a fault of its own; ended, it does not keep back the next."""
+
 CATCH_UP = timedelta(minutes=1)
 """Runs that an outage has swallowed are not made up for: the next one sees the same."""
 
@@ -63,6 +66,7 @@ def _schedule(scope: Scope, task_queue: str) -> Schedule:
             ReconciliationInput(scope=scope),
             id=f"reconciliation:{scope}:{task_queue}",
             task_queue=task_queue,
+            execution_timeout=LONGEST_RUNS[scope],
             static_summary=f"Check the invariants: {scope}",
         ),
         spec=ScheduleSpec(

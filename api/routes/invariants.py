@@ -61,7 +61,7 @@ class RunView(ApiModel):
     reported: int = Field(description="Anomalies that were seen and left to an operator.")
     repaired: int = Field(description="Anomalies that were put right.")
     unexamined: int = Field(
-        description="Suspects that could not be looked at closely; the next run does."
+        description="Suspects and pages that could not be looked at; the next run does."
     )
 
 

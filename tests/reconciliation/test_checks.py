@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from ticketing.invariants import AnomalyCode, Scope
 from ticketing.models import Finding, FindingStatus, Order, ReconciliationRun, Ticket
 from ticketing.models.ticket import RESERVED
 from ticketing.statuses import UNPAID_STATUSES
+from workflows import reconciliation
 from workflows.reconciliation_schedules import (
     reconciliation_schedule_id,
     schedule_reconciliation,
@@ -25,6 +27,7 @@ from workflows.reconciliation_schedules import (
 )
 
 CROWD = 30
+BRIEFLY = timedelta(milliseconds=500)
 
 
 async def test_a_busy_market_raises_no_alarm(
@@ -65,17 +68,17 @@ async def test_a_busy_market_raises_no_alarm(
 async def test_a_check_goes_on_where_its_history_ended(
     auditor: Auditor, market: Marketplace, seller: Person, buyer: Person
 ) -> None:
-    for _ in range(5):
+    for _ in range(3):
         order = await buyer.reserve(await seller.list_ticket())
         await buyer.buy(order)
-    for _ in range(4):
+    for _ in range(2):
         await auditor.tamper_with_ticket(await seller.list_ticket(), order_id=PydanticObjectId())
 
     handle = await auditor.begin(Scope.FULL, page_size=2, pages_per_history=1)
     run = await handle.result()
 
-    assert (run.tickets, run.orders, run.intents) == (9, 5, 5)
-    assert (run.reported, run.repaired) == (0, 4)
+    assert (run.tickets, run.orders, run.intents) == (5, 3, 3)
+    assert (run.reported, run.repaired) == (0, 2)
     first = market.temporal.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
     assert (
         (await first.fetch_history())
@@ -85,7 +88,7 @@ async def test_a_check_goes_on_where_its_history_ended(
     (kept,) = await ReconciliationRun.find_all().to_list()
     assert (kept.id, kept.scope) == (handle.first_execution_run_id, Scope.FULL)
     assert kept.finished_at is not None
-    assert (kept.checked.tickets, kept.checked.orders, kept.repaired) == (9, 5, 4)
+    assert (kept.checked.tickets, kept.checked.orders, kept.repaired) == (5, 3, 2)
 
 
 async def test_a_check_can_be_replayed_and_its_history_names_nobody(
@@ -136,6 +139,41 @@ async def test_what_stripe_does_not_answer_is_asked_again(
     market.sandbox.set_fault("error", path="/v1/payment_intents", times=2, status=503)
 
     await auditor.repairs(AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW)
+
+
+async def test_a_source_that_does_not_answer_holds_nobody_else_up(
+    auditor: Auditor, market: Marketplace, seller: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "PAGE_PATIENCE", BRIEFLY)
+    await auditor.tamper_with_ticket(await seller.list_ticket(), order_id=PydanticObjectId())
+    market.sandbox.set_fault("error", path="/v1/payment_intents", times=None, status=503)
+
+    run = await auditor.check()
+
+    assert (run.repaired, run.unexamined) == (1, 1)
+    assert run.finished_at is not None
+
+
+async def test_a_suspect_that_cannot_be_examined_waits_for_the_next_run(
+    auditor: Auditor,
+    market: Marketplace,
+    seller: Person,
+    buyer: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciliation, "EXAMINATION_PATIENCE", BRIEFLY)
+    order = await buyer.reserve(await seller.list_ticket())
+    await buyer.pay_through_the_bank(order)
+    await market.terminate(order)
+    await auditor.tamper_with_ticket(await seller.list_ticket(), order_id=PydanticObjectId())
+    market.sandbox.set_fault("error", path="/v1/payment_intents/*", times=None, status=503)
+
+    run = await auditor.check()
+    assert (run.repaired, run.unexamined) == (1, 1)
+
+    market.sandbox.clear_faults()
+    run = await auditor.check()
+    assert (run.repaired, run.unexamined) == (1, 0)
 
 
 async def test_many_workers_schedule_one_check_each_way(market: Marketplace) -> None:

@@ -77,7 +77,7 @@ class ReconciliationRun(Document):
     reported: int = 0
     repaired: int = 0
     unexamined: int = 0
-    """Suspects that could not be looked at closely, because Stripe or Temporal did not answer."""
+    """Suspects and pages that could not be looked at, since Stripe or Temporal did not answer."""
 
     class Settings:
         name = "reconciliation_runs"
