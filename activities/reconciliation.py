@@ -254,9 +254,17 @@ class ReconciliationActivities:
         if anomaly.repair is Repair.CANCEL_INTENT:
             intent = await self._repairs.cancel_intent(anomaly.intent_id)
             return intent.status is IntentStatus.CANCELED
-        if anomaly.repair is Repair.RECORD_REFUND and case.order is not None:
-            return await self._repairs.record_refund(case.order, anomaly.intent_id)
+        if anomaly.repair is Repair.RECORD_REFUND:
+            return await self._record_refund(case.order_id, anomaly)
         return False
+
+    async def _record_refund(self, order_id: str, anomaly: Anomaly) -> bool:
+        # Its seller may have asked for it after Temporal was asked and before Stripe was. Now
+        # that the money has gone, whoever sent it is seen running, or has recorded it.
+        case = await self._cases.order_case(order_id, ())
+        if case.order is None or anomaly.intent_id is None or anomaly not in order_anomalies(case):
+            return False
+        return await self._repairs.record_refund(case.order, anomaly.intent_id)
 
 
 async def _documents(

@@ -1,16 +1,22 @@
 """Each anomaly is planted, found, and repaired where there is one right thing to do."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from beanie import PydanticObjectId
+from temporalio.testing import ActivityEnvironment
 
+from activities.cases import CaseReader
+from activities.findings import Subject
+from activities.reconciliation import Examination, ReconciliationActivities
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.reconciliation.auditor import Auditor
 from ticketing import invariants
 from ticketing.clock import utc_now
-from ticketing.invariants import AnomalyCode, Scope
+from ticketing.invariants import AnomalyCode, OrderCase, Scope, Workflow, WorkflowFacts
 from ticketing.models import Charge, Finding, FindingStatus, Order
 from ticketing.statuses import OrderStatus
 
@@ -173,6 +179,31 @@ async def test_a_refund_whose_webhook_was_missed_is_recorded(
     refunded = await buyer.sees(order, "cancelled", "refunded")
     (refund,) = market.sandbox.refunds(charge["stripeId"])
     assert [c["stripeRefundId"] for c in refunded["charges"]] == [refund["id"]]
+
+
+async def test_a_refund_is_recorded_only_if_a_second_look_sees_it_too(
+    market: Marketplace, buyer: Person, order: Json, charge: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the questions to Temporal and to Stripe a seller may have asked for the refund."""
+    activities = ReconciliationActivities(market.mongo, market.gateway, market.temporal)
+    look = CaseReader.order_case
+    looks = 0
+
+    async def look_just_then(self: CaseReader, *about: Any) -> OrderCase:
+        nonlocal looks
+        looks += 1
+        case = await look(self, *about)
+        if looks > 1:
+            return replace(case, refund=WorkflowFacts(Workflow.RUNNING))
+        (intent,) = case.intents or ()
+        return replace(case, intents=(replace(intent, amount_refunded=5000),))
+
+    monkeypatch.setattr(CaseReader, "order_case", look_just_then)
+
+    found = await ActivityEnvironment().run(activities.examine, Subject("order", order["id"]))
+
+    assert (found, looks) == (Examination(reported=1), 2)
+    await buyer.sees(order, "completed")
 
 
 async def test_a_refund_in_part_is_no_anomaly(
