@@ -227,7 +227,7 @@ class RefundWorkflow:
         """Nobody asked us, and what was done at Stripe is no refund of the whole order."""
         if state.refunded_at is not None:
             await self._tell(TimelineCode.REFUNDED_IN_PART, state.refunded_at, str(state.refunded))
-        if self._request is None:
+        if self._request is None and not self._has_news:
             message = f"Only {state.refunded} (minor units) went back; the order stays completed."
             workflow.logger.warning("order %s: %s", self._input.order_id, message)
             raise _failure(REFUNDED_IN_PART, message)

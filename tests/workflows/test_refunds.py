@@ -1,11 +1,14 @@
 """A refund on a clock that can be skipped: for as long as it takes, and exactly once."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
+from temporalio import activity
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
+from activities.refunds import RefundActivities, TellOrder
 from tests.market import Market, Purchase, RefundHandle
 from ticketing.models import Ticket
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus, TimelineCode
@@ -284,6 +287,36 @@ async def test_a_part_that_went_back_leaves_the_order_completed_and_the_rest_can
     recorded = await (await market.refund(purchase)).result()
     await purchase.is_refunded(recorded.refund_id)
     assert [r["amount"] for r in await market.refunds_of(purchase)] == [1000, 1500]
+
+
+@pytest.fixture
+def slow_telling(monkeypatch: pytest.MonkeyPatch) -> asyncio.Barrier:
+    """Each telling passes it twice; asked for before the market, whose worker it slows."""
+    barrier, tell = asyncio.Barrier(2), RefundActivities.tell_order
+
+    @activity.defn(name="tell_order")
+    async def tell_slowly(self, input: TellOrder) -> None:  # type: ignore[no-untyped-def] # only what Temporal sends has a type
+        await barrier.wait()
+        await barrier.wait()
+        await tell(self, input)
+
+    monkeypatch.setattr(RefundActivities, "tell_order", tell_slowly)
+    return barrier
+
+
+async def test_news_that_come_while_a_part_is_told_are_not_lost(
+    slow_telling: asyncio.Barrier, market: Market
+) -> None:
+    purchase = await market.sell()
+    await market.refund_at_stripe(purchase, amount=1000)
+    refund = await market.report_refund_change(purchase)
+    await slow_telling.wait()
+    await market.refund_at_stripe(purchase)
+    await market.report_refund_change(purchase)
+
+    await slow_telling.wait()
+
+    await purchase.is_refunded((await refund.result()).refund_id)
 
 
 async def test_an_order_that_was_never_paid_is_not_refunded(market: Market) -> None:
