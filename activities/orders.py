@@ -191,23 +191,11 @@ class OrderActivities:
 
         async def cancel(session: AsyncClientSession) -> OrderStatus:
             order_id = PydanticObjectId(input.order_id)
-            at = to_milliseconds(input.at)
-            seen = OrderStatus.CREATED
-            failure: list[StoredEntry] = []
-            if input.failed_charge is not None:
-                seen = OrderStatus.AWAITING_PAYMENT
-                failure = await _fail_charge(input.failed_charge, at, session)
-            end = told(TimelineCode.ORDER_CANCELLED, at, reason=input.reason)
-            await Order.find_one({"_id": order_id, "status": seen}, session=session).update(
-                {
-                    "$set": {
-                        "status": OrderStatus.CANCELLED,
-                        "cancel_reason": input.reason,
-                        "cancelled_at": at,
-                    },
-                    **_tell(*failure, end),
-                }
-            )
+            if input.failed_charge is None:
+                await _close(input, OrderStatus.CREATED, [], session)
+            elif failure := await _fail_charge(input.failed_charge, input.at, session):
+                await _close(input, OrderStatus.AWAITING_PAYMENT, failure, session)
+            # Else an earlier run has failed the charge, and another one may be under way by now.
             status = await _status_of(order_id, session)
             if status is OrderStatus.CANCELLED:
                 await release_ticket(PydanticObjectId(input.ticket_id), order_id, session)
@@ -218,6 +206,29 @@ class OrderActivities:
     async def _in_transaction(self, step: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
         async with self._mongo.start_session() as session:
             return await session.with_transaction(step)
+
+
+async def _close(
+    input: CancelOrder,
+    seen: OrderStatus,
+    failure: list[StoredEntry],
+    session: AsyncClientSession,
+) -> None:
+    """Cancel the order, if it is still in the state that was seen."""
+    at = to_milliseconds(input.at)
+    end = told(TimelineCode.ORDER_CANCELLED, at, reason=input.reason)
+    await Order.find_one(
+        {"_id": PydanticObjectId(input.order_id), "status": seen}, session=session
+    ).update(
+        {
+            "$set": {
+                "status": OrderStatus.CANCELLED,
+                "cancel_reason": input.reason,
+                "cancelled_at": at,
+            },
+            **_tell(*failure, end),
+        }
+    )
 
 
 async def _fail_charge(

@@ -346,6 +346,30 @@ async def test_a_cancellation_told_twice_leaves_the_next_buyer_alone(
     assert await order(request_) == before
 
 
+async def test_a_late_cancellation_for_a_failed_payment_spares_the_next_payment(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    first, second = beginning(request_), beginning(request_, attempt=2)
+    failed = FailedCharge(first.charge_id, "expired_card")
+    await reservations.reserve_ticket(request_)
+    await orders.begin_payment(first)
+    await orders.fail_payment(FailPayment(request_.order_id, failed, utc_now()))
+    await orders.begin_payment(second)
+
+    status = await orders.cancel_order(
+        CancelOrder(
+            order_id=request_.order_id,
+            ticket_id=request_.ticket_id,
+            reason=CancelReason.PAYMENT_FAILED,
+            at=utc_now(),
+            failed_charge=failed,
+        )
+    )
+
+    assert status is OrderStatus.AWAITING_PAYMENT
+    assert str((await ticket(request_)).order_id) == request_.order_id
+
+
 async def test_each_step_run_twice_is_told_once(
     reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
 ) -> None:
