@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.orders import (
@@ -279,7 +279,7 @@ class OrderWorkflow:
                 start_to_close_timeout=DATABASE_TIMEOUT,
                 retry_policy=DATABASE_RETRIES,
             )
-        except ActivityError:
+        except FailureError:  # as in `_in_database`
             # It may have happened all the same, with only the answer lost.
             return await self._abandon_reservation(request)
 
@@ -526,7 +526,8 @@ async def _in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summar
             retry_policy=DATABASE_RETRIES,
             summary=summary,
         )
-    except ActivityError:
+    except FailureError:
+        # When its time is over it raises an ActivityError; replayed, the TimeoutError alone.
         return await _in_database_once_decided(step, input, summary=summary)
 
 

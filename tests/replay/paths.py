@@ -4,16 +4,25 @@ A path has one history for each version of its workflow. A version is named afte
 patch that it carries, and the first one has no name.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
+from beanie import Document
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
+from activities.reservations import Refusal
 from tests.market import Market, Purchase, RefundHandle
-from workflows.order import FINDS_BY_INTENT, OrderWorkflow, PaymentDecision
+from workflows.order import (
+    FINDS_BY_INTENT,
+    LOCAL_PATIENCE,
+    RESERVE_TIMEOUT,
+    OrderWorkflow,
+    PaymentDecision,
+)
 from workflows.refund import RefundWorkflow
 
 
@@ -122,6 +131,27 @@ async def two_payments_at_once(market: Market) -> Purchase:
     return purchase
 
 
+async def abandoned_while_mongodb_was_slow(market: Market) -> Purchase:
+    ticket = await market.list_ticket()
+    async with locked(ticket):
+        # Longer than a reservation may take; the undoing waits for the lock as well.
+        asking = asyncio.create_task(market.ask_for(ticket))
+        await asyncio.wait([asking], timeout=RESERVE_TIMEOUT.total_seconds() + 1)
+    purchase = await asking
+    assert purchase.reservation.refusal is Refusal.UNAVAILABLE
+    return purchase
+
+
+async def completed_while_mongodb_was_slow(market: Market) -> Purchase:
+    purchase = await market.reserve()
+    async with locked(await purchase.order()):
+        charge_id = await purchase.submit_payment()
+        deciding = asyncio.create_task(purchase.decision(charge_id))
+        await asyncio.wait([deciding], timeout=LOCAL_PATIENCE.total_seconds() + 1)
+    assert await deciding is PaymentDecision.COMPLETED
+    return purchase
+
+
 async def refunded(market: Market) -> Refunding:
     purchase = await market.sell()
     return Refunding(await market.refund(purchase))
@@ -193,6 +223,20 @@ async def _settled(market: Market, *, succeeds: bool) -> Refunding:
     return Refunding(await market.report_refund_change(purchase))
 
 
+@asynccontextmanager
+async def locked(document: Document) -> AsyncIterator[None]:
+    """Keep everybody else from writing the document, as a transaction that hangs does."""
+    collection = document.get_pymongo_collection()
+    async with (
+        collection.database.client.start_session() as session,
+        await session.start_transaction(),
+    ):
+        lock = {"$set": {"locked": True}}
+        await collection.update_one({"_id": document.id}, lock, session=session)
+        yield
+        await session.abort_transaction()
+
+
 async def _authenticating(market: Market) -> Purchase:
     purchase = await market.reserve()
     decision = await purchase.pay("pm_card_authenticationRequired")
@@ -222,6 +266,8 @@ PATHS: dict[type, list[WorkflowPath]] = {
         cancelled_during_authentication,
         completed_after_lost_answers,
         two_payments_at_once,
+        abandoned_while_mongodb_was_slow,
+        completed_while_mongodb_was_slow,
     ],
     RefundWorkflow: [
         refunded,
