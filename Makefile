@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint record-histories format lock image clean
+.PHONY: help install run test faults faults-control lint record-histories format lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ run: $(INSTALLED) ## Start the whole system on this machine; Ctrl-C stops it
 
 test: $(INSTALLED) ## Run the tests; ARGS="-k expires" picks some
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+
+faults: $(INSTALLED) ## Break everything while customers shop; SEED=7 repeats a run
+	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+faults-control: $(INSTALLED) ## Do so without one guard after the other; each has to be missed
+	@$(BIN)/python -m tests.faults --control $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/ruff check .

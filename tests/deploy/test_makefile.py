@@ -15,6 +15,8 @@ TARGETS = {
     "install",
     "run",
     "test",
+    "faults",
+    "faults-control",
     "lint",
     "record-histories",
     "format",

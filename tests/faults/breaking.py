@@ -1,0 +1,152 @@
+"""Breaking the stack as planned, and mending it again."""
+
+import asyncio
+import random
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+
+from devstack.process import Part, StackError
+from devstack.stack import Stack
+from tests.faults.plan import Break, PlannedFault
+
+READY_WITHIN_SECONDS = 60.0
+RESTART_SECONDS = 0.5
+SANDBOX_ANSWERS_WITHIN_SECONDS = 60.0
+STRIPE_SLOWNESS_SECONDS = (0.5, 6.0)
+STRIPE_CHANCES = (0.2, 0.7)
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """A time, on the clock of `time.time()`, in which some part did not do its work."""
+
+    part: str
+    began_at: float
+    ended_at: float
+
+
+def sandbox_client(stack: Stack) -> httpx.AsyncClient:
+    """A client that keeps no connection open, so that none is found closed when it is used."""
+    return httpx.AsyncClient(
+        base_url=stack.urls["stripe_sandbox"],
+        timeout=SANDBOX_ANSWERS_WITHIN_SECONDS,
+        limits=httpx.Limits(max_keepalive_connections=0),
+        trust_env=False,
+    )
+
+
+class Breaker:
+    """Carries out planned faults; a part is broken by one of them at a time."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Parts die with the thread that started them, and this one lives as long as we do.
+        self._starter = ThreadPoolExecutor(max_workers=1)
+        self._sandbox = sandbox_client(stack)
+        self.done: Counter[str] = Counter()
+        """What was broken, and how often."""
+        self.disturbances: list[Disturbance] = []
+
+    async def carry_out(self, faults: list[PlannedFault]) -> None:
+        """Break and mend everything that is planned; returns when all is mended."""
+        began_at = time.monotonic()
+
+        async def in_time(fault: PlannedFault) -> None:
+            await asyncio.sleep(began_at + fault.starts_at - time.monotonic())
+            await self._break(fault)
+
+        await asyncio.gather(*(in_time(fault) for fault in faults))
+
+    async def mend_stripe(self) -> None:
+        """From now on Stripe answers everything at once."""
+        (await self._sandbox.delete("/_sandbox/faults")).raise_for_status()
+
+    async def __aenter__(self) -> "Breaker":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # The thread stays for the stack to be stopped: what it started ends when it does.
+        await self._sandbox.aclose()
+
+    @property
+    def kills(self) -> int:
+        """How many processes were ended by SIGKILL."""
+        return sum(count for what, count in self.done.items() if what.startswith(Break.KILL))
+
+    async def _break(self, fault: PlannedFault) -> None:
+        async with self._locks[fault.target]:
+            began_at = time.time()
+            match fault.kind:
+                case Break.KILL:
+                    await self._kill(fault)
+                case Break.FREEZE:
+                    await self._freeze(fault)
+                case Break.STRIPE:
+                    await self._disturb_stripe(fault)
+            self.done[f"{fault.kind} {fault.target}"] += 1
+            self.disturbances.append(Disturbance(fault.target, began_at, time.time()))
+
+    async def _kill(self, fault: PlannedFault) -> None:
+        name = await self._part_of(fault)
+        part = self._stack.parts[name]
+        await asyncio.to_thread(part.kill)
+        await asyncio.sleep(fault.seconds)
+        await self._bring_back(part)
+
+    async def _bring_back(self, part: Part) -> None:
+        """Start it as a supervisor does: again, if what it needs is away and it gives up."""
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        while True:
+            await asyncio.get_running_loop().run_in_executor(self._starter, part.start)
+            try:
+                await asyncio.to_thread(part.wait_until_ready, READY_WITHIN_SECONDS)
+            except StackError:
+                if part.is_running or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(RESTART_SECONDS)
+            else:
+                return
+
+    async def _freeze(self, fault: PlannedFault) -> None:
+        name = await self._part_of(fault)
+        self._stack.freeze(name)
+        await asyncio.sleep(fault.seconds)
+        self._stack.thaw(name)
+        await self._settle(self._stack.parts[name])
+
+    async def _settle(self, part: Part) -> None:
+        try:
+            await asyncio.to_thread(part.wait_until_ready, READY_WITHIN_SECONDS)
+        except StackError:
+            if part.is_running:
+                raise
+            await self._bring_back(part)
+
+    async def _disturb_stripe(self, fault: PlannedFault) -> None:
+        dice = random.Random(fault.seed)
+        rule = {
+            "kind": fault.target,
+            "times": None,
+            "probability": dice.uniform(*STRIPE_CHANCES),
+            "delay_seconds": dice.uniform(*STRIPE_SLOWNESS_SECONDS) * (fault.target == "latency"),
+            "seed": fault.seed,
+        }
+        made = await self._sandbox.post("/_sandbox/faults", json=rule)
+        await asyncio.sleep(fault.seconds)
+        await self._sandbox.delete(f"/_sandbox/faults/{made.raise_for_status().json()['id']}")
+
+    async def _part_of(self, fault: PlannedFault) -> str:
+        """The part to break: `mongodb` is whichever node is the primary when its time has come."""
+        if fault.target != "mongodb":
+            return fault.target
+        async with asyncio.timeout(READY_WITHIN_SECONDS):
+            while True:
+                primary = await asyncio.to_thread(self._stack.primary)
+                if primary is not None:
+                    return primary
+                await asyncio.sleep(0.1)

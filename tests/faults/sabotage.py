@@ -1,0 +1,91 @@
+"""Controls: a process of the application with one guard removed.
+
+`python -m tests.faults.sabotage GUARD PROGRAM...` runs the program without the guard, and a run
+of the harness has to notice.
+"""
+
+import runpy
+import sys
+from collections.abc import Callable
+from uuid import uuid4
+
+from beanie import PydanticObjectId
+
+from activities import reservations
+from activities.reservations import Refusal, Reservation, ReserveTicket
+from ticketing.models import Order, Ticket
+from ticketing.payments import gateway
+from ticketing.payments.gateway import StripeGateway
+from ticketing.payments.intents import IntentStatus, PaymentIntent, PaymentOutcomeUnknown
+
+
+def check_then_insert() -> None:
+    """Reserve by looking first and writing later, with no index to object."""
+    Order.Settings.indexes = [
+        index
+        for index in Order.Settings.indexes
+        if index.document["name"] != "one_holding_order_per_ticket"
+    ]
+
+    async def reserve(input: ReserveTicket, _session: object) -> Reservation:
+        ticket = await Ticket.get(PydanticObjectId(input.ticket_id))
+        if ticket is None:
+            return Reservation(refusal=Refusal.TICKET_NOT_FOUND)
+        if ticket.order_id not in (None, PydanticObjectId(input.order_id)):
+            return Reservation(refusal=Refusal.TICKET_RESERVED)
+        held = {"order_id": PydanticObjectId(input.order_id)}
+        await Ticket.find_one({"_id": ticket.id}).update({"$set": held})
+        await reservations._order(input, ticket).save()
+        return Reservation(price=ticket.price, currency=ticket.currency)
+
+    reservations._reserve = reserve  # type: ignore[assignment] # that is the sabotage
+
+
+def release_on_unknown() -> None:
+    """Take silence for a no: an answer of Stripe's that was lost cancels the order."""
+    capture = StripeGateway.capture
+
+    async def capture_or_give_up(
+        self: StripeGateway, intent_id: str, *, idempotency_key: str
+    ) -> PaymentIntent:
+        try:
+            return await capture(self, intent_id, idempotency_key=idempotency_key)
+        except PaymentOutcomeUnknown:
+            return PaymentIntent(
+                intent_id, IntentStatus.REQUIRES_PAYMENT_METHOD, 0, 0, "usd", "no_answer"
+            )
+
+    StripeGateway.capture = capture_or_give_up  # type: ignore[method-assign] # that is the sabotage
+
+
+def fresh_idempotency_keys() -> None:
+    """Ask Stripe under a new key each time, so that a retry is a second payment."""
+    under = gateway._under_fresh_keys
+
+    async def under_random_keys(_key: str, *args: "object", **kwargs: "object") -> PaymentIntent:
+        return await under(str(uuid4()), *args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+
+    gateway._under_fresh_keys = under_random_keys  # type: ignore[assignment] # that is the sabotage
+
+
+GUARDS: dict[str, Callable[[], None]] = {
+    "reservation": check_then_insert,
+    "unknown-answers": release_on_unknown,
+    "idempotency-keys": fresh_idempotency_keys,
+}
+"""What can be removed, by the name of the guard."""
+
+
+def main() -> None:
+    """Remove the guard, then run what would have been run with it."""
+    _, guard, *program = sys.argv
+    GUARDS[guard]()
+    sys.argv = program[1:] if program[0] == "-m" else program
+    if program[0] == "-m":
+        runpy.run_module(program[1], run_name="__main__")
+    else:
+        runpy.run_path(program[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

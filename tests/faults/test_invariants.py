@@ -1,0 +1,236 @@
+"""The eyes of the harness: each anomaly, planted, is seen, and a sound market is not accused."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.faults.breaking import Disturbance
+from tests.faults.invariants import RECOVERY_SECONDS, Evidence, violations
+from tests.faults.promises import ListedTicket, Promises, ReservedOrder
+
+DEADLINE = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+Planted = Callable[[Evidence, Promises], None]
+
+
+def order(ticket: str, status: str, reason: str | None = None) -> dict[str, Any]:
+    return {
+        "ticket_id": ticket,
+        "user_id": "buyer",
+        "ticket": {"price": 5000, "currency": "usd"},
+        "status": status,
+        "cancel_reason": reason,
+        "expires_at": DEADLINE,
+        "cancelled_at": DEADLINE if status == "cancelled" else None,
+    }
+
+
+def intent(order: str, status: str, captured: int = 0, refunded: int = 0) -> dict[str, Any]:
+    return {
+        "id": f"pi_{order}",
+        "status": status,
+        "currency": "usd",
+        "captured": captured,
+        "refunded": refunded,
+        "metadata": {"order_id": order},
+    }
+
+
+def charge(order: str, status: str) -> dict[str, Any]:
+    return {"order_id": order, "status": status, "amount": 5000, "currency": "usd"}
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    """A market with one order of each kind, all of it sound."""
+    orders = {
+        "sold": order("t-sold", "completed"),
+        "open": order("t-open", "created"),
+        "expired": order("t-free", "cancelled", "expired"),
+        "refunded": order("t-gone", "cancelled", "refunded"),
+    }
+    tickets: dict[str, dict[str, Any]] = {
+        "t-sold": {"order_id": "sold", "sold_at": DEADLINE},
+        "t-open": {"order_id": "open", "sold_at": None},
+        "t-free": {"order_id": None, "sold_at": None},
+    }
+    return Evidence(
+        tickets=tickets,
+        orders=orders,
+        charges=[charge("sold", "completed"), charge("refunded", "completed")],
+        users={"buyer"},
+        running={"order:open"},
+        known={f"order:{id}" for id in orders},
+        intents=[
+            intent("sold", "succeeded", captured=5000),
+            intent("refunded", "succeeded", captured=5000, refunded=5000),
+        ],
+    )
+
+
+@pytest.fixture
+def promises() -> Promises:
+    told = [
+        ("sold", "t-sold"),
+        ("open", "t-open"),
+        ("expired", "t-free"),
+        ("refunded", "t-gone"),
+    ]
+    return Promises(
+        users={"buyer"},
+        listed=[ListedTicket(ticket, 5000) for _, ticket in told],
+        reserved={id: ReservedOrder(id, ticket, "buyer", 5000) for id, ticket in told},
+        paid={"sold", "refunded"},
+        cancelled={"expired"},
+        refunded={"refunded"},
+        asked_to_refund={"refunded"},
+    )
+
+
+def two_orders_hold_a_ticket(evidence: Evidence, _: Promises) -> None:
+    evidence.orders["rival"] = order("t-sold", "completed")
+
+
+def a_ticket_is_sold_to_nobody(evidence: Evidence, _: Promises) -> None:
+    evidence.tickets["t-free"]["sold_at"] = DEADLINE
+
+
+def a_completed_order_has_no_ticket(evidence: Evidence, _: Promises) -> None:
+    del evidence.tickets["t-sold"]
+
+
+def a_cancelled_order_keeps_its_ticket(evidence: Evidence, _: Promises) -> None:
+    evidence.tickets["t-free"]["order_id"] = "expired"
+
+
+def an_open_order_does_not_hold_its_ticket(evidence: Evidence, _: Promises) -> None:
+    evidence.tickets["t-open"]["order_id"] = None
+
+
+def a_completed_order_was_never_paid(evidence: Evidence, _: Promises) -> None:
+    evidence.charges.clear()
+
+
+def stripe_captured_something_else(evidence: Evidence, _: Promises) -> None:
+    evidence.intents[0]["captured"] = 4999
+
+
+def stripe_captured_twice(evidence: Evidence, _: Promises) -> None:
+    evidence.intents.append(intent("sold", "succeeded", captured=5000))
+
+
+def a_cancelled_order_keeps_the_money(evidence: Evidence, _: Promises) -> None:
+    evidence.intents.append(intent("expired", "succeeded", captured=5000))
+
+
+def a_refund_is_missing(evidence: Evidence, _: Promises) -> None:
+    evidence.intents[1]["refunded"] = 0
+
+
+def a_payment_stays_payable_after_expiry(evidence: Evidence, _: Promises) -> None:
+    evidence.intents.append(intent("expired", "requires_action"))
+
+
+def money_is_taken_for_no_order(evidence: Evidence, _: Promises) -> None:
+    evidence.intents.append(intent("nowhere", "succeeded", captured=5000))
+
+
+def a_closed_order_has_a_running_workflow(evidence: Evidence, _: Promises) -> None:
+    evidence.running.add("order:sold")
+
+
+def an_open_order_has_no_workflow(evidence: Evidence, _: Promises) -> None:
+    evidence.running.clear()
+
+
+def a_reservation_ends_late_for_no_reason(evidence: Evidence, _: Promises) -> None:
+    evidence.orders["expired"]["cancelled_at"] = DEADLINE + timedelta(seconds=10)
+
+
+def an_account_is_gone(evidence: Evidence, _: Promises) -> None:
+    evidence.users.clear()
+
+
+def an_order_is_gone(evidence: Evidence, _: Promises) -> None:
+    del evidence.orders["expired"]
+
+
+def an_order_has_another_price(evidence: Evidence, _: Promises) -> None:
+    evidence.orders["open"]["ticket"]["price"] = 5001
+
+
+def a_paid_order_is_cancelled(_: Evidence, promises: Promises) -> None:
+    promises.paid.add("expired")
+
+
+def a_cancelled_order_is_completed(_: Evidence, promises: Promises) -> None:
+    promises.cancelled.add("sold")
+
+
+def a_refunded_order_is_completed(_: Evidence, promises: Promises) -> None:
+    promises.refunded.add("sold")
+
+
+def a_withdrawn_ticket_is_back(_: Evidence, promises: Promises) -> None:
+    promises.withdrawn.add("t-free")
+
+
+PLANTED: list[tuple[str, Planted]] = [
+    ("I1", two_orders_hold_a_ticket),
+    ("I2", a_ticket_is_sold_to_nobody),
+    ("I2", a_completed_order_has_no_ticket),
+    ("I3", a_cancelled_order_keeps_its_ticket),
+    ("I3", an_open_order_does_not_hold_its_ticket),
+    ("I4", a_completed_order_was_never_paid),
+    ("I4", stripe_captured_something_else),
+    ("I4", stripe_captured_twice),
+    ("I5", a_cancelled_order_keeps_the_money),
+    ("I5", a_refund_is_missing),
+    ("I5", a_payment_stays_payable_after_expiry),
+    ("I5", money_is_taken_for_no_order),
+    ("I6", a_closed_order_has_a_running_workflow),
+    ("I6", an_open_order_has_no_workflow),
+    ("I7", a_reservation_ends_late_for_no_reason),
+    ("I8", an_account_is_gone),
+    ("I8", an_order_is_gone),
+    ("I8", an_order_has_another_price),
+    ("I8", a_paid_order_is_cancelled),
+    ("I8", a_cancelled_order_is_completed),
+    ("I8", a_refunded_order_is_completed),
+    ("I8", a_withdrawn_ticket_is_back),
+]
+
+
+def sound(evidence: Evidence, promises: Promises) -> list[str]:
+    """What is said, but for the order that is open: at the end of a run there is none."""
+    return [said for said in violations(evidence, promises) if "order open is still" not in said]
+
+
+def test_a_sound_market_is_not_accused(evidence: Evidence, promises: Promises) -> None:
+    assert sound(evidence, promises) == []
+
+
+@pytest.mark.parametrize(("invariant", "plant"), PLANTED, ids=lambda p: getattr(p, "__name__", p))
+def test_an_anomaly_is_seen(
+    invariant: str, plant: Planted, evidence: Evidence, promises: Promises
+) -> None:
+    plant(evidence, promises)
+
+    assert any(said.startswith(f"{invariant}:") for said in sound(evidence, promises))
+
+
+def test_an_order_that_stays_open_is_seen(evidence: Evidence, promises: Promises) -> None:
+    assert "I7: order open is still created" in violations(evidence, promises)
+
+
+def test_lateness_is_excused_while_something_is_broken(
+    evidence: Evidence, promises: Promises
+) -> None:
+    evidence.orders["expired"]["cancelled_at"] = DEADLINE + timedelta(seconds=60)
+    broken = (DEADLINE.timestamp() - 5, DEADLINE.timestamp() + 57 - RECOVERY_SECONDS)
+
+    evidence.disturbances = [Disturbance("worker-1", *broken)]
+
+    assert sound(evidence, promises) == []
