@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test faults faults-control lint record-histories format lock image clean
+.PHONY: help install run test faults faults-control properties lint record-histories format \
+	lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,10 @@ faults: $(INSTALLED) ## Break everything while customers shop; SEED=7 repeats a 
 
 faults-control: $(INSTALLED) ## Do so without one guard after the other; each has to be missed
 	@$(BIN)/python -m tests.faults --control $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+properties: $(INSTALLED) ## Look for a sequence of events that breaks an order; EXAMPLES=500 SEED=7
+	EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/stateful --timeout 0 \
+		--hypothesis-seed=$(or $(SEED),$(shell date +%s)) $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/ruff check .
@@ -50,7 +55,7 @@ image: ## Build the container image
 	docker build --tag holdfast .
 
 clean: ## Remove .venv, caches and the data of `make run`
-	rm -rf $(VENV) .stack .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .stack .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

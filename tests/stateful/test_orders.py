@@ -1,0 +1,112 @@
+"""Whatever happens to orders, in whatever order.
+
+Short and the same in every `make test`; `make properties` looks further (EXAMPLES, SEED).
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from pymongo import AsyncMongoClient
+from temporalio import workflow
+
+from activities import reservations
+from activities.payments import PaymentOutcome, PaymentState
+from tests.purchases import careless
+from tests.stateful.machine import Orders
+from ticketing.mongodb import BSONDocument, connect_mongodb
+from ticketing.settings import MongoDBSettings
+from workflows import WORKFLOWS
+from workflows.order import OrderInput, OrderState, OrderWorkflow
+
+EXAMPLES = os.environ.get("EXAMPLES")
+
+EVERY_RUN = settings(
+    max_examples=20,
+    stateful_step_count=15,
+    derandomize=True,
+    database=None,
+    deadline=None,  # an example takes as long as its servers take
+)
+LONG_RUN = settings(
+    EVERY_RUN, max_examples=int(EXAMPLES or 1), stateful_step_count=30, derandomize=False
+)
+CONTROL = settings(EVERY_RUN, max_examples=60, phases=[Phase.generate], report_multiple_bugs=False)
+"""It has to be found; the smallest example is of no interest."""
+
+pytestmark = pytest.mark.filterwarnings(
+    # temporalio's and asyncio's, where a worker is cut off in the middle of an activity.
+    "ignore:Cannot find activity to cancel:UserWarning",
+    "ignore:(?s).*ResourceWarning. unclosed <socket:pytest.PytestUnraisableExceptionWarning",
+    "ignore:unclosed <socket:ResourceWarning",
+)
+
+Run = Callable[[list[type], settings], None]
+
+
+@pytest.fixture
+def portal() -> Iterator[BlockingPortal]:
+    """An event loop in a thread of its own, since a state machine is synchronous."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture
+def mongo(
+    portal: BlockingPortal, mongodb_settings: MongoDBSettings
+) -> Iterator[AsyncMongoClient[BSONDocument]]:
+    """A client that lives in that loop."""
+    client = portal.call(connect_mongodb, mongodb_settings)
+    yield client
+    portal.call(client.drop_database, mongodb_settings.database)
+    portal.call(client.close)
+
+
+@pytest.fixture
+def run(portal: BlockingPortal, mongo: AsyncMongoClient[BSONDocument]) -> Run:
+    """Try whatever can happen to orders that these workflows carry out."""
+
+    def run(workflows: list[type], settings: settings) -> None:
+        machine = partial(Orders, portal, mongo, workflows)
+        run_state_machine_as_test(machine, settings=settings)  # type: ignore[arg-type] # any factory does
+
+    return run
+
+
+def test_whatever_happens_nothing_is_sold_twice_and_nobody_pays_for_nothing(run: Run) -> None:
+    run(WORKFLOWS, LONG_RUN if EXAMPLES else EVERY_RUN)
+
+
+@workflow.defn(name="OrderWorkflow")
+class ReleasesUnasked(OrderWorkflow):
+    """A control: gives a payment up without asking Stripe how it stands."""
+
+    @workflow.init
+    def __init__(self, input: OrderInput) -> None:
+        super().__init__(input)
+
+    @workflow.run
+    async def run(self, input: OrderInput) -> OrderState:
+        return await super().run(input)
+
+    async def _give_up_intent(self, state: PaymentState) -> PaymentState:
+        return PaymentState(PaymentOutcome.CANCELLED, state.intent_id)
+
+
+def test_control_a_workflow_that_releases_on_an_unknown_answer_is_found_out(run: Run) -> None:
+    with pytest.raises(AssertionError):
+        run([ReleasesUnasked], CONTROL)
+
+
+def test_control_a_reservation_that_looks_before_it_writes_is_found_out(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody_looks = partial(asyncio.sleep, 0.05)
+    monkeypatch.setattr(reservations, "_reserve", careless.reserve(everybody_looks))
+    with pytest.raises(AssertionError):
+        run(WORKFLOWS, CONTROL)
