@@ -40,6 +40,7 @@ from workflows.order import OrderInput, OrderWorkflow, order_workflow_id
 
 TASK_QUEUE = "orders"
 WORKERS = 3
+PATIENCE_SECONDS = 50.0
 WEBHOOK_SECRET = "whsec_of_the_properties"
 
 WORKFLOW_TASK = "a workflow task"
@@ -207,7 +208,7 @@ class TroubledMarket(Market):
         """Wait until every order waits for somebody: a person, a worker, Stripe or the clock."""
         if self.is_attended:
             for purchase in self.purchases:
-                await self.eventually(partial(self._comes_to_rest, purchase), seconds=30)
+                await self.eventually(partial(self._comes_to_rest, purchase), seconds=PATIENCE_SECONDS)
 
     async def _comes_to_rest(self, purchase: Purchase) -> bool:
         if await self._is_at_rest(purchase):
@@ -240,7 +241,7 @@ class TroubledMarket(Market):
             await self.start_workers()
         await self.mend_stripe()
         await self.env.sleep(PAST_EVERY_DEADLINE)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*(purchase.handle.result() for purchase in self.purchases))
 
     async def close(self) -> None:
