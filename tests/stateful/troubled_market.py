@@ -91,12 +91,14 @@ class TroubledMarket(Market):
         await asyncio.gather(*waiting)
 
     async def _worker(self) -> Worker:
-        connection = self.env.client.service_client.config
+        # One connection each: Temporal takes two workers on one for a mistake.
+        address = self.env.client.service_client.config.target_host
+        client = await Client.connect(address, data_converter=pydantic_data_converter)
         return Worker(
-            await Client.connect(connection.target_host, data_converter=pydantic_data_converter),
+            client,
             task_queue=self.task_queue,
             workflows=self.workflows,
-            activities=build_activities(self.mongo, self.gateway),
+            activities=build_activities(self.mongo, self.gateway, client),
             workflow_runner=workflow_runner(),
             max_cached_workflows=0,
             max_concurrent_workflow_tasks=1,
@@ -199,7 +201,7 @@ class TroubledMarket(Market):
         signature = sign(payload, WEBHOOK_SECRET, int(time.time()))
         read = read_event(payload.encode(), signature, SecretStr(WEBHOOK_SECRET))
         if read is not None:
-            service = StripeWebhookService(self.env.client)
+            service = StripeWebhookService(self.env.client, task_queue=self.task_queue)
             await asyncio.gather(*(service.take(read) for _ in range(copies)))
 
     # --- quiet ----------------------------------------------------------------------------
@@ -208,7 +210,8 @@ class TroubledMarket(Market):
         """Wait until every order waits for somebody: a person, a worker, Stripe or the clock."""
         if self.is_attended:
             for purchase in self.purchases:
-                await self.eventually(partial(self._comes_to_rest, purchase), seconds=PATIENCE_SECONDS)
+                comes_to_rest = partial(self._comes_to_rest, purchase)
+                await self.eventually(comes_to_rest, PATIENCE_SECONDS)
 
     async def _comes_to_rest(self, purchase: Purchase) -> bool:
         if await self._is_at_rest(purchase):
