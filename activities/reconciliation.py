@@ -201,12 +201,13 @@ class ReconciliationActivities:
         )
         await running.fetch_next_page()
         prefix = order_workflow_id("")
-        ids = [page.id.removeprefix(prefix) for page in running.current_page or ()]
+        found = [workflow.id.removeprefix(prefix) for workflow in running.current_page or ()]
+        ids = list(filter(PydanticObjectId.is_valid, found))
         cases = await self._cases.order_cases(map(PydanticObjectId, ids))
         open_ids = {c.order_id for c in cases if c.order and c.order.status in UNPAID_STATUSES}
         suspects = tuple(Subject("order", id) for id in ids if id not in open_ids)
         token = running.next_page_token
-        return SuspectPage(len(ids), suspects, token.hex() if token else None)
+        return SuspectPage(len(found), suspects, token.hex() if token else None)
 
     async def _intents(self, input: PageRequest) -> SuspectPage:
         since = BEGINNING if input.scope is Scope.FULL else input.began_at - LATELY

@@ -5,11 +5,13 @@ import logging
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from beanie import PydanticObjectId
 from temporalio.client import ScheduleOverlapPolicy
 
+from activities.reconciliation import ORDER_WORKFLOW
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
@@ -152,6 +154,26 @@ async def test_a_source_that_does_not_answer_holds_nobody_else_up(
 
     assert (run.repaired, run.unexamined) == (1, 1)
     assert run.finished_at is not None
+
+
+async def test_a_workflow_that_no_order_could_have_started_hides_none_of_the_others(
+    auditor: Auditor, market: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Web UI offers to start a workflow like another one, and makes up an id."""
+    monkeypatch.setattr(reconciliation, "PAGE_PATIENCE", BRIEFLY)
+    handle = await market.temporal.start_workflow(
+        ORDER_WORKFLOW,
+        id=str(uuid4()),
+        task_queue=market.settings.task_queue,
+        start_delay=timedelta(hours=1),
+    )
+    running = market.temporal.list_workflows(f"WorkflowId = '{handle.id}'")
+    await eventually(lambda: anext(running, None))
+
+    run = await auditor.check()
+
+    await handle.terminate()
+    assert (run.workflows, run.unexamined) == (1, 0)
 
 
 async def test_a_suspect_that_cannot_be_examined_waits_for_the_next_run(
