@@ -16,6 +16,13 @@ from ticketing.statuses import ChargeStatus, OrderStatus
 GRACE = timedelta(minutes=2)
 """What a worker that has just come back may take to catch up: a deadline, a workflow's end."""
 
+DOUBT = timedelta(hours=1)
+"""How long past its deadline an order stays open that Temporal knows nothing of.
+
+It may be the wrong Temporal: another namespace, or a server that has lost its data or not yet
+got it back. By then a workflow that does run somewhere else has closed its order itself.
+"""
+
 CANCELLABLE = frozenset(
     {
         IntentStatus.REQUIRES_PAYMENT_METHOD,
@@ -295,10 +302,12 @@ def _of_open_order(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
     if case.workflow is None:
         return
     if not case.workflow.is_running:
+        is_known = case.workflow.state is Workflow.CLOSED
+        is_over = is_known or case.now > order.expires_at + DOUBT
         yield Anomaly(
             AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW,
             f"The order is {order.status}, and its workflow is {case.workflow.state}.",
-            Repair.CLOSE_ORDER,
+            Repair.CLOSE_ORDER if is_over else None,
         )
         return
     if case.ticket is None or case.ticket.order_id != order.id:

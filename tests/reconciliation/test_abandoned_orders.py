@@ -6,15 +6,19 @@ from functools import partial
 
 import pytest
 from beanie import PydanticObjectId
+from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
 
 from activities.cases import CaseReader
+from activities.findings import Subject
+from activities.reconciliation import ReconciliationActivities
 from activities.repairs import Repairs
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from ticketing.clock import utc_now
-from ticketing.invariants import AnomalyCode
+from ticketing.invariants import DOUBT, AnomalyCode
 from ticketing.models import FindingStatus, Order
 from ticketing.statuses import OrderStatus
 
@@ -55,7 +59,7 @@ async def test_past_its_deadline_it_has_expired(
     await buyer.sees(order, "cancelled", "expired")
 
 
-async def test_an_order_that_temporal_has_forgotten_is_cancelled(
+async def test_an_order_that_temporal_has_forgotten_is_cancelled_long_after_its_deadline(
     auditor: Auditor, market: Marketplace, ticket: Json, order: Json
 ) -> None:
     await market.terminate(order)
@@ -66,7 +70,26 @@ async def test_an_order_that_temporal_has_forgotten_is_cancelled(
     await found.insert()
     await auditor.tamper_with_ticket(ticket, order_id=found.id)
 
-    await auditor.repairs(ABANDONED)
+    await auditor.reports(ABANDONED)
+
+    await auditor.tamper(Order, found.id, expires_at=utc_now() - DOUBT)
+    await auditor.check()
+    assert await auditor.found() == {ABANDONED: FindingStatus.REPAIRED}
+
+
+async def test_a_check_in_the_wrong_namespace_closes_no_healthy_order(
+    auditor: Auditor, market: Marketplace, buyer: Person, order: Json
+) -> None:
+    """A worker was pointed at another namespace, or at an empty server, and checks from there."""
+    charge = await buyer.pay_through_the_bank(order)
+    elsewhere = market.temporal.config() | {"namespace": "temporal-system"}
+    checks = ReconciliationActivities(market.mongo, market.gateway, Client(**elsewhere))
+
+    found = await ActivityEnvironment().run(checks.examine, Subject("order", order["id"]))
+
+    assert (found.reported, found.repaired) == (1, 0)
+    market.sandbox.authenticate(charge["stripeId"], approve=True)
+    await buyer.sees(order, "completed")
 
 
 async def test_a_payment_that_waited_for_the_bank_is_given_up(

@@ -7,6 +7,7 @@ import pytest
 
 from ticketing.clock import utc_now
 from ticketing.invariants import (
+    DOUBT,
     GRACE,
     INVARIANTS,
     AnomalyCode,
@@ -74,12 +75,23 @@ def test_what_nobody_asked_for_accuses_nobody(case: OrderCase) -> None:
     assert order_anomalies(replace(case, workflow=None, intents=None)) == []
 
 
-@pytest.mark.parametrize("workflow", [CLOSED, UNKNOWN])
-def test_an_open_order_wants_a_running_workflow(workflow: WorkflowFacts) -> None:
-    (anomaly,) = order_anomalies(replace(OPEN, workflow=workflow))
+@pytest.mark.parametrize(
+    ("workflow", "past_deadline", "repair"),
+    [
+        (CLOSED, timedelta(minutes=-15), Repair.CLOSE_ORDER),
+        (UNKNOWN, timedelta(minutes=-15), None),
+        (UNKNOWN, DOUBT, None),
+        (UNKNOWN, DOUBT + timedelta(seconds=1), Repair.CLOSE_ORDER),
+    ],
+)
+def test_an_open_order_wants_a_running_workflow(
+    workflow: WorkflowFacts, past_deadline: timedelta, repair: Repair | None
+) -> None:
+    now = OPEN_ORDER.expires_at + past_deadline
+    (anomaly,) = order_anomalies(replace(OPEN, now=now, workflow=workflow))
 
     assert anomaly.code is AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW
-    assert anomaly.repair is Repair.CLOSE_ORDER
+    assert anomaly.repair is repair
 
 
 def test_a_deadline_that_a_worker_may_just_have_missed_is_not_overdue() -> None:
