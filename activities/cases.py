@@ -173,7 +173,8 @@ class CaseReader:
         return tuple(found[key] for key in sorted(found) if found[key].order_id == order_id)
 
     async def _made_for(self, order: OrderFacts) -> list[PaymentIntent]:
-        end = max(order.expires_at, order.closed_at or order.expires_at) + LATEST_INTENT
+        # While Stripe cannot be reached an order stays open, past its deadline if need be.
+        end = max(order.expires_at, order.closed_at or utc_now()) + LATEST_INTENT
         found: list[PaymentIntent] = []
         after: str | None = None
         while True:

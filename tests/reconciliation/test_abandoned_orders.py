@@ -133,6 +133,23 @@ async def test_an_intent_that_the_charge_does_not_name_yet_is_given_up(
     await market.is_consistent()
 
 
+async def test_an_intent_that_stripe_made_hours_late_is_given_up_before_the_ticket_is(
+    auditor: Auditor, market: Marketplace, buyer: Person, order: Json
+) -> None:
+    """Stripe could not be reached for hours, and the reservation lasted until it answered."""
+    charge = await buyer.pay_through_the_bank(order)
+    await market.terminate(order)
+    await auditor.tamper_with_charge(charge, stripe_id=None)
+    begun_at = utc_now() - timedelta(hours=3)
+    await auditor.tamper_with_order(
+        order, created_at=begun_at, expires_at=begun_at + timedelta(minutes=15)
+    )
+
+    await auditor.repairs(ABANDONED)
+
+    assert market.intent_of(charge)["status"] == "canceled"
+
+
 @pytest.mark.parametrize("is_named", [True, False])
 async def test_an_order_whose_money_was_taken_is_completed(
     auditor: Auditor, market: Marketplace, buyer: Person, order: Json, is_named: bool
