@@ -15,6 +15,7 @@ from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import build_activities
+from activities.heartbeats import Heartbeats
 from ticketing.logs import configure_logging
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.payments.gateway import StripeGateway
@@ -55,6 +56,7 @@ def create_worker(
         workflows=workflows,
         activities=build_activities(mongo, gateway, client),
         workflow_runner=workflow_runner(),
+        interceptors=[Heartbeats()],
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,

@@ -13,6 +13,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from activities.orders import (
         BeginPayment,
         BegunPayment,
@@ -555,6 +556,7 @@ async def _ask_stripe(step: Callable[[A, P], Awaitable[R]], input: P, *, summary
         step,
         input,
         start_to_close_timeout=STRIPE_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=STRIPE_RETRIES,
         summary=summary,
     )

@@ -12,6 +12,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from activities.refunds import (
         OrderPayment,
         RecordRefund,
@@ -289,6 +290,7 @@ async def _at_stripe(step: Callable[[A, P], Awaitable[R]], input: P, *, summary:
         step,
         input,
         start_to_close_timeout=STRIPE_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=STRIPE_RETRIES,
         summary=summary,
     )

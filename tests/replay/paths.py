@@ -14,12 +14,10 @@ from typing import Any, Protocol
 from beanie import Document
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
-from activities.reservations import Refusal
 from tests.market import Market, Purchase, RefundHandle
 from workflows.order import (
     FINDS_BY_INTENT,
     LOCAL_PATIENCE,
-    RESERVE_TIMEOUT,
     OrderWorkflow,
     PaymentDecision,
 )
@@ -128,17 +126,6 @@ async def two_payments_at_once(market: Market) -> Purchase:
     first, second = await purchase.submit_payment(), await purchase.submit_payment()
     await purchase.decision(second)
     await purchase.decision(first)
-    return purchase
-
-
-async def abandoned_while_mongodb_was_slow(market: Market) -> Purchase:
-    ticket = await market.list_ticket()
-    async with locked(ticket):
-        # Longer than a reservation may take; the undoing waits for the lock as well.
-        asking = asyncio.create_task(market.ask_for(ticket))
-        await asyncio.wait([asking], timeout=RESERVE_TIMEOUT.total_seconds() + 1)
-    purchase = await asking
-    assert purchase.reservation.refusal is Refusal.UNAVAILABLE
     return purchase
 
 
@@ -266,7 +253,6 @@ PATHS: dict[type, list[WorkflowPath]] = {
         cancelled_during_authentication,
         completed_after_lost_answers,
         two_payments_at_once,
-        abandoned_while_mongodb_was_slow,
         completed_while_mongodb_was_slow,
     ],
     RefundWorkflow: [

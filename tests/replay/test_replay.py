@@ -44,7 +44,7 @@ WITHOUT_INTENT = {
     "cancelled_by_its_buyer",
     "cancelled_by_an_operator",
     "refused_by_stripe",
-    "abandoned_while_mongodb_was_slow",
+    "abandoned_while_mongodb_was_slow",  # a race of two timers: recorded, and walked no more
 }
 """The paths on which Stripe makes no payment intent."""
 WITH_INTENT = {name for name in ORDERS if name.partition("@")[0] not in WITHOUT_INTENT}

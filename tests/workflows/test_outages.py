@@ -73,3 +73,19 @@ async def test_a_decline_after_the_deadline_leaves_no_time_for_another_card(
 
     await purchase.handle.result()
     await purchase.is_cancelled(CancelReason.EXPIRED)
+
+
+async def test_every_step_at_stripe_is_expected_to_beat(market: Market) -> None:
+    purchase = await market.reserve()
+    await purchase.pay()
+    await purchase.handle.result()
+
+    history = await purchase.handle.fetch_history()
+
+    steps = [
+        event.activity_task_scheduled_event_attributes
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert {step.activity_type.name for step in steps} == {"authorize_payment", "capture_payment"}
+    assert all(step.heartbeat_timeout.ToTimedelta() for step in steps)

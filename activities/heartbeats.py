@@ -1,0 +1,42 @@
+"""Signs of life, so that the death of a worker is noticed long before a step's time is over."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+)
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=6)
+"""A worker that is silent for so long is taken for dead, and its step is given to another."""
+
+BEATS_PER_TIMEOUT = 3
+
+
+class Heartbeats(Interceptor):
+    """Makes every activity that has a heartbeat timeout send heartbeats while it runs."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Heartbeats(next)
+
+
+class _Heartbeats(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's own result
+        timeout = activity.info().heartbeat_timeout
+        if not timeout:
+            return await super().execute_activity(input)
+        beating = asyncio.create_task(_beat(timeout / BEATS_PER_TIMEOUT))
+        try:
+            return await super().execute_activity(input)
+        finally:
+            beating.cancel()
+
+
+async def _beat(interval: timedelta) -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(interval.total_seconds())
