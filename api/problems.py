@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from api.failure_codes import shown
 from ticketing.errors import (
     CardDeclined,
     FieldError,
@@ -112,7 +113,7 @@ def _members_of(error: TicketingError) -> dict[str, Any]:
         case InvalidInput(errors=errors):
             return {"errors": [{"field": e.field, "message": e.message} for e in errors]}
         case CardDeclined(decline_code=decline_code):
-            return {"declineCode": decline_code}
+            return {"declineCode": shown(decline_code)}
         case NotReady(unavailable=unavailable):
             return {"unavailable": unavailable}
     return {}

@@ -6,6 +6,7 @@ A seller never learns why a buyer's card failed, nor a buyer how the seller's mo
 from collections.abc import Mapping
 from enum import StrEnum
 
+from api.failure_codes import shown
 from ticketing.models.timeline import TimelineEntry
 from ticketing.statuses import CancelReason, TimelineCode
 
@@ -148,7 +149,9 @@ FAILURES: Mapping[str, str] = {
 
 def reason_for(reader: Reader, entry: TimelineEntry) -> str | None:
     """The entry's reason, unless it is none of the reader's business."""
-    return None if (reader, entry.code) in HIDDEN_REASONS else entry.reason
+    if entry.reason is None or (reader, entry.code) in HIDDEN_REASONS:
+        return None
+    return shown(entry.reason)
 
 
 def words_for(reader: Reader, entry: TimelineEntry) -> str:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response, status
 from pydantic import Field
 
 from api.dependencies import CurrentUser, IdempotencyKey, OrderLimits, Orders
+from api.failure_codes import ShownFailureCode
 from api.models import ApiModel, Id, RequestModel
 from api.pagination import Page, PageQuery
 from api.problems import problems
@@ -60,7 +61,7 @@ class ChargeView(ApiModel):
     currency: str = Field(examples=["usd"])
     stripe_id: str | None = Field(description="Stripe's payment intent.", examples=["pi_3Qx"])
     stripe_refund_id: str | None = Field(examples=[None])
-    failure_code: str | None = Field(description="Why it failed.", examples=[None])
+    failure_code: ShownFailureCode | None = Field(description="Why it failed.", examples=[None])
     created_at: datetime
 
     @classmethod

@@ -144,6 +144,13 @@ def test_what_stripe_asks_to_keep_from_the_holder_of_a_card_reads_like_any_decli
     assert FAILURES[code] == FAILURES["generic_decline"]
 
 
+@pytest.mark.parametrize("code", DECLINE_CODES)
+def test_the_holder_of_a_stolen_card_does_not_learn_what_its_bank_knows(code: str) -> None:
+    is_kept = code in ("fraudulent", "lost_card", "merchant_blacklist", "stolen_card")
+
+    assert reason_for(Reader.BUYER, failed(code)) == ("generic_decline" if is_kept else code)
+
+
 @pytest.mark.parametrize("code", [*DECLINE_CODES, *OTHER_FAILURES])
 def test_the_seller_never_learns_why_a_payment_failed(code: str) -> None:
     assert reason_for(Reader.SELLER, failed(code)) is None

@@ -71,6 +71,23 @@ async def test_a_declined_card_is_answered_with_402_and_the_banks_reason(
     await market.is_consistent()
 
 
+@pytest.mark.parametrize("loss", ["lost", "stolen"])
+async def test_the_holder_of_a_stolen_card_does_not_learn_what_its_bank_knows(
+    market: Marketplace, seller: Person, buyer: Person, loss: str
+) -> None:
+    order = await buyer.reserve(await seller.list_ticket())
+    declined = await buyer.pay(order, f"pm_card_chargeDeclined{loss.title()}Card")
+
+    assert assert_problem(declined, 402, "card_declined")["declineCode"] == "generic_decline"
+    (charge,) = (await buyer.order(order))["charges"]
+    assert charge["failureCode"] == "generic_decline"
+    timeline = await buyer.http.get(f"/api/orders/{order['id']}/timeline")
+    reasons = {item["code"]: item["reason"] for item in timeline.json()["items"]}
+    assert reasons["payment_failed"] == "generic_decline"
+    (kept,) = (await market.written())["charges"]
+    assert kept["failure_code"] == f"{loss}_card"
+
+
 async def test_with_attempts_left_a_declined_card_leaves_the_order_payable_with_another(
     market: Marketplace, seller: Person, buyer: Person, other_buyer: Person
 ) -> None:
