@@ -93,6 +93,13 @@ class OrderView(ApiModel):
             charges=[ChargeView.of(charge) for charge in found.charges],
         )
 
+    @classmethod
+    def for_seller(cls, found: OrderWithCharges) -> Self:
+        """The same without why a payment failed, which is between the buyer and the bank."""
+        view = cls.of(found)
+        charges = [charge.model_copy(update={"failure_code": None}) for charge in view.charges]
+        return view.model_copy(update={"charges": charges})
+
 
 class OrderQuery(PageQuery):
     """Which of one's own orders."""

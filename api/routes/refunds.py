@@ -71,4 +71,4 @@ async def refund_order(
     refunded = await refunds.refund(user.id, order_id, relist=body.relist, idempotency_key=key)
     if refunded.order.status is OrderStatus.COMPLETED:
         response.status_code = status.HTTP_202_ACCEPTED
-    return OrderView.of(refunded)
+    return OrderView.for_seller(refunded)

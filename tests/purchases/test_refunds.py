@@ -73,6 +73,28 @@ async def test_a_refunded_order_is_cancelled_and_its_charge_names_the_refund(
     await market.is_consistent()
 
 
+async def test_the_seller_is_not_told_why_an_earlier_card_was_declined(
+    market: Marketplace, seller: Person, buyer: Person, ticket: Json
+) -> None:
+    market.set_rules(payment_attempts=2)
+    order = await buyer.reserve(ticket)
+    await buyer.pay(order, "pm_card_chargeDeclinedInsufficientFunds")
+    await buyer.buy(order)
+
+    answers = [await seller.refund(order) for _ in range(2)]
+
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert "funds" not in answer.text
+        charges = answer.json()["charges"]
+        assert [(charge["status"], charge["failureCode"]) for charge in charges] == [
+            ("failed", None),
+            ("completed", None),
+        ]
+    (declined, _) = (await buyer.order(order))["charges"]
+    assert declined["failureCode"] == "insufficient_funds"
+
+
 async def test_stripe_is_asked_under_the_orders_own_key(
     market: Marketplace, seller: Person, order: Json
 ) -> None:
