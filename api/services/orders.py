@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -260,13 +260,10 @@ class OrderService:
         """Promise nothing that the other request is not promised either."""
         assert order.id is not None  # noqa: S101 - it was read
         handle = order_handle(self._temporal, order.id)
-        if not _is_reserving(await handle.describe()):
-            return
-        try:
-            async with asyncio.timeout(WORKFLOW_WAIT_SECONDS):
-                reservation = await handle.execute_update(OrderWorkflow.reserve)
-        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, WorkflowUpdateFailedError):
-            raise TemporalUnavailable from None
+        async with _reservation_in_time():
+            if not _is_reserving(await handle.describe()):
+                return
+            reservation = await handle.execute_update(OrderWorkflow.reserve)
         if reservation.refusal is not None:
             raise REFUSALS[reservation.refusal]
 
@@ -302,13 +299,10 @@ class OrderService:
             ),
         )
         try:
-            async with asyncio.timeout(WORKFLOW_WAIT_SECONDS):
+            async with _reservation_in_time():
                 return await self._temporal.execute_update_with_start_workflow(
                     OrderWorkflow.reserve, start_workflow_operation=start
                 )
-        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-            # A worker that comes later refuses to make a reservation that nobody waits for.
-            raise TemporalUnavailable from None
         finally:
             await _hear_out(start)
 
@@ -326,6 +320,25 @@ class OrderService:
             refusal = CANCEL_REFUSALS.get(getattr(error.cause, "type", None) or "")
             if refusal is not None:
                 raise refusal from None
+
+
+@asynccontextmanager
+async def _reservation_in_time() -> AsyncIterator[None]:
+    """Wait a while for the workflow's answer, and no longer.
+
+    Raises:
+        TemporalUnavailable: there is none, and will be none: a worker that comes later makes no
+            reservation that nobody waits for, and an operator may have terminated the workflow.
+    """
+    try:
+        async with asyncio.timeout(WORKFLOW_WAIT_SECONDS):
+            yield
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, WorkflowUpdateFailedError):
+        raise TemporalUnavailable from None
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        raise TemporalUnavailable from None
 
 
 def order_handle(

@@ -9,12 +9,15 @@ from uuid import uuid4
 
 import pytest
 from httpx import Response
+from temporalio.client import WorkflowExecutionDescription
 
+from activities.reservations import ReservationActivities, ReserveTicket
 from api.services import orders
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json, assert_order
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
+from ticketing.clock import utc_now
 from ticketing.models import Order
 from ticketing.statuses import OrderStatus
 from workflows import order as order_workflow
@@ -214,6 +217,37 @@ async def test_a_reservation_that_is_not_recorded_is_not_promised_without_a_key_
     await market.is_consistent()
 
 
+async def test_a_reservation_that_is_terminated_before_it_is_made_is_unavailable(
+    idle_market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    asked = asyncio.create_task(buyer.ask_for(await seller.list_ticket()))
+    await idle_market.terminate({"id": await _started_order(idle_market)})
+
+    assert_problem(await asked, 503, "temporal_unavailable")
+
+
+async def test_a_reservation_that_ends_while_its_other_half_waits_for_it_is_unavailable(
+    idle_market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = await seller.list_ticket()
+    first = asyncio.create_task(buyer.ask_for(ticket))
+    order_id = await _started_order(idle_market)
+    await _reserve_unrecorded(idle_market, order_id, ticket, buyer)
+    is_reserving, seen = orders._is_reserving, asyncio.Event()
+
+    def look(execution: WorkflowExecutionDescription) -> bool:
+        seen.set()
+        return is_reserving(execution)
+
+    monkeypatch.setattr(orders, "_is_reserving", look)
+    second = asyncio.create_task(buyer.ask_for(ticket))
+    await seen.wait()
+    await idle_market.terminate({"id": order_id})
+
+    for asked in (first, second):
+        assert_problem(await asked, 503, "temporal_unavailable")
+
+
 async def test_control_without_the_question_to_temporal_a_reservation_is_promised_and_undone(
     market: Marketplace,
     seller: Person,
@@ -321,6 +355,22 @@ async def _eventually_granted(buyer: Person, ticket: Json, key: str) -> Json:
     answer = await eventually(granted)
     assert answer is not None
     return assert_order(answer.json())
+
+
+async def _reserve_unrecorded(
+    market: Marketplace, order_id: str, ticket: Json, buyer: Person
+) -> None:
+    """What a worker leaves that dies between its step in MongoDB and the end of its task."""
+    now = utc_now()
+    await ReservationActivities(market.mongo).reserve_ticket(
+        ReserveTicket(
+            order_id=order_id,
+            ticket_id=ticket["id"],
+            buyer_id=await buyer.id(),
+            reserved_at=now,
+            expires_at=now + timedelta(minutes=15),
+        )
+    )
 
 
 async def _is_undone(buyer: Person) -> bool:
