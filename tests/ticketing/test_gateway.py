@@ -55,6 +55,18 @@ async def test_a_decline_without_a_banks_reason_has_stripes(gateway: StripeGatew
     )
 
 
+async def test_a_failure_without_any_code_has_stripes_kind_of_error(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    declined = await authorize(gateway, "pm_card_chargeDeclined")
+    stored = sandbox.ledger.find("payment_intent", declined.id)
+    assert stored is not None
+    stored.body["last_payment_error"] = {"type": "api_error", "message": "It went wrong."}
+    sandbox.ledger.update(stored)
+
+    assert (await gateway.read(declined.id)).failure_code == "api_error"
+
+
 async def test_an_unknown_payment_method_is_a_definite_no(gateway: StripeGateway) -> None:
     with pytest.raises(PaymentRefused) as refused:
         await authorize(gateway, "pm_unheard_of")

@@ -295,7 +295,7 @@ def _payment_intent(intent: stripe.PaymentIntent) -> PaymentIntent:
         currency=intent.currency,
         order_id=intent.metadata.to_dict().get("order_id"),
         amount_refunded=_amount_refunded(intent),
-        failure_code=(getattr(failure, "decline_code", None) or failure.code) if failure else None,
+        failure_code=_code_of(failure) if failure else None,
         client_secret=intent.client_secret,
     )
 
@@ -323,6 +323,12 @@ def _amount_refunded(intent: stripe.PaymentIntent) -> int:
     if charge is None or isinstance(charge, str) or not intent.amount_received:
         return 0
     return charge.amount_refunded
+
+
+def _code_of(failure: stripe.PaymentIntent.LastPaymentError) -> str:
+    # Stripe leaves out what it has nothing to say about.
+    codes = (getattr(failure, name, None) for name in ("decline_code", "code"))
+    return next(filter(None, codes), failure.type)
 
 
 def _failure_code(error: stripe.StripeError) -> str:
