@@ -191,11 +191,13 @@ class OrderActivities:
 
         async def cancel(session: AsyncClientSession) -> OrderStatus:
             order_id = PydanticObjectId(input.order_id)
-            if input.failed_charge is None:
-                await _close(input, OrderStatus.CREATED, [], session)
-            elif failure := await _fail_charge(input.failed_charge, input.at, session):
+            failed = input.failed_charge
+            if failed and (failure := await _fail_charge(failed, input.at, session)):
                 await _close(input, OrderStatus.AWAITING_PAYMENT, failure, session)
-            # Else an earlier run has failed the charge, and another one may be under way by now.
+            else:
+                # A charge that was failed before leaves the order unpaid, as a task that was
+                # lost may have; unless another payment is under way by now.
+                await _close(input, OrderStatus.CREATED, [], session)
             status = await _status_of(order_id, session)
             if status is OrderStatus.CANCELLED:
                 await release_ticket(PydanticObjectId(input.ticket_id), order_id, session)

@@ -370,6 +370,35 @@ async def test_a_late_cancellation_for_a_failed_payment_spares_the_next_payment(
     assert str((await ticket(request_)).order_id) == request_.order_id
 
 
+async def test_a_cancellation_closes_an_order_whose_failure_was_recorded_by_a_task_that_was_lost(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    payment = beginning(request_)
+    failed = FailedCharge(payment.charge_id, "expired_card")
+    await reservations.reserve_ticket(request_)
+    await orders.begin_payment(payment)
+    await orders.fail_payment(FailPayment(request_.order_id, failed, utc_now()))
+
+    status = await orders.cancel_order(
+        CancelOrder(
+            order_id=request_.order_id,
+            ticket_id=request_.ticket_id,
+            reason=CancelReason.CANCELLED_BY_OPERATOR,
+            at=utc_now(),
+            failed_charge=failed,
+        )
+    )
+
+    assert status is OrderStatus.CANCELLED
+    assert (await ticket(request_)).status is TicketStatus.AVAILABLE
+    assert await told(request_) == [
+        "ticket_reserved",
+        "payment_submitted 1",
+        "payment_failed 1 expired_card",
+        "order_cancelled cancelled_by_operator",
+    ]
+
+
 async def test_each_step_run_twice_is_told_once(
     reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
 ) -> None:
