@@ -103,7 +103,8 @@ class OrderActivities:
         """Record the attempt and take the order to `awaiting_payment`, if it may be paid.
 
         Refused where the documents know better than the caller: an order that is closed, or
-        has another payment, must not be charged, even if its workflow was reset to before.
+        has another payment, must not be charged, even if its workflow was reset to before. Nor
+        is an attempt made twice, which such a workflow may count anew: the next one is begun.
         Nor may it be paid with another order's charge, which a buyer's program asks for if it
         sends one idempotency key with both.
         """
@@ -111,7 +112,7 @@ class OrderActivities:
         async def begin(session: AsyncClientSession) -> BegunPayment:
             order_id = PydanticObjectId(input.order_id)
             charge_id = PydanticObjectId(input.charge_id)
-            charge = await Charge.get(charge_id, session=session)
+            charge = await _attempted(input, session)
             if charge is None and await _open_for_payment(input, session):
                 await Charge(
                     id=charge_id,
@@ -125,7 +126,7 @@ class OrderActivities:
                 ).insert(session=session)
                 return BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
             return BegunPayment(
-                charge is not None and _is_begun(charge, order_id),
+                charge is not None and _is_begun(charge, input),
                 await _status_of(order_id, session),
             )
 
@@ -256,8 +257,16 @@ async def _fail_charge(
     return [told(code, at, attempt=charge.attempt, reason=reason)]
 
 
-def _is_begun(charge: Charge, order_id: PydanticObjectId) -> bool:
-    return charge.order_id == order_id and charge.status is ChargeStatus.CREATED
+async def _attempted(input: BeginPayment, session: AsyncClientSession) -> Charge | None:
+    """The charge of this payment, or else the one that has taken its attempt."""
+    attempt = {"order_id": PydanticObjectId(input.order_id), "attempt": input.attempt}
+    charge = await Charge.get(PydanticObjectId(input.charge_id), session=session)
+    return charge or await Charge.find_one(attempt, session=session)
+
+
+def _is_begun(charge: Charge, input: BeginPayment) -> bool:
+    is_this = (str(charge.id), str(charge.order_id)) == (input.charge_id, input.order_id)
+    return is_this and charge.status is ChargeStatus.CREATED
 
 
 async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) -> bool:

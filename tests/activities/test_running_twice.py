@@ -399,6 +399,21 @@ async def test_a_cancellation_closes_an_order_whose_failure_was_recorded_by_a_ta
     ]
 
 
+async def test_an_attempt_that_was_made_before_is_refused_and_the_next_one_is_begun(
+    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
+) -> None:
+    first, second = beginning(request_), beginning(request_)
+    failed = FailedCharge(first.charge_id, "expired_card")
+    await reservations.reserve_ticket(request_)
+    await orders.begin_payment(first)
+    await orders.fail_payment(FailPayment(request_.order_id, failed, utc_now()))
+
+    begun = await orders.begin_payment(second)  # its workflow was reset, and counts anew
+
+    assert (begun.is_begun, begun.order_status) == (False, OrderStatus.CREATED)
+    assert (await orders.begin_payment(replace(second, attempt=2))).is_begun
+
+
 async def test_each_step_run_twice_is_told_once(
     reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
 ) -> None:
