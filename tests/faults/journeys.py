@@ -20,7 +20,7 @@ VISA = "pm_card_visa"
 DECLINED = "pm_card_chargeDeclinedInsufficientFunds"
 AUTHENTICATING = "pm_card_authenticationRequired"
 
-LOOK_AGAIN_SECONDS = 0.4
+LOOK_AGAIN_SECONDS = 1.5
 RUSH = 4
 """Buyers who want one ticket at the same time, besides the first."""
 

@@ -167,7 +167,7 @@ async def _wait_for_quiet(stack: Stack, within: float) -> list[str]:
             return []
         if time.monotonic() > deadline:
             return [f"not quiet after {within:.0f} s: {', '.join(going_on)}"]
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
 
 
 async def _gather_evidence(stack: Stack) -> Evidence:
