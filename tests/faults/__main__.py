@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -50,8 +51,13 @@ def render(report: Report) -> str:
 
 
 def _run(plan: Plan, rules: Rules, sabotage: str = "") -> Report:
-    with tempfile.TemporaryDirectory(prefix="holdfast-faults-") as directory:
-        return asyncio.run(carry_out(plan, rules, Path(directory), sabotage))
+    directory = Path(tempfile.mkdtemp(prefix="holdfast-faults-"))
+    report = asyncio.run(carry_out(plan, rules, directory, sabotage))
+    if report.violations and not sabotage:
+        print(f"kept for whoever looks into it: {directory}")
+    else:
+        shutil.rmtree(directory)
+    return report
 
 
 def _run_controls(seed: int) -> int:
