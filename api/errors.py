@@ -40,6 +40,8 @@ TEMPORAL_OUTAGES = frozenset(
         RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.CANCELLED,
         RPCStatusCode.ABORTED,
+        RPCStatusCode.UNKNOWN,  # a connection that broke in the middle of an answer
+        RPCStatusCode.INTERNAL,  # likewise, or the server cannot reach its own database
         RPCStatusCode.FAILED_PRECONDITION,  # a worker fails at the workflow's task, for now
     }
 )

@@ -108,6 +108,8 @@ async def test_an_outage_of_mongodb_is_told(
     [
         rpc_error(RPCStatusCode.UNAVAILABLE),
         rpc_error(RPCStatusCode.DEADLINE_EXCEEDED),
+        rpc_error(RPCStatusCode.UNKNOWN),
+        rpc_error(RPCStatusCode.INTERNAL),
         rpc_error(RPCStatusCode.RESOURCE_EXHAUSTED),
         WorkflowUpdateRPCTimeoutOrCancelledError(),
     ],
