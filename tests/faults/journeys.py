@@ -228,7 +228,7 @@ class Errand:
     async def _see_it_closed(self, order: ReservedOrder) -> Json:
         since = time.monotonic()
         while not _is_closed(seen := await self._order(order)):
-            if time.monotonic() - since > self.market.shop.patience_seconds:
+            if self.market.shop.tries_its_customers(since):
                 raise Unexpected(f"order {order.id} is still {seen['status']}")
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
         return seen

@@ -34,8 +34,8 @@ class Rules:
 
     reservation_ttl: float = 30.0
     payment_wait: float = 4.0
-    patience: float = 150.0
-    """How long an outage may last for a customer before it counts as a violation."""
+    patience: float = 90.0
+    """How long a customer may have to wait for an answer once nothing breaks any more."""
     quiet_within: float = 240.0
     """How long everything may take to finish once nothing breaks any more."""
 
@@ -147,6 +147,7 @@ async def _shop_while_it_breaks(
                 tasks.create_task(run(Errand(market, planned)))
             await breaker.carry_out(plan.faults)
             await breaker.mend_stripe()
+            market.shop.mended_at = time.monotonic()
     finally:
         attack.cancel()
     return said

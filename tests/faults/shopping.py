@@ -32,11 +32,19 @@ class Shop:
     doors: Sequence[httpx.AsyncClient]
     """One for each API process."""
     patience_seconds: float
-    """How long a customer goes on trying to be answered."""
+    """How long a customer goes on trying once everything works again; before, for ever."""
+    mended_at: float | None = None
+    """Since when, on the clock of `time.monotonic()`, nothing breaks any more."""
     answers: Counter[int] = field(default_factory=Counter)
     """By HTTP status; 0 where the connection broke or nothing came in time."""
     blunders: list[str] = field(default_factory=list)
     """Answers that no fault excuses: a 500, or an error without a code."""
+
+    def tries_its_customers(self, since: float) -> bool:
+        """Whether somebody who has waited since then has been patient enough."""
+        if self.mended_at is None:
+            return False
+        return time.monotonic() - max(since, self.mended_at) > self.patience_seconds
 
     def _record(self, request: str, answer: httpx.Response) -> None:
         self.answers[answer.status_code] += 1
@@ -81,14 +89,13 @@ class Customer:
         A request that changes something carries one idempotency key for all its tries.
 
         Raises:
-            Unanswered: for as long as a customer has patience, nothing did.
+            Unanswered: nothing did, long after everything was mended.
         """
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         if method == "POST":
             headers["Idempotency-Key"] = f'"{key or uuid4()}"'
-        give_up_at = time.monotonic() + self.shop.patience_seconds
-        pause = FIRST_PAUSE
-        while time.monotonic() < give_up_at:
+        since, pause = time.monotonic(), FIRST_PAUSE
+        while not self.shop.tries_its_customers(since):
             door = dice.choice(self.shop.doors)
             try:
                 answer = await door.request(method, path, json=body, headers=headers)
