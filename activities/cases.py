@@ -112,7 +112,7 @@ class CaseReader:
             raise StillChanging(f"order {order_id}")
         intents = None
         if not workflow.is_running:
-            intents = await self._intents(order_id, before, intent_ids)
+            intents = await self._intents(order_id, before, workflow, intent_ids)
         return _order_case(
             order_id,
             before,
@@ -159,22 +159,29 @@ class CaseReader:
             return WorkflowFacts(Workflow.UNKNOWN)
         is_running = description.close_time is None
         return WorkflowFacts(
-            Workflow.RUNNING if is_running else Workflow.CLOSED, description.start_time
+            Workflow.RUNNING if is_running else Workflow.CLOSED,
+            description.start_time,
+            description.close_time,
         )
 
     async def _intents(
-        self, order_id: str, documents: Documents, intent_ids: Iterable[str]
+        self,
+        order_id: str,
+        documents: Documents,
+        workflow: WorkflowFacts,
+        intent_ids: Iterable[str],
     ) -> tuple[PaymentIntent, ...]:
         named = {charge.intent_id for charge in documents.charges if charge.intent_id}
         found = {i.id: i for i in await self._audit(named | set(intent_ids))}
         if documents.order is not None:
             # A charge may not name its intent yet: Stripe's answer was on its way.
-            found |= {i.id: i for i in await self._made_for(documents.order)}
+            found |= {i.id: i for i in await self._made_for(documents.order, workflow)}
         return tuple(found[key] for key in sorted(found) if found[key].order_id == order_id)
 
-    async def _made_for(self, order: OrderFacts) -> list[PaymentIntent]:
+    async def _made_for(self, order: OrderFacts, workflow: WorkflowFacts) -> list[PaymentIntent]:
         # While Stripe cannot be reached an order stays open, past its deadline if need be.
-        end = max(order.expires_at, order.closed_at or utc_now()) + LATEST_INTENT
+        ended_at = order.closed_at or workflow.ended_at or utc_now()
+        end = max(order.expires_at, ended_at) + LATEST_INTENT
         found: list[PaymentIntent] = []
         after: str | None = None
         while True:

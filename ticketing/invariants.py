@@ -113,6 +113,7 @@ class WorkflowFacts:
 
     state: Workflow
     started_at: datetime | None = None
+    ended_at: datetime | None = None
 
     @property
     def is_running(self) -> bool:
