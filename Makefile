@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test faults faults-control properties lint record-histories format \
+.PHONY: help install run test faults faults-control properties fuzz lint record-histories format \
 	lock image clean
 
 help: ## List the targets
@@ -29,6 +29,10 @@ faults-control: $(INSTALLED) ## Do so without one guard after the other; each ha
 
 properties: $(INSTALLED) ## Look for a sequence of events that breaks an order; EXAMPLES=500 SEED=7
 	EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/stateful --timeout 0 \
+		--hypothesis-seed=$(or $(SEED),$(shell date +%s)) $(ARGS)
+
+fuzz: $(INSTALLED) ## Send the API random requests; CASES=200 for each route, SEED=7
+	CASES=$(or $(CASES),200) $(BIN)/python -m pytest tests/fuzz --timeout 0 \
 		--hypothesis-seed=$(or $(SEED),$(shell date +%s)) $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and import contracts

@@ -18,6 +18,7 @@ TARGETS = {
     "faults",
     "faults-control",
     "properties",
+    "fuzz",
     "lint",
     "record-histories",
     "format",
