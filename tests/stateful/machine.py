@@ -70,9 +70,10 @@ class Orders(RuleBasedStateMachine):
 
     After each step the market is let settle, so that a failure can be repeated and made
     smaller. What happens at once does so within one step, or while no worker or no Stripe is
-    there: then everything waits for them, and is decided together when they come back. Only
-    updates do not wait for a worker: the time-skipping server hands them over before signals
-    that came first, and records the other order, which no replay can follow.
+    there: then everything waits for them, and is decided together when they come back.
+
+    Only an update is never sent at once with a signal: the time-skipping server hands it over
+    first and records it last, which no replay can follow. The real server keeps the order.
     """
 
     tickets = Bundle("tickets")
@@ -144,8 +145,15 @@ class Orders(RuleBasedStateMachine):
 
     @precondition(lambda self: self._market.is_attended)
     @rule(order=orders, card=CARDS)
-    def pay_and_cancel_at_once(self, order: Purchase, card: str) -> None:
-        self._at_once(self._market.pay(order, card), self._market.cancel(order))
+    def cancel_while_a_payment_is_decided(self, order: Purchase, card: str) -> None:
+        self._run(self._market.pay_until_stripe_is_asked(order, card))
+        self._run(self._market.cancel(order))
+
+    @precondition(lambda self: self._market.is_attended)
+    @rule(order=orders, card=CARDS)
+    def pay_while_the_order_is_cancelled(self, order: Purchase, card: str) -> None:
+        self._run(self._market.cancel(order))
+        self._run(self._market.pay(order, card))
 
     @rule(order=orders, card=CARDS, duration=DURATIONS)
     def pay_while_time_passes(self, order: Purchase, card: str, duration: timedelta) -> None:
@@ -215,8 +223,10 @@ class Orders(RuleBasedStateMachine):
 
     @precondition(lambda self: self._market.is_attended)
     @rule(order=orders, card=CARDS)
-    def pay_and_lose_the_workers(self, order: Purchase, card: str) -> None:
-        self._run(self._market.pay_and_lose_the_workers(order, card))
+    def lose_the_workers_while_a_payment_is_decided(self, order: Purchase, card: str) -> None:
+        self._run(self._market.pay_until_stripe_is_asked(order, card))
+        self._run(self._market.stop_workers())
+        self._run(self._market.start_workers())
 
     @rule(duration=DURATIONS)
     def let_time_pass(self, duration: timedelta) -> None:
