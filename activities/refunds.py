@@ -26,6 +26,13 @@ BALANCE_INSUFFICIENT = "balance_insufficient"
 """Stripe's code for a refund that is possible, and only not now."""
 
 
+MOST_TOLD = 200
+"""Entries after which a timeline tells of no more refunds that came to nothing.
+
+Each request for one adds two, and a document of 16 MB could not even be cancelled any more.
+"""
+
+
 class RefundOutcome(StrEnum):
     """What Stripe says of giving a payment back."""
 
@@ -166,13 +173,17 @@ class RefundActivities:
 
     @activity.defn
     async def tell_order(self, input: TellOrder) -> None:
-        """Add an entry to the order's timeline.
+        """Add an entry to the order's timeline, unless that is very long.
 
         Safe to run twice: what is told of an instant is told once.
         """
         same = {"code": input.code, "at": to_milliseconds(input.at)}
         await Order.find_one(
-            {"_id": PydanticObjectId(input.order_id), "timeline": {"$not": {"$elemMatch": same}}}
+            {
+                "_id": PydanticObjectId(input.order_id),
+                "timeline": {"$not": {"$elemMatch": same}},
+                f"timeline.{MOST_TOLD - 1}": {"$exists": False},
+            }
         ).update({"$push": {"timeline": told(input.code, input.at, reason=input.reason)}})
 
     @activity.defn

@@ -8,6 +8,7 @@ from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 from temporalio.testing import ActivityEnvironment
 
+from activities import refunds as refund_activities
 from activities.orders import CompleteOrder, OrderActivities
 from activities.refunds import (
     OrderPayment,
@@ -265,3 +266,17 @@ async def test_what_is_told_of_an_instant_is_told_once(
     told = await Order.get(order.id)
     assert told is not None
     assert [told_entry.at for told_entry in told.timeline] == [at, at + timedelta(seconds=1)]
+
+
+async def test_a_seller_who_asks_for_ever_does_not_fill_the_order(
+    refunds: RefundActivities, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refund_activities, "MOST_TOLD", 3)
+    entry = TellOrder(str(order.id), TimelineCode.REFUND_REFUSED, utc_now(), "charge_disputed")
+
+    for number in range(5):
+        await refunds.tell_order(replace(entry, at=entry.at + timedelta(seconds=number)))
+
+    told = await Order.get(order.id)
+    assert told is not None
+    assert len(told.timeline) == 3
