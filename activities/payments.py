@@ -1,6 +1,6 @@
 """Asking Stripe: each step is repeated under one idempotency key until Stripe has answered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -131,12 +131,16 @@ class PaymentActivities:
     async def capture_payment(self, input: AttemptedIntent) -> PaymentState:
         """Take the money that was set aside.
 
-        Safe to run twice: an intent is captured once, and says so ever after.
+        Safe to run twice: an intent is captured once, and says so ever after. One that Stripe
+        refuses to capture is given up at once, for its ticket is about to be released.
         """
         intent = await self._gateway.capture(
             input.intent_id,
             idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
         )
+        if intent.status is IntentStatus.REQUIRES_CAPTURE:
+            given_up = await self._cancel(input)
+            intent = replace(given_up, failure_code=given_up.failure_code or intent.failure_code)
         return _state_of(intent, input.amount)
 
     @activity.defn
@@ -152,11 +156,14 @@ class PaymentActivities:
             IntentStatus.SUCCEEDED,
             IntentStatus.CANCELED,
         ):
-            intent = await self._gateway.cancel(
-                input.intent_id,
-                idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
-            )
+            intent = await self._cancel(input)
         return _state_of(intent, input.amount)
+
+    async def _cancel(self, input: AttemptedIntent) -> PaymentIntent:
+        return await self._gateway.cancel(
+            input.intent_id,
+            idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
+        )
 
 
 async def _tell_that_the_bank_wants_the_buyer(input: AuthorizePayment) -> None:

@@ -1,6 +1,8 @@
 """What the payment activities make of what Stripe and our own records hold."""
 
+from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 from beanie import PydanticObjectId
@@ -188,3 +190,24 @@ async def test_a_card_that_works_tells_nothing_of_authentication(
 
 def _lose_the_connection(*_arguments: object, **_options: object) -> None:
     raise ConnectionError
+
+
+async def test_an_intent_that_stripe_refuses_to_capture_is_given_up(
+    payments: PaymentActivities,
+    gateway: StripeGateway,
+    sandbox: RunningSandbox,
+    charge: Charge,
+    order: Order,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authorized = await authorize(payments, charge, "pm_card_visa")
+    assert authorized.intent_id is not None
+    refused = replace(await gateway.read(authorized.intent_id), failure_code="capture_refused")
+    monkeypatch.setattr(gateway, "capture", AsyncMock(return_value=refused))
+    attempted = AttemptedIntent(str(order.id), 1, authorized.intent_id, charge.amount)
+
+    states = [await payments.capture_payment(attempted) for _ in range(2)]
+
+    outcome = (PaymentOutcome.CANCELLED, "capture_refused")
+    assert [(state.outcome, state.failure_code) for state in states] == [outcome] * 2
+    assert sandbox.payment_intent(authorized.intent_id)["status"] == "canceled"
