@@ -111,7 +111,10 @@ class RefundService:
                 raise RequestInProgress
             case WorkflowExecutionStatus.FAILED:
                 try:
-                    await handle.result()
+                    async with asyncio.timeout(self._wait.total_seconds()):
+                        await handle.result()
+                except TimeoutError:
+                    raise RequestInProgress from None  # another one has been started meanwhile
                 except WorkflowFailureError as failure:
                     raise _refusal(failure) from None
 
