@@ -155,9 +155,14 @@ class Orders(RuleBasedStateMachine):
         self._run(self._market.cancel(order))
         self._run(self._market.pay(order, card))
 
+    @precondition(lambda self: self._market.is_attended)
     @rule(order=orders, card=CARDS, duration=DURATIONS)
     def pay_while_time_passes(self, order: Purchase, card: str, duration: timedelta) -> None:
-        self._at_once(self._market.pay(order, card), self._market.pass_time(duration))
+        """Without a worker, so that the next one hears of the payment and the time at once."""
+        self._run(self._market.stop_workers())
+        self._run(self._market.pass_time(duration))
+        self._run(self._market.pay(order, card))
+        self._run(self._market.start_workers())
 
     @precondition(lambda self: self._market.is_attended)
     @rule(order=orders)
