@@ -14,7 +14,6 @@ from beanie import PydanticObjectId
 from activities import reservations
 from activities.reservations import Refusal, Reservation, ReserveTicket
 from ticketing.models import Order, Ticket
-from ticketing.payments import gateway
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import IntentStatus, PaymentIntent, PaymentOutcomeUnknown
 
@@ -60,12 +59,14 @@ def release_on_unknown() -> None:
 
 def fresh_idempotency_keys() -> None:
     """Ask Stripe under a new key each time, so that a retry is a second payment."""
-    under = gateway._under_fresh_keys
+    under = StripeGateway._under_fresh_keys
 
-    async def under_random_keys(_key: str, *args: "object", **kwargs: "object") -> PaymentIntent:
-        return await under(str(uuid4()), *args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+    async def under_random_keys(
+        self: StripeGateway, _key: str, *args: object, **kwargs: object
+    ) -> object:
+        return await under(self, str(uuid4()), *args, **kwargs)  # type: ignore[arg-type] # passed on as they came
 
-    gateway._under_fresh_keys = under_random_keys  # type: ignore[assignment] # that is the sabotage
+    StripeGateway._under_fresh_keys = under_random_keys  # type: ignore[method-assign, assignment] # that is the sabotage
 
 
 GUARDS: dict[str, Callable[[], None]] = {

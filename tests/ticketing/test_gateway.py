@@ -134,6 +134,39 @@ async def test_an_intent_made_before_stripe_lost_its_answer_is_found_again(
     assert len(sandbox.payment_intents()) == 1
 
 
+async def test_a_look_that_failed_is_made_up_for_before_the_next_key_is_used(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    made = await authorize(gateway)
+    key = "a second key whose answer is stored as a failure"
+    sandbox.set_fault("error_stored", method="POST", path="/v1/payment_intents")
+    with pytest.raises(PaymentOutcomeUnknown):
+        await authorize(gateway, key=key)
+    sandbox.set_fault("error", method="GET", path="/v1/payment_intents")
+    with pytest.raises(PaymentOutcomeUnknown):
+        await authorize(gateway, key=key)
+
+    assert (await authorize(gateway, key=key)).id == made.id
+    assert len(sandbox.payment_intents()) == 1
+
+
+async def test_a_long_outage_of_stored_failures_uses_up_neither_keys_nor_patience(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    outage = 30
+    sandbox.set_fault("error_stored", method="POST", path="/v1/payment_intents", times=None)
+    for _ in range(outage):
+        with pytest.raises(PaymentOutcomeUnknown):
+            await authorize(gateway)
+    sandbox.clear_faults()
+
+    await authorize(gateway)
+
+    assert len(sandbox.payment_intents()) == 1
+    # Each try asks under the key of the one before, and then under its own.
+    assert sandbox.count("POST", "/v1/payment_intents") == 2 * outage + 1
+
+
 async def test_an_intent_of_many_is_found_again_when_its_key_was_used_in_other_words(
     gateway: StripeGateway,
 ) -> None:

@@ -33,7 +33,8 @@ HTTP_TIMEOUT_SECONDS: Final = 15.0
 T = TypeVar("T")
 
 ENDS: Final = frozenset({IntentStatus.SUCCEEDED, IntentStatus.CANCELED})
-MOST_KEYS: Final = 10
+MOST_KEYS: Final = 200
+"""For one step: as many tries as Temporal makes in an hour and a half."""
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
 """How far Stripe's clock may be behind ours."""
@@ -57,6 +58,8 @@ class StripeGateway:
         ).v1
         self._intents = stripe_api.payment_intents
         self._refunds = stripe_api.refunds
+        self._spent_keys: dict[str, int] = {}
+        """By a step's first key, how many of its keys nothing will ever come of."""
 
     async def close(self) -> None:
         """Close the connections to Stripe."""
@@ -87,7 +90,7 @@ class StripeGateway:
             "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
             "metadata": {"order_id": order_id, "attempt": str(attempt)},
         }
-        return await _under_fresh_keys(
+        return await self._under_fresh_keys(
             idempotency_key,
             lambda options: _ask(self._intents.create_async(params, options)),
             otherwise=lambda: self._find(order_id, attempt, begun_at),
@@ -152,7 +155,7 @@ class StripeGateway:
             return await self.refunds_of(intent_id)
 
         try:
-            await _under_fresh_keys(key, refund, otherwise=find_refunded)
+            await self._under_fresh_keys(key, refund, otherwise=find_refunded)
         except PaymentRefused as refused:
             return refused
         except stripe.CardError as error:
@@ -197,7 +200,7 @@ class StripeGateway:
             return intent if intent.status in ENDS else None
 
         try:
-            return await _under_fresh_keys(
+            return await self._under_fresh_keys(
                 idempotency_key,
                 lambda options: _ask(step(intent_id, {}, options)),
                 otherwise=read_if_moved,
@@ -224,32 +227,36 @@ class StripeGateway:
             page = await _answer(page.next_page_async())
         return None
 
+    async def _under_fresh_keys(
+        self,
+        idempotency_key: str,
+        request: Callable[["RequestOptions"], Awaitable[T]],
+        *,
+        otherwise: Callable[[], Awaitable[T | None]],
+    ) -> T:
+        """Ask under the key; where Stripe stored a failure of its own, look, then ask anew.
+
+        Stripe answers a key as it first did, even if that was a 500, so under such a key nothing
+        would ever come of the step. The keys that follow are derived from the first, and a retry
+        walks the same way, past the keys that this process knows to be spent.
+        """
+        while (number := self._spent_keys.get(idempotency_key, 0) + 1) <= MOST_KEYS:
+            key = idempotency_key if number == 1 else f"{idempotency_key}:{number}"
+            try:
+                answer = await request({"idempotency_key": key})
+            except _AnswerLostAtStripe:
+                found = await otherwise()
+                if found is None:
+                    self._spent_keys[idempotency_key] = number  # looked, and there is nothing
+                    continue
+                answer = found
+            self._spent_keys.pop(idempotency_key, None)
+            return answer
+        raise PaymentOutcomeUnknown(f"Stripe stored failures of its own under {MOST_KEYS} keys")
+
 
 class _AnswerLostAtStripe(Exception):
     """Stripe will never tell under this key: it stored a failure of its own, or other words."""
-
-
-async def _under_fresh_keys(
-    idempotency_key: str,
-    request: Callable[["RequestOptions"], Awaitable[T]],
-    *,
-    otherwise: Callable[[], Awaitable[T | None]],
-) -> T:
-    """Ask under the key; where Stripe stored a failure of its own under it, look, then ask anew.
-
-    Stripe answers a key as it first did, even if that was a 500, so under such a key nothing
-    would ever come of the step. The keys that follow are derived from the first, and a retry
-    walks the same way.
-    """
-    for number in range(1, MOST_KEYS + 1):
-        key = idempotency_key if number == 1 else f"{idempotency_key}:{number}"
-        try:
-            return await request({"idempotency_key": key})
-        except _AnswerLostAtStripe:
-            found = await otherwise()
-            if found is not None:
-                return found
-    raise PaymentOutcomeUnknown(f"Stripe stored failures of its own under {MOST_KEYS} keys")
 
 
 async def _ask(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:
