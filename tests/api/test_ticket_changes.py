@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import pytest
 from beanie import PydanticObjectId
@@ -53,7 +54,8 @@ async def test_a_seller_edits_a_ticket(client: AsyncClient, seller: AsyncClient)
         "version": 2,
         "updatedAt": edited["updatedAt"],
     }
-    assert edited["updatedAt"] >= ticket["updatedAt"]
+    changed, listed = (datetime.fromisoformat(seen["updatedAt"]) for seen in (edited, ticket))
+    assert changed >= listed
     assert (await client.get(f"/api/tickets/{ticket['id']}")).json() == edited
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -113,7 +113,8 @@ async def test_the_seller_may_put_the_ticket_on_sale_again(
     assert answer.status_code == 200, answer.text
     again = await seller.ticket(ticket)
     assert (again["status"], again["orderId"]) == ("available", None)
-    assert again["updatedAt"] > ticket["updatedAt"]
+    changed, listed = (datetime.fromisoformat(seen["updatedAt"]) for seen in (again, ticket))
+    assert changed > listed
     await other_buyer.buy(await other_buyer.reserve(again))
     await market.is_consistent()
 

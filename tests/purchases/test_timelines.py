@@ -1,6 +1,6 @@
 """What happened to an order, told over HTTP to the two whom it concerns."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import INSTANT, Json
@@ -18,7 +18,8 @@ async def timeline(person: Person, order: Json) -> list[Json]:
     for item in items:
         assert item.keys() == ENTRY
         assert INSTANT.fullmatch(item["at"])
-    assert [item["at"] for item in items] == sorted(item["at"] for item in items)
+    instants = [datetime.fromisoformat(item["at"]) for item in items]
+    assert instants == sorted(instants)
     return items
 
 
