@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -240,9 +241,11 @@ def _assert_unavailable(answer: Response, code: str) -> Json:
 
 
 async def _has_gone_on(market: Marketplace, order: Json) -> bool:
-    """Whether a worker has finished a task of the order's workflow."""
-    events = (await market.history(order)).events
-    return EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in [e.event_type for e in events]
+    """Whether a worker has finished a task of the order's workflow, and what that has begun."""
+    seen = Counter(event.event_type for event in (await market.history(order)).events)
+    begun = seen[EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED]
+    finished = seen[EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED]
+    return bool(seen[EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]) and begun == finished
 
 
 async def _are_all_workflows_closed(market: Marketplace) -> bool:
