@@ -24,6 +24,7 @@ from ticketing.statuses import (
     TicketStatus,
     TimelineCode,
 )
+from ticketing.workflow_ids import order_workflow_id
 from workflows.order import (
     OrderInput,
     OrderState,
@@ -31,7 +32,6 @@ from workflows.order import (
     PaymentDecision,
     PaymentIntentChanged,
     PaymentSubmitted,
-    order_workflow_id,
 )
 from workflows.refund import RefundChanged, RefundRecorded, RefundRequested, RefundWorkflow
 

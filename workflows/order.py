@@ -1,19 +1,15 @@
 """The purchase of one ticket."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
-from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from activities.orders import (
         BeginPayment,
         BegunPayment,
@@ -42,35 +38,19 @@ with workflow.unsafe.imports_passed_through():
         PAYMENT_INTENT_ID,
         RESERVATION_EXPIRES_AT,
     )
+    from workflows.steps import (
+        DATABASE_RETRIES,
+        DATABASE_TIMEOUT,
+        at_stripe,
+        in_database,
+        in_database_in_place,
+    )
 
 RESERVE_TIMEOUT = timedelta(seconds=8)
 """A reservation that is not made by then is not made: its buyer has been told to try again."""
 
-DATABASE_TIMEOUT = timedelta(seconds=10)
-LOCAL_PATIENCE = timedelta(seconds=5)
-"""How long a step in MongoDB is tried in place: a failover is shorter."""
-DATABASE_RETRIES = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
-)
-
-STRIPE_TIMEOUT = timedelta(seconds=20)
-"""Longer than the gateway's own, so that an answer is heard rather than abandoned."""
-STRIPE_RETRIES = RetryPolicy(
-    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
-)
-"""For as long as it takes: a reservation is never released on an unknown answer."""
-
 FINDS_BY_INTENT = "find-by-payment-intent"
 """The patch since which an order is found by its payment intent (docs/changing-workflows.md)."""
-
-A = TypeVar("A")
-P = TypeVar("P")
-R = TypeVar("R")
-
-
-def order_workflow_id(order_id: str) -> str:
-    """The id of the workflow that carries out the order."""
-    return f"order:{order_id}"
 
 
 @dataclass(frozen=True)
@@ -280,12 +260,12 @@ class OrderWorkflow:
                 start_to_close_timeout=DATABASE_TIMEOUT,
                 retry_policy=DATABASE_RETRIES,
             )
-        except FailureError:  # as in `_in_database`
+        except FailureError:  # as in `in_database_in_place`
             # It may have happened all the same, with only the answer lost.
             return await self._abandon_reservation(request)
 
     async def _abandon_reservation(self, request: ReserveTicket) -> Reservation:
-        await _in_database_once_decided(
+        await in_database(
             ReservationActivities.abandon_reservation,
             request,
             summary="Undo a reservation that may have been made",
@@ -330,7 +310,7 @@ class OrderWorkflow:
     async def _begin_payment(
         self, payment: PaymentSubmitted, reservation: Reservation
     ) -> BegunPayment:
-        return await _in_database(
+        return await in_database_in_place(
             OrderActivities.begin_payment,
             BeginPayment(
                 order_id=self._input.order_id,
@@ -346,7 +326,7 @@ class OrderWorkflow:
         )
 
     async def _authorize(self, payment: PaymentSubmitted, reservation: Reservation) -> PaymentState:
-        return await _ask_stripe(
+        return await at_stripe(
             PaymentActivities.authorize_payment,
             AuthorizePayment(
                 order_id=self._input.order_id,
@@ -388,7 +368,7 @@ class OrderWorkflow:
         return state
 
     async def _read_payment(self, state: PaymentState) -> PaymentState:
-        return await _ask_stripe(
+        return await at_stripe(
             PaymentActivities.read_payment,
             self._intent_of(state),
             summary="Ask how the bank decided",
@@ -399,7 +379,7 @@ class OrderWorkflow:
         if state.intent_id is None:
             return state
         self._enter(_Step.DECIDING_PAYMENT, "Cancelling the payment intent at Stripe.")
-        given_up = await _ask_stripe(
+        given_up = await at_stripe(
             PaymentActivities.cancel_payment_intent,
             self._intent_of(state),
             summary="Make sure that nothing can be paid any more",
@@ -410,14 +390,14 @@ class OrderWorkflow:
 
     async def _capture(self, state: PaymentState) -> PaymentState:
         self._enter(_Step.DECIDING_PAYMENT, "Authorized; capturing the payment.")
-        return await _ask_stripe(
+        return await at_stripe(
             PaymentActivities.capture_payment,
             self._intent_of(state),
             summary="Capture the payment",
         )
 
     async def _complete_order(self, payment: PaymentSubmitted) -> None:
-        await _in_database(
+        await in_database_in_place(
             OrderActivities.complete_order,
             CompleteOrder(
                 order_id=self._input.order_id,
@@ -435,7 +415,7 @@ class OrderWorkflow:
         reason = self._cancellation
         failed = FailedCharge(payment.charge_id, state.failure_code or reason or state.outcome)
         if reason is None and self._attempt < self._input.payment_attempts:
-            await _in_database(
+            await in_database_in_place(
                 OrderActivities.fail_payment,
                 FailPayment(self._input.order_id, failed, workflow.now()),
                 summary=f"Payment {self._attempt} failed: {failed.failure_code}",
@@ -454,7 +434,7 @@ class OrderWorkflow:
         self, reason: CancelReason, failed_charge: FailedCharge | None = None
     ) -> None:
         self._enter(_Step.CANCELLING, f"Releasing the ticket: {reason}.")
-        status = await _in_database_once_decided(
+        status = await in_database(
             OrderActivities.cancel_order,
             CancelOrder(
                 order_id=self._input.order_id,
@@ -510,53 +490,3 @@ class OrderWorkflow:
         else:
             workflow.upsert_search_attributes([ORDER_STATUS.value_set(status)])
         self._status = status
-
-
-async def _in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
-    """Run a short step in MongoDB whose decision no later message can change.
-
-    Runs in place, and once more if the workflow task is lost before it is recorded. Where it
-    does not succeed soon, it goes on as a regular activity, which operators see.
-    """
-    try:
-        return await workflow.execute_local_activity_method(
-            step,
-            input,
-            schedule_to_close_timeout=LOCAL_PATIENCE,
-            start_to_close_timeout=DATABASE_TIMEOUT,
-            retry_policy=DATABASE_RETRIES,
-            summary=summary,
-        )
-    except FailureError:
-        # When its time is over it raises an ActivityError; replayed, the TimeoutError alone.
-        return await _in_database_once_decided(step, input, summary=summary)
-
-
-async def _in_database_once_decided(
-    step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str
-) -> R:
-    """Run a step in MongoDB after the decision for it is in the history.
-
-    A local activity runs before that. If its workflow task fails, as it does when a message
-    comes while the workflow closes, the decision is taken anew with the message in sight,
-    although the step is done. Releasing a ticket rests on a decision that a payment can change.
-    """
-    return await workflow.execute_activity_method(
-        step,
-        input,
-        start_to_close_timeout=DATABASE_TIMEOUT,
-        retry_policy=DATABASE_RETRIES,
-        summary=summary,
-    )
-
-
-async def _ask_stripe(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
-    """Run a step at Stripe, repeated until Stripe has answered; operators see each try."""
-    return await workflow.execute_activity_method(
-        step,
-        input,
-        start_to_close_timeout=STRIPE_TIMEOUT,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
-        retry_policy=STRIPE_RETRIES,
-        summary=summary,
-    )

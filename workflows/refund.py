@@ -1,18 +1,14 @@
 """The refund of one completed order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from activities.refunds import (
         OrderPayment,
         RecordRefund,
@@ -24,18 +20,10 @@ with workflow.unsafe.imports_passed_through():
     )
     from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
     from workflows.search_attributes import ORDER_STATUS, PAYMENT_INTENT_ID
-
-DATABASE_TIMEOUT = timedelta(seconds=10)
-DATABASE_RETRIES = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=30)
-)
+    from workflows.steps import at_stripe, in_database
 
 STRIPE_TIMEOUT = timedelta(minutes=2)
 """Longer than all the requests of one try, so that an answer is heard rather than abandoned."""
-STRIPE_RETRIES = RetryPolicy(
-    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(minutes=1)
-)
-"""For as long as it takes: a refund that was promised is not dropped."""
 
 FIRST_DELAY = timedelta(minutes=1)
 LONGEST_DELAY = timedelta(hours=1)
@@ -46,15 +34,6 @@ DELAYS_PER_RUN = 400
 REFUND_REFUSED = "refund_refused"
 ORDER_NOT_COMPLETED = "order_not_completed"
 REFUNDED_IN_PART = "refunded_in_part"
-
-A = TypeVar("A")
-P = TypeVar("P")
-R = TypeVar("R")
-
-
-def refund_workflow_id(order_id: str) -> str:
-    """The id of the workflow that refunds the order."""
-    return f"refund:{order_id}"
 
 
 @dataclass(frozen=True)
@@ -152,7 +131,7 @@ class RefundWorkflow:
 
     async def _find_payment(self) -> OrderPayment:
         workflow.set_current_details("Looking for the payment of the order.")
-        return await _in_database(
+        return await in_database(
             RefundActivities.find_payment, self._input.order_id, summary="Find the payment"
         )
 
@@ -180,14 +159,18 @@ class RefundWorkflow:
             await self._tell(TimelineCode.REFUND_REQUESTED, workflow.now())
         if self._request is None or self._is_under_way:
             workflow.set_current_details("Asking Stripe what was refunded.")
-            return await _at_stripe(
-                RefundActivities.read_refunds, intent_id, summary="Ask what was refunded"
+            return await at_stripe(
+                RefundActivities.read_refunds,
+                intent_id,
+                summary="Ask what was refunded",
+                timeout=STRIPE_TIMEOUT,
             )
         workflow.set_current_details("Asking Stripe to refund the payment.")
-        return await _at_stripe(
+        return await at_stripe(
             RefundActivities.refund_payment,
             RefundPayment(self._input.order_id, intent_id),
             summary="Refund the payment",
+            timeout=STRIPE_TIMEOUT,
         )
 
     async def _wait_for_stripe(self, state: RefundState) -> None:
@@ -236,7 +219,7 @@ class RefundWorkflow:
     async def _record(self, order: OrderPayment, refund_id: str) -> None:
         workflow.set_current_details("Refunded; cancelling the order.")
         relist = self._request is not None and self._request.relist
-        await _in_database(
+        await in_database(
             RefundActivities.record_refund,
             RecordRefund(
                 order_id=self._input.order_id,
@@ -251,7 +234,7 @@ class RefundWorkflow:
         workflow.set_current_details(f"Refunded ({refund_id}); the ticket is {fate}.")
 
     async def _tell(self, code: TimelineCode, at: datetime, reason: str | None = None) -> None:
-        await _in_database(
+        await in_database(
             RefundActivities.tell_order,
             TellOrder(self._input.order_id, code, at, reason),
             summary=f"Tell: {code}",
@@ -271,26 +254,3 @@ def _why_delayed(state: RefundState, next_try: datetime) -> str:
 def _failure(kind: str, message: str, *details: str) -> ApplicationError:
     workflow.set_current_details(message)
     return ApplicationError(message, *details, type=kind, non_retryable=True)
-
-
-async def _in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
-    """Run a step in MongoDB, repeated until it is done."""
-    return await workflow.execute_activity_method(
-        step,
-        input,
-        start_to_close_timeout=DATABASE_TIMEOUT,
-        retry_policy=DATABASE_RETRIES,
-        summary=summary,
-    )
-
-
-async def _at_stripe(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
-    """Run a step at Stripe, repeated until Stripe has answered; operators see each try."""
-    return await workflow.execute_activity_method(
-        step,
-        input,
-        start_to_close_timeout=STRIPE_TIMEOUT,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT,
-        retry_policy=STRIPE_RETRIES,
-        summary=summary,
-    )

@@ -51,7 +51,8 @@ from ticketing.errors import (
 from ticketing.models import Charge, Order, Ticket
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
-from workflows.order import OrderInput, OrderState, OrderWorkflow, order_workflow_id
+from ticketing.workflow_ids import order_workflow_id
+from workflows.order import OrderInput, OrderState, OrderWorkflow
 from workflows.search_attributes import BUYER_ID, ORDER_STATUS, SELLER_ID, TICKET_ID
 
 RESERVE_ROUTE = "POST /api/orders"

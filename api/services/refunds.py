@@ -35,6 +35,7 @@ from ticketing.errors import (
 )
 from ticketing.models import Order
 from ticketing.statuses import CancelReason, OrderStatus
+from ticketing.workflow_ids import refund_workflow_id
 from workflows.refund import (
     ORDER_NOT_COMPLETED,
     REFUND_REFUSED,
@@ -43,7 +44,6 @@ from workflows.refund import (
     RefundRecorded,
     RefundRequested,
     RefundWorkflow,
-    refund_workflow_id,
 )
 from workflows.search_attributes import BUYER_ID, SELLER_ID, TICKET_ID
 

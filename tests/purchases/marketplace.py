@@ -43,9 +43,8 @@ from ticketing.settings import (
 )
 from ticketing.statuses import OrderStatus
 from ticketing.temporal import connect_temporal
+from ticketing.workflow_ids import order_workflow_id, refund_workflow_id
 from worker import create_worker
-from workflows.order import order_workflow_id
-from workflows.refund import refund_workflow_id
 
 WEBHOOKS = "/api/webhooks/stripe"
 WEBHOOK_SECRET = "whsec_of_the_tests"

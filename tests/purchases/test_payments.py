@@ -11,7 +11,8 @@ from tests.api.conftest import assert_problem
 from tests.purchases.contract import CHARGE, Json, assert_charge
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually, until
-from workflows.order import FINDS_BY_INTENT, order_workflow_id
+from ticketing.workflow_ids import order_workflow_id
+from workflows.order import FINDS_BY_INTENT
 
 SLOW = 0.6
 """Seconds that a slow Stripe takes; far more than `HURRIED`."""

@@ -17,11 +17,11 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHist
 from tests.market import Market, Purchase, RefundHandle
 from workflows.order import (
     FINDS_BY_INTENT,
-    LOCAL_PATIENCE,
     OrderWorkflow,
     PaymentDecision,
 )
 from workflows.refund import RefundWorkflow
+from workflows.steps import LOCAL_PATIENCE
 
 
 class Walked(Protocol):

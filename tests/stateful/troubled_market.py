@@ -35,8 +35,9 @@ from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.webhooks import read_event
 from ticketing.settings import StripeApiSettings
+from ticketing.workflow_ids import order_workflow_id
 from worker import workflow_runner
-from workflows.order import OrderInput, OrderWorkflow, order_workflow_id
+from workflows.order import OrderInput, OrderWorkflow
 
 TASK_QUEUE = "orders"
 WORKERS = 3

@@ -16,13 +16,13 @@ from ticketing.models import Order, Ticket
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.statuses import OrderStatus, TicketStatus
+from ticketing.workflow_ids import order_workflow_id
 from worker import create_worker
 from workflows.order import (
     RESERVE_TIMEOUT,
     OrderInput,
     OrderState,
     OrderWorkflow,
-    order_workflow_id,
 )
 
 Handle = WorkflowHandle[OrderWorkflow, OrderState]

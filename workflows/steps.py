@@ -1,0 +1,86 @@
+"""How workflows have their steps carried out: in MongoDB, in place or not, and at Stripe."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.heartbeats import HEARTBEAT_TIMEOUT
+
+DATABASE_TIMEOUT = timedelta(seconds=10)
+LOCAL_PATIENCE = timedelta(seconds=5)
+"""How long a step in MongoDB is tried in place: a failover is shorter."""
+DATABASE_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
+)
+
+STRIPE_TIMEOUT = timedelta(seconds=20)
+"""Longer than the gateway's own, so that an answer is heard rather than abandoned."""
+STRIPE_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
+)
+"""For as long as it takes: nothing is released on an unknown answer, and no promise is dropped."""
+
+A = TypeVar("A")
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+async def in_database_in_place(
+    step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str
+) -> R:
+    """Run a short step in MongoDB whose decision no later message can change.
+
+    Runs in place, and once more if the workflow task is lost before it is recorded. Where it
+    does not succeed soon, it goes on as a regular activity, which operators see.
+    """
+    try:
+        return await workflow.execute_local_activity_method(
+            step,
+            input,
+            schedule_to_close_timeout=LOCAL_PATIENCE,
+            start_to_close_timeout=DATABASE_TIMEOUT,
+            retry_policy=DATABASE_RETRIES,
+            summary=summary,
+        )
+    except FailureError:
+        # When its time is over it raises an ActivityError; replayed, the TimeoutError alone.
+        return await in_database(step, input, summary=summary)
+
+
+async def in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
+    """Run a step in MongoDB after the decision for it is in the history, until it is done.
+
+    A local activity runs before that. If its workflow task fails, as it does when a message
+    comes while the workflow closes, the decision is taken anew with the message in sight,
+    although the step is done. Releasing a ticket rests on a decision that a payment can change.
+    """
+    return await workflow.execute_activity_method(
+        step,
+        input,
+        start_to_close_timeout=DATABASE_TIMEOUT,
+        retry_policy=DATABASE_RETRIES,
+        summary=summary,
+    )
+
+
+async def at_stripe(
+    step: Callable[[A, P], Awaitable[R]],
+    input: P,
+    *,
+    summary: str,
+    timeout: timedelta = STRIPE_TIMEOUT,
+) -> R:
+    """Run a step at Stripe, repeated until Stripe has answered; operators see each try."""
+    return await workflow.execute_activity_method(
+        step,
+        input,
+        start_to_close_timeout=timeout,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=STRIPE_RETRIES,
+        summary=summary,
+    )
