@@ -24,7 +24,7 @@ from ticketing.invariants import (
     WorkflowFacts,
 )
 from ticketing.models import Charge, Order, Ticket
-from ticketing.mongodb import BSONDocument
+from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import PaymentIntent
 from ticketing.statuses import HOLDING_STATUSES
@@ -214,8 +214,7 @@ class CaseReader:
         return await self._at_one_instant(read)
 
     async def _at_one_instant(self, read: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
-        async with self._mongo.start_session() as session:
-            return await session.with_transaction(read, read_concern=ReadConcern("snapshot"))
+        return await in_transaction(self._mongo, read, read_concern=ReadConcern("snapshot"))
 
 
 async def _side_by_side(ask: Callable[[A], Awaitable[T]], about: Iterable[A]) -> list[T]:

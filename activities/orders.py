@@ -1,9 +1,7 @@
 """Moving an order, its ticket and its charges from one state to the next, together."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
@@ -13,10 +11,9 @@ from temporalio import activity
 
 from ticketing.clock import to_milliseconds, utc_now
 from ticketing.models import Charge, Order, Ticket, told
-from ticketing.mongodb import BSONDocument
+from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
 
-T = TypeVar("T")
 StoredEntry = dict[str, object]
 
 
@@ -130,7 +127,7 @@ class OrderActivities:
                 await _status_of(order_id, session),
             )
 
-        return await self._in_transaction(begin)
+        return await in_transaction(self._mongo, begin)
 
     @activity.defn
     async def fail_payment(self, input: FailPayment) -> None:
@@ -144,7 +141,7 @@ class OrderActivities:
                 {"$set": {"status": OrderStatus.CREATED}, **_tell(*failure)}
             )
 
-        await self._in_transaction(fail)
+        await in_transaction(self._mongo, fail)
 
     @activity.defn
     async def complete_order(self, input: CompleteOrder) -> None:
@@ -180,7 +177,7 @@ class OrderActivities:
             if await _status_of(order_id, session) is not OrderStatus.COMPLETED:
                 raise TicketNotHeld(f"order {order_id} is paid but was closed without it")
 
-        await self._in_transaction(complete)
+        await in_transaction(self._mongo, complete)
 
     @activity.defn
     async def cancel_order(self, input: CancelOrder) -> OrderStatus:
@@ -204,11 +201,7 @@ class OrderActivities:
                 await release_ticket(PydanticObjectId(input.ticket_id), order_id, session)
             return status
 
-        return await self._in_transaction(cancel)
-
-    async def _in_transaction(self, step: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
-        async with self._mongo.start_session() as session:
-            return await session.with_transaction(step)
+        return await in_transaction(self._mongo, cancel)
 
 
 async def _close(
@@ -259,9 +252,10 @@ async def _fail_charge(
 
 async def _attempted(input: BeginPayment, session: AsyncClientSession) -> Charge | None:
     """The charge of this payment, or else the one that has taken its attempt."""
+    charge_id = PydanticObjectId(input.charge_id)
     attempt = {"order_id": PydanticObjectId(input.order_id), "attempt": input.attempt}
-    charge = await Charge.get(PydanticObjectId(input.charge_id), session=session)
-    return charge or await Charge.find_one(attempt, session=session)
+    found = await Charge.find({"$or": [{"_id": charge_id}, attempt]}, session=session).to_list()
+    return min(found, key=lambda charge: charge.id != charge_id, default=None)
 
 
 def _is_begun(charge: Charge, input: BeginPayment) -> bool:

@@ -165,9 +165,10 @@ class ReconciliationActivities:
             repaired=input.repaired,
             unexamined=input.unexamined,
         )
-        await run.save()
         if run.finished_at is not None:
+            # First: whoever sees that the run is through may look at the metric.
             await FindingLog(activity.metric_meter()).measure_open()
+        await run.save()
 
     async def _tickets(self, input: PageRequest) -> SuspectPage:
         where = RESERVED if input.scope is Scope.RECENT else {}

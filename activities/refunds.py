@@ -1,10 +1,8 @@
 """Giving a completed order's money back, and its ticket."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeVar
 
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
@@ -14,13 +12,11 @@ from temporalio import activity
 
 from ticketing.clock import to_milliseconds
 from ticketing.models import Charge, Order, Ticket, told
-from ticketing.mongodb import BSONDocument
+from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import PaymentRefused
 from ticketing.payments.refunds import IntentRefunds, RefundStatus
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
-
-T = TypeVar("T")
 
 BALANCE_INSUFFICIENT = "balance_insufficient"
 """Stripe's code for a refund that is possible, and only not now."""
@@ -220,11 +216,7 @@ class RefundActivities:
             ).update({"$set": {"stripe_refund_id": input.refund_id}})
             await _give_ticket_back(input, at, session)
 
-        await self._in_transaction(record)
-
-    async def _in_transaction(self, step: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
-        async with self._mongo.start_session() as session:
-            return await session.with_transaction(step)
+        await in_transaction(self._mongo, record)
 
 
 async def _give_ticket_back(input: RecordRefund, at: datetime, session: AsyncClientSession) -> None:

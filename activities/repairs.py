@@ -24,7 +24,7 @@ from ticketing.invariants import (
     TicketFacts,
 )
 from ticketing.models import Charge, Order
-from ticketing.mongodb import BSONDocument
+from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import IntentStatus, PaymentIntent
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
@@ -59,8 +59,7 @@ class Repairs:
             await release_ticket(ticket_id, order_id, session)
             return True
 
-        async with self._mongo.start_session() as session:
-            return await session.with_transaction(release)
+        return await in_transaction(self._mongo, release)
 
     async def cancel_intent(self, intent_id: str) -> PaymentIntent:
         """Give an intent up at Stripe; how it stands then.

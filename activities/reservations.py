@@ -7,12 +7,13 @@ from enum import StrEnum
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.results import UpdateResult
 from temporalio import activity
 
 from activities.orders import release_ticket
 from ticketing.clock import to_milliseconds
 from ticketing.models import Buyer, Order, Ticket, TicketSnapshot, TimelineEntry
-from ticketing.mongodb import BSONDocument
+from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.statuses import UNPAID_STATUSES, CancelReason, OrderStatus, TimelineCode
 
 
@@ -51,6 +52,10 @@ class Reservation:
     currency: str = ""
 
 
+class _UnknownBuyer(Exception):
+    """The buyer has never reserved anything, and has no document to take turns on."""
+
+
 class ReservationActivities:
     """The ticket's lock."""
 
@@ -70,10 +75,11 @@ class ReservationActivities:
         async def reserve(session: AsyncClientSession) -> Reservation:
             return await _reserve(input, session)
 
-        if input.max_reservations is not None:
+        try:
+            return await in_transaction(self._mongo, reserve)
+        except _UnknownBuyer:
             await _make_known(PydanticObjectId(input.buyer_id))
-        async with self._mongo.start_session() as session:
-            return await session.with_transaction(reserve)
+            return await in_transaction(self._mongo, reserve)
 
     @activity.defn
     async def abandon_reservation(self, input: ReserveTicket) -> None:
@@ -87,8 +93,7 @@ class ReservationActivities:
         async def abandon(session: AsyncClientSession) -> None:
             await _abandon(input, session)
 
-        async with self._mongo.start_session() as session:
-            await session.with_transaction(abandon)
+        await in_transaction(self._mongo, abandon)
 
 
 async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
@@ -124,9 +129,9 @@ async def holds_too_many(
 
 
 async def _make_known(buyer_id: PydanticObjectId) -> None:
-    """Write the buyer's document if there is none.
+    """Write the document of a buyer who reserves for the first time.
 
-    Before the transaction: in it, one of two first reservations would fail on the key that the
+    Outside the transaction: in it, one of two first reservations would fail on the key that the
     other one has just inserted.
     """
     await Buyer.get_pymongo_collection().update_one(
@@ -136,7 +141,9 @@ async def _make_known(buyer_id: PydanticObjectId) -> None:
 
 async def _take_turn(buyer_id: PydanticObjectId, session: AsyncClientSession) -> None:
     """Conflict with every other reservation of the buyer that is under way."""
-    await Buyer.find_one({"_id": buyer_id}, session=session).update({"$inc": {"turns": 1}})
+    turn = await Buyer.find_one({"_id": buyer_id}, session=session).update({"$inc": {"turns": 1}})
+    if not (isinstance(turn, UpdateResult) and turn.matched_count):
+        raise _UnknownBuyer
 
 
 async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:

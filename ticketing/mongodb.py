@@ -1,15 +1,19 @@
 """The one place that connects to MongoDB."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from beanie import init_beanie
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
 
 from ticketing.models import DOCUMENT_MODELS
 from ticketing.settings import MongoDBSettings
 
 BSONDocument = dict[str, Any]
+T = TypeVar("T")
 
 SERVER_SELECTION_TIMEOUT_MS = 5_000
 """How long an operation waits for a primary: longer than an election, shorter than a caller.
@@ -53,6 +57,17 @@ async def connect_mongodb(settings: MongoDBSettings) -> AsyncMongoClient[BSONDoc
         await client.close()
         raise
     return client
+
+
+async def in_transaction(
+    mongo: AsyncMongoClient[BSONDocument],
+    step: Callable[[AsyncClientSession], Awaitable[T]],
+    *,
+    read_concern: ReadConcern | None = None,
+) -> T:
+    """Carry out the step in one transaction, and again if another one was in its way."""
+    async with mongo.start_session() as session:
+        return await session.with_transaction(step, read_concern=read_concern)
 
 
 async def bind_documents(database: AsyncDatabase[BSONDocument]) -> None:

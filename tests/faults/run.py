@@ -14,6 +14,7 @@ import httpx
 from pymongo import AsyncMongoClient
 from temporalio.client import Client
 
+from devstack.process import Part
 from devstack.settings import Shape, StackSettings
 from devstack.stack import Stack
 from tests.faults.attack import post_false_webhooks
@@ -73,7 +74,7 @@ class FaultyStack(Stack):
         super().__init__(settings, environ)
         self._sabotage = sabotage
 
-    def _make_parts(self) -> "dict[str, Any]":
+    def _make_parts(self) -> dict[str, Part]:
         parts = super()._make_parts()
         for part in parts.values():
             if self._sabotage and part.name.startswith(("api", "worker")):

@@ -4,16 +4,15 @@
 of the harness has to notice.
 """
 
+import asyncio
 import runpy
 import sys
 from collections.abc import Callable
 from uuid import uuid4
 
-from beanie import PydanticObjectId
-
 from activities import reservations
-from activities.reservations import Refusal, Reservation, ReserveTicket
-from ticketing.models import Order, Ticket
+from tests.purchases import careless
+from ticketing.models import Order
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import IntentStatus, PaymentIntent, PaymentOutcomeUnknown
 
@@ -26,18 +25,8 @@ def check_then_insert() -> None:
         if index.document["name"] != "one_holding_order_per_ticket"
     ]
 
-    async def reserve(input: ReserveTicket, _session: object) -> Reservation:
-        ticket = await Ticket.get(PydanticObjectId(input.ticket_id))
-        if ticket is None:
-            return Reservation(refusal=Refusal.TICKET_NOT_FOUND)
-        if ticket.order_id not in (None, PydanticObjectId(input.order_id)):
-            return Reservation(refusal=Refusal.TICKET_RESERVED)
-        held = {"order_id": PydanticObjectId(input.order_id)}
-        await Ticket.find_one({"_id": ticket.id}).update({"$set": held})
-        await reservations._order(input, ticket).save()
-        return Reservation(price=ticket.price, currency=ticket.currency)
-
-    reservations._reserve = reserve  # type: ignore[assignment] # that is the sabotage
+    careless_reserve = careless.reserve(lambda: asyncio.sleep(0.02))
+    reservations._reserve = careless_reserve  # type: ignore[assignment] # that is the sabotage
 
 
 def release_on_unknown() -> None:

@@ -13,7 +13,6 @@ import pytest
 from httpx import Response
 
 from activities import reservations
-from activities.orders import OrderActivities
 from api.services import payments
 from api.services.orders import OrderService
 from api.services.payments import PaymentService
@@ -23,6 +22,7 @@ from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually, until
 from ticketing.models import Order
+from ticketing.mongodb import in_transaction
 from ticketing.statuses import CancelReason
 
 CROWD = 50
@@ -327,7 +327,7 @@ def _pay_while_the_ticket_is_being_released(
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     payments_made: list[asyncio.Task[None]] = []
     signalled = asyncio.Event()
-    run_step, ask_decision = OrderActivities._in_transaction, PaymentService._decision
+    ask_decision = PaymentService._decision
 
     async def note_that_it_is_signalled(service: PaymentService, *payment: Any) -> Any:
         signalled.set()
@@ -336,13 +336,13 @@ def _pay_while_the_ticket_is_being_released(
     async def pay() -> None:
         answer.set_result(await buyer.pay(order))
 
-    async def run_step_with_payment(activities: OrderActivities, step: Any) -> Any:
+    async def run_step_with_payment(mongo: Any, step: Any) -> Any:
         if step.__name__ == "cancel" and not payments_made:
             payments_made.append(asyncio.create_task(pay()))
             await signalled.wait()
-        return await run_step(activities, step)
+        return await in_transaction(mongo, step)
 
-    monkeypatch.setattr(OrderActivities, "_in_transaction", run_step_with_payment)
+    monkeypatch.setattr("activities.orders.in_transaction", run_step_with_payment)
     monkeypatch.setattr(PaymentService, "_decision", note_that_it_is_signalled)
     return answer
 

@@ -11,7 +11,6 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
-from activities.orders import OrderActivities
 from api.services.refunds import RefundService
 from devstack.stripe_sandbox import refunds
 from devstack.stripe_sandbox.cards import Card
@@ -21,6 +20,7 @@ from tests.purchases.contract import Json, assert_order
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from ticketing.models import Order, Ticket
+from ticketing.mongodb import in_transaction
 from ticketing.statuses import TimelineCode
 
 REFUNDS = "/v1/refunds"
@@ -461,14 +461,13 @@ async def test_a_payment_that_goes_back_before_its_order_is_completed_is_refunde
 ) -> None:
     """Somebody is very fast in the dashboard: captured, refunded, and only then completed."""
     is_refunded = asyncio.Event()
-    complete = OrderActivities._in_transaction
 
-    async def complete_late(orders: OrderActivities, step: Callable[..., Any]) -> Any:
+    async def complete_late(mongo: Any, step: Callable[..., Any]) -> Any:
         if step.__qualname__.startswith("OrderActivities.complete_order"):
             await is_refunded.wait()
-        return await complete(orders, step)
+        return await in_transaction(mongo, step)
 
-    monkeypatch.setattr(OrderActivities, "_in_transaction", complete_late)
+    monkeypatch.setattr("activities.orders.in_transaction", complete_late)
     order = await buyer.reserve(ticket)
     paying = asyncio.create_task(buyer.pay(order))
     await eventually(lambda: market.captured())
