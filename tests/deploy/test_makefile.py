@@ -14,6 +14,7 @@ TARGETS = {
     "help",
     "install",
     "run",
+    "browser",
     "test",
     "faults",
     "faults-control",
