@@ -10,23 +10,37 @@ import sys
 from collections.abc import Callable
 from uuid import uuid4
 
-from activities import reservations
+from beanie import PydanticObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.results import UpdateResult
+
+from activities import orders, reservations
+from activities.orders import BeginPayment
 from tests.purchases import careless
 from ticketing.models import Order
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import IntentStatus, PaymentIntent, PaymentOutcomeUnknown
+from ticketing.statuses import OrderStatus
 
 
 def check_then_insert() -> None:
-    """Reserve by looking first and writing later, with no index to object."""
+    """Reserve by looking first and writing later, with no index and no later look to object."""
     Order.Settings.indexes = [
         index
         for index in Order.Settings.indexes
         if index.document["name"] != "one_holding_order_per_ticket"
     ]
 
-    careless_reserve = careless.reserve(lambda: asyncio.sleep(0.02))
-    reservations._reserve = careless_reserve  # type: ignore[assignment] # that is the sabotage
+    async def open_without_ticket(input: BeginPayment, session: AsyncClientSession) -> bool:
+        unpaid = {"_id": PydanticObjectId(input.order_id), "status": OrderStatus.CREATED}
+        result = await Order.find_one(unpaid, session=session).update(
+            {"$set": {"status": OrderStatus.AWAITING_PAYMENT}}
+        )
+        return isinstance(result, UpdateResult) and result.modified_count == 1
+
+    reserve = careless.reserve(lambda: asyncio.sleep(0.2))
+    reservations._reserve = reserve  # type: ignore[assignment] # that is the sabotage
+    orders._open_for_payment = open_without_ticket
 
 
 def release_on_unknown() -> None:
