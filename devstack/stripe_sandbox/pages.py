@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from devstack.stripe_sandbox.bank import Bank, outcome, return_url
 from devstack.stripe_sandbox.cards import CARDS
-from devstack.stripe_sandbox.currencies import format_amount
 from devstack.stripe_sandbox.ledger import Ledger
+from ticketing.money import format_amount
 
 MERCHANT = "Holdfast"
 RECENT = 25

@@ -3,12 +3,12 @@
 from devstack.stripe_sandbox import payment_methods
 from devstack.stripe_sandbox.calls import Call
 from devstack.stripe_sandbox.cards import Card
-from devstack.stripe_sandbox.currencies import format_amount
 from devstack.stripe_sandbox.errors import InvalidParameter, InvalidRequest, Json
 from devstack.stripe_sandbox.ids import new_id
 from devstack.stripe_sandbox.ledger import Stored
 from devstack.stripe_sandbox.lists import list_page
 from devstack.stripe_sandbox.parameters import Parameters
+from ticketing.money import format_amount
 
 _REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 
