@@ -1,14 +1,13 @@
 """The bank's page, where a buyer approves or declines a payment."""
 
 import hmac
-import ipaddress
 from collections.abc import Callable
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from devstack.stripe_sandbox import attempts, refunds
 from devstack.stripe_sandbox.calls import Call
 from devstack.stripe_sandbox.errors import CardDeclined, Json
 from devstack.stripe_sandbox.ledger import Ledger, Stored
+from devstack.stripe_sandbox.return_urls import is_loopback, with_query
 
 _OUTCOMES = {
     "requires_capture": (
@@ -79,35 +78,15 @@ def outcome(intent: Json) -> tuple[str, str]:
 
 
 def return_url(intent: Stored, asked: str | None) -> str | None:
-    """Where the buyer may be sent: where the merchant said, or to this very machine.
-
-    Anything else would let a link to this page lead anywhere (an open redirect).
-    """
-    url = intent.hidden.get("return_url") if asked is None else asked
-    if url is None or not (url == intent.hidden.get("return_url") or _is_loopback(url)):
+    """Where the buyer may be sent: where the merchant said, or to this very machine."""
+    said = intent.hidden.get("return_url")
+    url = said if asked is None else asked
+    if url is None or not (url == said or is_loopback(url)):
         return None
-    parts = urlsplit(url)
     succeeded = intent.body["status"] in {"succeeded", "requires_capture"}
-    query = [
-        *parse_qsl(parts.query, keep_blank_values=True),
-        ("payment_intent", intent.id),
-        ("payment_intent_client_secret", intent.body["client_secret"]),
-        ("redirect_status", "succeeded" if succeeded else "failed"),
-    ]
-    return urlunsplit(parts._replace(query=urlencode(query)))
-
-
-def _is_loopback(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    if parts.scheme not in {"http", "https"}:
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    told = {
+        "payment_intent": intent.id,
+        "payment_intent_client_secret": intent.body["client_secret"],
+        "redirect_status": "succeeded" if succeeded else "failed",
+    }
+    return with_query(url, told)

@@ -163,7 +163,9 @@ async def test_a_card_that_is_declined_after_the_approval_says_so(
         ("//evil.example/", False),
         ("http://localhost.evil.example/", False),
         ("http://localhost@evil.example/", False),
+        ("http://evil.example\\@localhost/", False),
         ("javascript:alert(1)", False),
+        ("http://evil.example\\[::1]/", False),
         ("http://[broken/", False),
     ],
 )
@@ -175,6 +177,44 @@ async def test_the_buyer_is_sent_only_where_the_merchant_said_or_to_this_machine
     assert answer.status_code == (303 if followed else 200)
     assert "evil.example" not in answer.text + answer.headers.get("location", "")
     assert "javascript:" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("decision", "redirect_status"), [("approve", "succeeded"), ("decline", "failed")]
+)
+async def test_a_shop_on_this_machine_gets_the_buyer_back_as_its_link_asks(
+    client: Any, browser: httpx.AsyncClient, decision: str, redirect_status: str
+) -> None:
+    intent = await pay(client)
+    asked = "http://127.0.0.1:8000/orders/1?from=bank"
+    link = {"client_secret": intent.client_secret, "return_url": asked}
+    form = await browser.get("/authenticate", params=link)
+    assert "Approve" in form.text
+    assert " action=" not in form.text  # the press goes to this address, with its return_url
+    answer = await browser.post(form.url, data={"decision": decision})
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith(f"{asked}&payment_intent={intent.id}&")
+    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    assert query["redirect_status"] == [redirect_status]
+
+
+@pytest.mark.parametrize("ending", ["approve", "decline", "cancel"])
+async def test_a_payment_that_waits_no_longer_offers_the_way_back(
+    client: Any, browser: httpx.AsyncClient, ending: str
+) -> None:
+    intent = await pay(client)
+    if ending == "cancel":
+        await client.payment_intents.cancel_async(intent.id)
+    else:
+        await press(browser, page_of(intent), ending)
+    asked = "http://127.0.0.1:8000/orders/1"
+    link = {"client_secret": intent.client_secret, "return_url": asked}
+    looked = await browser.get("/authenticate", params=link)
+    pressed = await browser.post("/authenticate", params=link, data={"decision": "approve"})
+    for page in (looked, pressed):
+        assert page.status_code == 200
+        assert f'<a href="{asked}?payment_intent={intent.id}' in page.text
+        assert "Approve</button>" not in page.text
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "http://[broken/", "//shop.example/"])
