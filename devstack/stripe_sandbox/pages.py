@@ -1,16 +1,18 @@
-"""The pages that people see: the bank's, and the sandbox's front page."""
+"""The pages that people see: the bank's, the sandbox's front page, and where a card form ends."""
 
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from devstack.stripe_sandbox import card_form
 from devstack.stripe_sandbox.bank import Bank, outcome, return_url
 from devstack.stripe_sandbox.cards import CARDS
 from devstack.stripe_sandbox.ledger import Ledger
+from devstack.stripe_sandbox.return_urls import is_loopback
 from ticketing.money import format_amount
 
 MERCHANT = "Holdfast"
@@ -29,7 +31,7 @@ _SECURITY = {
 
 
 class Pages:
-    """Renders the pages and takes the buyer's answer."""
+    """Renders the pages, takes the buyer's answer, and takes cards."""
 
     def __init__(self, ledger: Ledger, bank: Bank) -> None:
         self._ledger = ledger
@@ -40,10 +42,11 @@ class Pages:
         self._templates.filters["money"] = format_amount
 
     def routes(self) -> list[Route]:
-        """The front page, the bank's page and their style sheet."""
+        """The front page, the bank's page, their style sheet, and where a card form is sent."""
         return [
             Route("/", self.front, methods=["GET"]),
             Route("/_sandbox/style.css", self.style, methods=["GET"]),
+            Route("/_sandbox/cards", self.take_card, methods=["POST"]),
             Route("/authenticate", self.ask, methods=["GET"]),
             Route("/authenticate", self.decide, methods=["POST"]),
         ]
@@ -59,6 +62,25 @@ class Pages:
     async def style(self, request: Request) -> Response:
         """The style sheet of every page."""
         return Response((_HERE / "style.css").read_bytes(), media_type="text/css")
+
+    async def take_card(self, request: Request) -> Response:
+        """Make a payment method of the form's card, and send the buyer back with its id.
+
+        Any page may send such a form, since that is what it is for: it moves no money, and what
+        comes of it goes to this machine only.
+        """
+        body = (await request.body()).decode(errors="replace")
+        fields = dict(parse_qsl(body, keep_blank_values=True))
+        if not is_loopback(fields.get("return_url", "")):
+            return self._page(
+                "notice.html",
+                status=400,
+                heading="No way back",
+                sentence="The form has to name a return_url on this machine. Your card was not "
+                "taken.",
+            )
+        back = card_form.way_back(self._ledger, fields)
+        return RedirectResponse(back, status_code=303, headers=_SECURITY)
 
     async def ask(self, request: Request) -> Response:
         """Ask the buyer, or say what became of the payment."""

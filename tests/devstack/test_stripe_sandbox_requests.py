@@ -200,6 +200,32 @@ async def test_a_publishable_key_makes_methods_and_reads_one_payment_with_its_se
         assert (await http.post(f"{path}/capture")).status_code == 403
 
 
+async def test_a_page_of_another_origin_may_make_methods_and_read_why_not(
+    sandbox: RunningSandbox,
+) -> None:
+    origin = {"Origin": "http://127.0.0.1:8000"}
+    asking = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,stripe-version",
+    }
+    async with httpx.AsyncClient(base_url=sandbox.url, headers=origin) as page:
+        preflight = await page.options("/v1/payment_methods", headers=asking)
+        assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-origin"] == "*"
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        # A star stands for every header but this one.
+        allowed = preflight.headers["access-control-allow-headers"].lower().split(", ")
+        assert allowed == ["*", "authorization"]
+
+        form = {"type": "card", "card[number]": "4242424242424241"}
+        form |= {"card[exp_month]": "12", "card[exp_year]": "40"}
+        for key, status in (("pk_test_sandbox", 402), ("pk_live_x", 401)):
+            headers = {"Authorization": f"Bearer {key}"}
+            refused = await page.post("/v1/payment_methods", data=form, headers=headers)
+            assert refused.status_code == status
+            assert refused.headers["access-control-allow-origin"] == "*"
+
+
 async def test_a_form_that_is_no_form_is_refused(sandbox: RunningSandbox) -> None:
     headers = {"Authorization": "Bearer sk_test_x"}
     async with httpx.AsyncClient(base_url=sandbox.url, headers=headers) as http:
