@@ -1,4 +1,4 @@
-"""From an exception to the problem that the caller is told."""
+"""From an exception to what the caller is told."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.dependencies import current_user, sessions_of
-from api.problems import ProblemResponse
+from api.refusals import refusal
 from ticketing.errors import (
     ContentTooLarge,
     FieldError,
@@ -69,15 +69,15 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RuntimeError, _temporal_error)
 
 
-async def _ticketing_error(_request: Request, error: Exception) -> Response:
-    return ProblemResponse(cast(TicketingError, error))
+async def _ticketing_error(request: Request, error: Exception) -> Response:
+    return refusal(request.scope, cast(TicketingError, error))
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     problems = cast(RequestValidationError, error).errors()
     if any(problem["type"] == "json_invalid" for problem in problems):
         return await _unreadable_body(request, f"is not valid JSON: {problems[0]['ctx']['error']}")
-    return ProblemResponse(InvalidInput([_describe(problem) for problem in problems]))
+    return refusal(request.scope, InvalidInput([_describe(problem) for problem in problems]))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -85,25 +85,25 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if exception.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, for any other broken body
         return await _unreadable_body(request, "cannot be decoded")
     kind = BY_STATUS.get(exception.status_code, MalformedRequest)
-    return ProblemResponse(kind(), headers=exception.headers)
+    return refusal(request.scope, kind(), exception.headers)
 
 
-async def _mongodb_error(_request: Request, error: Exception) -> Response:
+async def _mongodb_error(request: Request, error: Exception) -> Response:
     failure = cast(PyMongoError, error)
     if not (isinstance(failure, ConnectionFailure) or failure.timeout):
         raise failure
     logger.warning("MongoDB does not respond: %s", type(failure).__name__)
-    return ProblemResponse(MongoDBUnavailable())
+    return refusal(request.scope, MongoDBUnavailable())
 
 
-async def _temporal_error(_request: Request, error: Exception) -> Response:
+async def _temporal_error(request: Request, error: Exception) -> Response:
     match error:
         case RPCError(status=status) if status not in TEMPORAL_OUTAGES:
             raise error
         case RuntimeError() if not str(error).startswith(NO_TEMPORAL_CONNECTION):
             raise error
     logger.warning("Temporal does not respond: %s", type(error).__name__)
-    return ProblemResponse(TemporalUnavailable())
+    return refusal(request.scope, TemporalUnavailable())
 
 
 async def _unreadable_body(request: Request, message: str) -> Response:
@@ -114,8 +114,8 @@ async def _unreadable_body(request: Request, message: str) -> Response:
         try:
             await sessions_of(request).required(request)
         except TicketingError as error:
-            return ProblemResponse(error)
-    return ProblemResponse(InvalidInput([FieldError("body", message)]))
+            return refusal(request.scope, error)
+    return refusal(request.scope, InvalidInput([FieldError("body", message)]))
 
 
 def _needs_session(dependant: Dependant) -> bool:

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import ProblemResponse
+from api.refusals import refusal
 from ticketing.errors import ContentTooLarge, TicketingError
 from ticketing.logs import request_id
 
@@ -72,7 +72,7 @@ class RequestLogMiddleware:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if status:
                 raise  # half an answer is out; the server can only cut it off
-            await ProblemResponse(TicketingError())(scope, receive, send_named)
+            await refusal(scope, TicketingError())(scope, receive, send_named)
         finally:
             duration = (time.perf_counter() - started_at) * 1000
             # repr: a path is decoded, and a line break in it would forge a line.
@@ -118,7 +118,7 @@ class BodyLimitMiddleware:
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > self._largest:
-            await ProblemResponse(ContentTooLarge())(scope, receive, send)
+            await refusal(scope, ContentTooLarge())(scope, receive, send)
             return
         received = 0
 

@@ -62,7 +62,7 @@ class ProblemResponse(Response):
             # Escaped to ASCII: a name that is echoed may hold half a surrogate pair.
             content=json.dumps(problem_of(error)),
             status_code=error.status,
-            headers={**_headers_of(error), **(headers or {})},
+            headers={**headers_of(error), **(headers or {})},
         )
 
 
@@ -119,7 +119,8 @@ def _members_of(error: TicketingError) -> dict[str, Any]:
     return {}
 
 
-def _headers_of(error: TicketingError) -> dict[str, str]:
+def headers_of(error: TicketingError) -> dict[str, str]:
+    """What its answer says in headers, as a problem or as a page."""
     match error:
         case Unavailable() | RequestInProgress() | TooManyRequests():
             return {"Retry-After": str(error.retry_after)}

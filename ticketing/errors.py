@@ -4,7 +4,7 @@ TicketingError
 ├── BadRequest          InvalidSignature, MalformedRequest
 ├── Unauthorized        NotAuthenticated, InvalidCredentials, NotOperator
 ├── PaymentRequired     CardDeclined
-├── Forbidden           NotTicketOwner, NotTicketSeller, OwnTicket, ForeignOrigin
+├── Forbidden           NotTicketOwner, NotTicketSeller, OwnTicket, ForeignOrigin, StaleForm
 ├── NotFound            RouteNotFound, TicketNotFound, OrderNotFound
 ├── MethodNotAllowed
 ├── Conflict            EmailTaken, TicketReserved, TicketSold,
@@ -15,7 +15,7 @@ TicketingError
 ├── ContentTooLarge
 ├── UnprocessableContent  InvalidInput, IdempotencyKeyReused
 ├── TooManyRequests
-└── Unavailable         MongoDBUnavailable, TemporalUnavailable, NotReady
+└── Unavailable         MongoDBUnavailable, TemporalUnavailable, NotReady, TooManyStreams
 
 A class is one fact: `code` is its stable name for machines, `status` its HTTP status,
 `title` says it to people, and `detail` says it of this occurrence.
@@ -113,6 +113,11 @@ class OwnTicket(Forbidden):
 class ForeignOrigin(Forbidden):
     code = "foreign_origin"
     title = "A page of another site may not act in your name."
+
+
+class StaleForm(Forbidden):
+    code = "stale_form"
+    title = "This form is out of date: open its page again, and send it from there."
 
 
 class NotFound(TicketingError):
@@ -287,3 +292,8 @@ class NotReady(Unavailable):
     def __init__(self, unavailable: list[str], detail: str | None = None) -> None:
         super().__init__(detail)
         self.unavailable = unavailable
+
+
+class TooManyStreams(Unavailable):
+    code = "too_many_streams"
+    title = "As many listen to this server as it can serve; ask again, or poll."

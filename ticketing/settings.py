@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -73,13 +74,24 @@ class MongoDBSettings(_Group):
         return url
 
 
+def _web_address(api_base: str) -> str:
+    parts = urlsplit(api_base)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http(s) address")
+    return api_base.rstrip("/")
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+"""An absolute http(s) address, without a slash at its end."""
+
+
 class StripeApiSettings(_Group):
     """What the worker needs to move money."""
 
     model_config = SettingsConfigDict(env_prefix="STRIPE_")
 
     api_key: SecretStr
-    api_base: str = STRIPE_API
+    api_base: WebAddress = STRIPE_API
 
     @field_validator("api_key")
     @classmethod
@@ -87,14 +99,6 @@ class StripeApiSettings(_Group):
         if not api_key.get_secret_value().startswith(("sk_", "rk_")):
             raise ValueError("must be a secret or restricted key (sk_… or rk_…)")
         return api_key
-
-    @field_validator("api_base")
-    @classmethod
-    def _is_a_web_address(cls, api_base: str) -> str:
-        parts = urlsplit(api_base)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must be an http(s) address")
-        return api_base.rstrip("/")
 
     @validator_of_model(mode="after")
     def _keeps_live_keys_at_stripe(self) -> Self:
@@ -105,13 +109,15 @@ class StripeApiSettings(_Group):
 
 
 class StripeBrowserSettings(_Group):
-    """What the API needs: it takes webhooks and tells browsers the publishable key."""
+    """What the API needs: it takes webhooks, and tells browsers where cards go."""
 
     model_config = SettingsConfigDict(env_prefix="STRIPE_")
 
     publishable_key: str | None = None
     webhook_secret: SecretStr = SecretStr("")
     """Empty: the webhook route answers 404."""
+    api_base: WebAddress = STRIPE_API
+    """Anything else is a sandbox, to which browsers send their cards."""
 
     @field_validator("publishable_key")
     @classmethod
@@ -119,6 +125,15 @@ class StripeBrowserSettings(_Group):
         if key is not None and not key.startswith("pk_"):
             raise ValueError("must be a publishable key (pk_…)")
         return key
+
+    @validator_of_model(mode="after")
+    def _keeps_real_cards_at_stripe(self) -> Self:
+        is_live = "_live_" in (self.publishable_key or "")
+        if is_live and self.api_base != STRIPE_API:
+            raise ValueError(
+                "STRIPE_API_BASE must not be set together with a live STRIPE_PUBLISHABLE_KEY"
+            )
+        return self
 
 
 class SessionSettings(_Group):

@@ -71,6 +71,15 @@ class RefundService:
         self._task_queue = task_queue
         self._wait = wait
 
+    async def sale(self, seller_id: PydanticObjectId, order_id: str) -> Order:
+        """An order of one of the seller's tickets.
+
+        Raises:
+            OrderNotFound: there is none, or the caller has nothing to do with it.
+            NotTicketSeller: the caller is its buyer.
+        """
+        return await _order_of_seller(seller_id, path_id(order_id, OrderNotFound))
+
     async def refund(
         self,
         seller_id: PydanticObjectId,

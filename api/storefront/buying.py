@@ -1,0 +1,248 @@
+"""Buying: a reservation, a payment, and a page that says how both stand."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api.dependencies import CurrentUser, OrderLimits, Orders, Payments, Tickets, Timelines
+from api.idempotency import derived_id
+from api.models import QueryModel, path_id
+from api.pagination import PageQuery
+from api.routes.payments import PaymentInput
+from api.services.orders import OrderWithCharges
+from api.services.payments import PAY_ROUTE
+from api.storefront.browsing import order_that_holds
+from api.storefront.card_entry import TEST_CARDS, CardEntry
+from api.storefront.dependencies import Cards, Page, Position, SignedInForm
+from api.storefront.forms import InvalidForm, validated
+from api.storefront.order_states import OrderPage, OrderState
+from api.storefront.pages import go_to
+from api.timeline_words import FAILURES
+from ticketing.clock import utc_now
+from ticketing.errors import (
+    CardDeclined,
+    Conflict,
+    IdempotencyKeyReused,
+    OrderNotFound,
+    OwnTicket,
+    RequestInProgress,
+    TemporalUnavailable,
+    TicketReserved,
+    TicketSold,
+    TooManyReservations,
+)
+from ticketing.models import Charge
+from ticketing.statuses import ChargeStatus
+
+router = APIRouter()
+
+PAGE_SIZE = 20
+
+RECEIPTS = (OrderState.COMPLETED, OrderState.REFUNDED)
+
+CARD_ERRORS: Mapping[str, str] = {
+    **FAILURES,
+    "incomplete_number": "Type the number of the card.",
+    "incomplete_expiry": "Type the expiry date of the card.",
+    "incomplete_cvc": "Type the security code of the card.",
+    "card_declined": "Only test cards are taken here; they are listed below.",
+}
+"""Why a card was refused where it was typed, by Stripe's codes."""
+UNTOLD_CARD_ERROR = "The card could not be taken; check its number, expiry date and code."
+
+
+class OrderQuery(QueryModel):
+    """How somebody comes to the page of an order."""
+
+    payment_method: str | None = Field(default=None, alias="payment_method", max_length=255)
+    """From the card form of the sandbox, where there are no scripts."""
+    card_error: str | None = Field(default=None, alias="card_error", max_length=100)
+    paying: str | None = Field(default=None, max_length=24)
+    """The charge that was submitted a moment ago."""
+    back: bool = False
+    """From the bank."""
+    seen: str | None = Field(default=None, max_length=100)
+    """The version of the page that is shown; if it still is the newest, nothing is sent."""
+    done: str = ""
+
+
+class OrdersQuery(QueryModel):
+    cursor: str | None = Field(default=None, max_length=500)
+
+
+@router.post("/tickets/{ticket_id}/reserve", dependencies=[OrderLimits])
+async def reserve_ticket(
+    user: CurrentUser,
+    ticket_id: str,
+    _form: SignedInForm,
+    tickets: Tickets,
+    orders: Orders,
+    page: Page,
+) -> Response:
+    ticket = await tickets.get(ticket_id)
+    assert ticket.id is not None  # noqa: S101 - it was read
+    try:
+        reserved = await orders.reserve(user.id, ticket.id)
+    except (TicketReserved, TicketSold, OwnTicket, TooManyReservations) as error:
+        now = await tickets.get(ticket_id)
+        own_order = await order_that_holds(now, page.user, orders)
+        return page.show(
+            "ticket.html",
+            status=int(error.status),
+            ticket=now,
+            own_order=own_order,
+            position=None,
+            alert=error.title,
+        )
+    return go_to(f"/orders/{reserved.order.order.id}")
+
+
+@router.get("/orders")
+async def show_orders(
+    user: CurrentUser, query: Annotated[OrdersQuery, Query()], orders: Orders, page: Page
+) -> Response:
+    found = await orders.find(user.id, None, PageQuery(limit=PAGE_SIZE, cursor=query.cursor))
+    now = utc_now()
+    return page.show(
+        "orders.html",
+        orders=[OrderPage(order, now) for order in found.orders],
+        next_page=f"/orders?cursor={found.next_cursor}" if found.next_cursor else None,
+        is_first=query.cursor is None,
+    )
+
+
+@router.get("/orders/{order_id}")
+async def show_order(
+    request: Request,
+    position: Position,
+    user: CurrentUser,
+    order_id: str,
+    query: Annotated[OrderQuery, Query()],
+    orders: Orders,
+    timelines: Timelines,
+    cards: Cards,
+    page: Page,
+) -> Response:
+    found = await orders.get(user.id, order_id)
+    order = OrderPage(found, utc_now(), paying=query.paying, is_back=query.back)
+    if query.seen == order.version:
+        return _nothing_new(order)
+    return page.show(
+        "order.html",
+        content_policy=cards.policy,
+        order=order,
+        cards=cards,
+        test_cards=TEST_CARDS,
+        timeline=await timelines.read(user.id, order_id),
+        payment_method=_payment_method(query),
+        card_error=_card_error(query),
+        position=position,
+        follow=_follow(order),
+        bank_page=_bank_page(request, cards, order_id, order.client_secret),
+        return_url=_absolute(request, f"/orders/{order_id}"),
+    )
+
+
+@router.post("/orders/{order_id}/pay")
+async def pay(
+    request: Request,
+    user: CurrentUser,
+    order_id: str,
+    form: SignedInForm,
+    payments: Payments,
+    cards: Cards,
+) -> Response:
+    """Submit a payment, and go where it says what is true by then.
+
+    Pressed twice, sent again, or sent from another tab, it is the same payment: its key follows
+    from the order and from how many payments of it the buyer was shown.
+    """
+    id = path_id(order_id, OrderNotFound)
+    address = f"/orders/{id}"
+    key = f"storefront {id} {form.get('attempt', '')}"
+    charge_id = derived_id(PAY_ROUTE, user.id, key)
+    try:
+        wanted = validated(
+            PaymentInput, {"orderId": id, "paymentMethod": form.get("payment_method", "")}
+        )
+        charge = await payments.submit(user.id, id, wanted.payment_method, key)
+    except InvalidForm:
+        return go_to(f"{address}?card_error=incomplete_number")
+    except (RequestInProgress, TemporalUnavailable):
+        # Whether it was taken up is not known; the page follows it until it is.
+        return go_to(f"{address}?paying={charge_id}")
+    except (CardDeclined, Conflict, IdempotencyKeyReused):
+        return go_to(address)
+    bank_page = _bank_page(request, cards, id, charge.client_secret)
+    return go_to(bank_page or f"{address}?paying={charge_id}")
+
+
+@router.get("/orders/{order_id}/back")
+async def come_back(order_id: str) -> Response:
+    """From the bank's page, whose address carries more than an address of ours should."""
+    return go_to(f"/orders/{path_id(order_id, OrderNotFound)}?back=true")
+
+
+@router.post("/orders/{order_id}/cancel")
+async def cancel_order(
+    user: CurrentUser, order_id: str, _form: SignedInForm, orders: Orders
+) -> Response:
+    try:
+        await orders.cancel(user.id, order_id)
+    except Conflict:
+        return go_to(f"/orders/{order_id}")  # which says why not
+    return go_to(f"/orders/{order_id}?done=cancelled")
+
+
+@router.get("/orders/{order_id}/receipt")
+async def show_receipt(user: CurrentUser, order_id: str, orders: Orders, page: Page) -> Response:
+    """For whoever has paid; whoever has not is shown the order instead."""
+    order = OrderPage(await orders.get(user.id, order_id), utc_now())
+    if order.state not in RECEIPTS:
+        return go_to(f"/orders/{order_id}")
+    return page.show("receipt.html", order=order, charge=_paid(order.found))
+
+
+def _bank_page(
+    request: Request, cards: CardEntry, order_id: object, client_secret: str | None
+) -> str | None:
+    """Where the bank wants the buyer, if it does and has a page of its own."""
+    if client_secret is None:
+        return None
+    return cards.bank_page(client_secret, _absolute(request, f"/orders/{order_id}/back"))
+
+
+def _follow(order: OrderPage) -> dict[str, str]:
+    """What the page asks with when it looks again."""
+    paying = {"paying": order.paying} if order.paying else {}
+    return {"seen": order.version, **paying, **({"back": "true"} if order.is_back else {})}
+
+
+def _absolute(request: Request, path: str) -> str:
+    return str(request.base_url).rstrip("/") + path
+
+
+def _nothing_new(order: OrderPage) -> Response:
+    """Leaves the page as it is, but sets its clock."""
+    clock = json.dumps({"clock": {"seconds": order.time_left.total_seconds()}})
+    return Response(status_code=204, headers={"HX-Trigger": clock})
+
+
+def _payment_method(query: OrderQuery) -> str | None:
+    method = query.payment_method or ""
+    return method if method.startswith("pm_") else None
+
+
+def _card_error(query: OrderQuery) -> str | None:
+    if query.card_error is None:
+        return None
+    return CARD_ERRORS.get(query.card_error, UNTOLD_CARD_ERROR)
+
+
+def _paid(found: OrderWithCharges) -> Charge:
+    (charge,) = [charge for charge in found.charges if charge.status is ChargeStatus.COMPLETED]
+    return charge

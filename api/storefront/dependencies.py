@@ -1,0 +1,61 @@
+"""What the pages' routes ask for, beyond what the JSON routes do."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.dependencies import CurrentUser, OptionalUser, Settings
+from api.storefront.card_entry import CardEntry
+from api.storefront.form_tokens import FIELD, FormTokens
+from api.storefront.forms import Form, read_form
+from api.storefront.pages import VISIT_COOKIE, Pages
+from ticketing.errors import StaleForm
+
+
+async def form_tokens(settings: Settings) -> FormTokens:
+    return FormTokens(settings.session)
+
+
+Tokens = Annotated[FormTokens, Depends(form_tokens)]
+
+
+async def pages(request: Request, user: OptionalUser, tokens: Tokens, settings: Settings) -> Pages:
+    return Pages(request, user, tokens, settings.session.cookie_secure)
+
+
+async def signed_in_form(request: Request, user: CurrentUser, tokens: Tokens) -> Form:
+    form = await read_form(request)
+    if not tokens.is_of_session(form.get(FIELD, ""), user):
+        raise StaleForm
+    return form
+
+
+async def visitor_form(request: Request, tokens: Tokens) -> Form:
+    form = await read_form(request)
+    visit = request.cookies.get(VISIT_COOKIE, "")
+    if not visit or not tokens.is_of_visit(form.get(FIELD, ""), visit):
+        raise StaleForm
+    return form
+
+
+async def card_entry(settings: Settings) -> CardEntry:
+    return CardEntry.of(settings.stripe)
+
+
+async def currency(settings: Settings) -> str:
+    return settings.purchase.currency
+
+
+async def position(request: Request) -> str | None:
+    return await request.app.state.ticket_feed.position()  # type: ignore[no-any-return] # app.state
+
+
+Page = Annotated[Pages, Depends(pages)]
+SignedInForm = Annotated[Form, Depends(signed_in_form)]
+"""A form that the session was shown; without a session 401, with another one's token 403."""
+VisitorForm = Annotated[Form, Depends(visitor_form)]
+"""A form for signing in or up, shown to this browser; otherwise 403."""
+Cards = Annotated[CardEntry, Depends(card_entry)]
+Currency = Annotated[str, Depends(currency)]
+Position = Annotated[str | None, Depends(position)]
+"""Where the stream of ticket events stands before the page reads anything; None if nowhere."""

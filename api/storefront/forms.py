@@ -1,0 +1,81 @@
+"""What people send with forms, and what is said beside a field that is wrong."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from ticketing.errors import MalformedRequest
+
+MOST_FIELDS = 20
+
+Form = Mapping[str, str]
+"""The fields of a posted form; of a field that comes twice, the last."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class InvalidForm(Exception):
+    """A form cannot be taken as it is; each wrong field has its message."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__(", ".join(errors))
+        self.errors = dict(errors)
+
+
+async def read_form(request: Request) -> Form:
+    """The text fields of the request's form.
+
+    Raises:
+        MalformedRequest: it holds what is no text.
+    """
+    fields = await request.form(max_files=0, max_fields=MOST_FIELDS)
+    form = {name: value for name, value in fields.items() if isinstance(value, str)}
+    try:
+        "".join(form.values()).encode()
+    except UnicodeEncodeError:  # a multipart form names its own charset
+        raise MalformedRequest from None
+    return form
+
+
+def validated(model: type[M], values: Mapping[str, object]) -> M:
+    """The same rules as for the JSON route, told to people.
+
+    Raises:
+        InvalidForm: saying what is wrong with which field.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        # The first of a field's faults is the one that explains the others.
+        found = [(str(fault["loc"][0]), _message(fault)) for fault in error.errors()]
+        raise InvalidForm(dict(reversed(found))) from None
+
+
+def local_path(text: str, otherwise: str = "/") -> str:
+    """A path of ours to go to, whatever was asked for: no link leads from here to elsewhere."""
+    is_plain = text.startswith("/") and text.isprintable() and "\\" not in text
+    if not is_plain or text.startswith("//"):
+        return otherwise
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return otherwise
+    return otherwise if parts.scheme or parts.netloc else text
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    limits: Mapping[str, Any] = fault.get("ctx", {})
+    match fault["type"]:
+        case "string_too_short" if not fault["input"]:
+            return "Fill this in."
+        case "string_too_short" if limits["min_length"] == 1:
+            return "Fill this in."
+        case "string_too_short":
+            return f"Use at least {limits['min_length']} characters."
+        case "string_too_long":
+            return f"Use at most {limits['max_length']} characters."
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    return f"This {text}." if text.startswith(("is ", "must ")) else f"{text}."

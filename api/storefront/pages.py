@@ -1,0 +1,78 @@
+"""Answering with a page."""
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+from fastapi import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.status import HTTP_303_SEE_OTHER
+
+from api.security import SignedInUser
+from api.storefront.card_entry import policy
+from api.storefront.form_tokens import FormTokens
+from api.storefront.templating import PAGES
+
+VISIT_COOKIE = "visit"
+
+NOTICES = {
+    "listed": "Your ticket is on sale.",
+    "saved": "Your changes are saved.",
+    "withdrawn": "The ticket is withdrawn.",
+    "signed-out": "You are signed out.",
+    "cancelled": "The order is cancelled, and the ticket is on sale again.",
+    "refund-requested": "The refund is under way.",
+}
+"""What a page says on top after something was done; the address names it."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Makes pages for one request, as whoever is signed in sees them."""
+
+    request: Request
+    user: SignedInUser | None
+    tokens: FormTokens
+    is_served_over_https: bool
+
+    def show(
+        self, template: str, *, status: int = 200, content_policy: str = "", **values: object
+    ) -> Response:
+        """A page, whose forms somebody who is signed in can send."""
+        html = PAGES.get_template(template).render(
+            {
+                "user": self.user,
+                "path": self.request.url.path,
+                "here": self._here(),
+                "csrf_token": self.tokens.of_session(self.user) if self.user else "",
+                "notice": NOTICES.get(self.request.query_params.get("done", "")),
+                "alert": None,
+            }
+            | values
+        )
+        return HTMLResponse(
+            html, status, headers={"Content-Security-Policy": content_policy or policy()}
+        )
+
+    def ask_visitor(
+        self, template: str, *, next: str, email: str, errors: dict[str, str], status: int = 200
+    ) -> Response:
+        """A page whose form is for somebody without a session."""
+        visit = self.request.cookies.get(VISIT_COOKIE) or uuid4().hex
+        token = self.tokens.of_visit(visit)
+        response = self.show(
+            template, status=status, next=next, email=email, errors=errors, csrf_token=token
+        )
+        response.set_cookie(
+            VISIT_COOKIE, visit, httponly=True, samesite="lax", secure=self.is_served_over_https
+        )
+        return response
+
+    def _here(self) -> str:
+        """Where to come back to after signing in."""
+        query = self.request.url.query
+        return f"{self.request.url.path}?{query}" if query else self.request.url.path
+
+
+def go_to(path: str) -> Response:
+    """Send the browser on, so that reloading the page it arrives at sends no form again."""
+    return RedirectResponse(path, HTTP_303_SEE_OTHER)

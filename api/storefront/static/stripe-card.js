@@ -1,0 +1,65 @@
+// Stripe's Payment Element: the card is typed into a frame of Stripe's, which makes a payment
+// method of it, and shows the bank's page where one is needed.
+// Source: https://docs.stripe.com/payments/finalize-payments-on-the-server
+(() => {
+  "use strict";
+  let stripe = null;
+
+  function complain(error, message) {
+    error.textContent = message;
+    error.hidden = !message;
+  }
+
+  function showCardForm(form) {
+    stripe ??= Stripe(form.dataset.publishableKey);
+    const elements = stripe.elements({
+      mode: "payment",
+      amount: Number(form.dataset.amount),
+      currency: form.dataset.currency,
+      captureMethod: "manual",
+      paymentMethodCreation: "manual",
+      paymentMethodTypes: ["card"],
+      appearance: { theme: matchMedia("(prefers-color-scheme: dark)").matches ? "night" : "stripe" },
+    });
+    const element = elements.create("payment");
+    const button = form.querySelector("button");
+    const error = form.querySelector("#card-error");
+    element.mount("#payment-element");
+    element.on("ready", () => (button.disabled = false));
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (button.disabled) return;
+      button.disabled = true;
+      const submitted = await elements.submit();
+      const made = submitted.error ? submitted : await stripe.createPaymentMethod({ elements });
+      const pay = document.getElementById("pay"); // gone, if time has run out meanwhile
+      if (made.error || !pay) {
+        complain(error, made.error?.message ?? "");
+        button.disabled = false;
+        return;
+      }
+      pay.elements.payment_method.value = made.paymentMethod.id;
+      pay.submit();
+    });
+  }
+
+  function showBank(place) {
+    stripe ??= Stripe(place.dataset.publishableKey);
+    const button = place.querySelector("button");
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      const { error } = await stripe.handleNextAction({ clientSecret: place.dataset.clientSecret });
+      if (!error) return location.assign(place.dataset.back);
+      complain(place.querySelector(".error"), error.message);
+      button.disabled = false;
+    });
+  }
+
+  document.addEventListener("htmx:load", () => {
+    const form = document.querySelector("#stripe-card:not([data-shown])");
+    const bank = document.querySelector("#authenticate:not([data-shown])");
+    for (const part of [form, bank]) if (part) part.dataset.shown = "";
+    if (form) showCardForm(form);
+    if (bank) showBank(bank);
+  });
+})();
