@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 from datetime import timedelta
 
@@ -20,6 +21,19 @@ GRACE = timedelta(seconds=5)
 """For requests that are being answered when the process is told to stop, beyond the longest."""
 
 
+class ApiServer(uvicorn.Server):
+    """Ends the streams first when it stops: it waits for answers, and they would never end."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was asked, and end."""
+        await self._app.state.ticket_feed.aclose()
+        await super().shutdown(sockets)
+
+
 def main() -> int:
     try:
         settings = read_api_settings()
@@ -27,7 +41,7 @@ def main() -> int:
         return _give_up(WRONG_SETTINGS, str(error))
     configure_logging(settings.log)
     app = create_app(settings)
-    server = uvicorn.Server(_server_config(app, settings))
+    server = ApiServer(app, _server_config(app, settings))
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         try:
             runner.run(_serve(app, server))

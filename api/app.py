@@ -20,11 +20,16 @@ from api.routes import (
     payments,
     refunds,
     stripe_webhooks,
+    ticket_events,
     tickets,
     timelines,
     users,
 )
 from api.security import Sessions
+from api.storefront import routes as storefront
+from api.storefront.assets import PATH as STATIC_PATH
+from api.storefront.assets import static_files
+from api.ticket_feed import TicketFeed
 from ticketing.errors import ContentTooLarge, MongoDBUnavailable, TicketingError
 from ticketing.mongodb import connect_mongodb
 from ticketing.settings import ApiSettings
@@ -49,10 +54,12 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.sessions = Sessions(settings.session)
     app.state.passwords = Passwords()
     app.state.rate_limits = RateLimits(settings.limits)
+    app.state.ticket_feed = TicketFeed()
 
     app.include_router(health.router)
     for resource in (
         users,
+        ticket_events,  # before the tickets, lest it is taken for the id of one
         tickets,
         orders,
         timelines,
@@ -62,6 +69,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
         invariants,
     ):
         app.include_router(resource.router, responses=problems(MongoDBUnavailable))
+
+    app.include_router(storefront.router)
+    app.mount(STATIC_PATH, static_files())
 
     install_error_handlers(app)
     install_openapi(app)
@@ -88,4 +98,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.temporal = await connect_temporal(settings.temporal, lazy=True)
         yield
     finally:
+        await app.state.ticket_feed.aclose()
         await app.state.mongo.close()

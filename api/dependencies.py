@@ -26,6 +26,7 @@ from api.services.stripe_webhooks import StripeWebhookService
 from api.services.tickets import TicketService
 from api.services.timelines import TimelineService
 from api.services.users import UserService
+from api.ticket_feed import TicketFeed
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings
 
@@ -69,6 +70,10 @@ async def mongo(request: Request) -> AsyncMongoClient[BSONDocument]:
 
 async def temporal(request: Request) -> Client:
     return cast(Client, request.app.state.temporal)
+
+
+async def ticket_feed(request: Request) -> TicketFeed:
+    return cast(TicketFeed, request.app.state.ticket_feed)
 
 
 async def current_user(
@@ -118,6 +123,8 @@ RateLimits = Annotated[RateLimitKeeper, Depends(rate_limits)]
 Mongo = Annotated[AsyncMongoClient[BSONDocument], Depends(mongo)]
 Temporal = Annotated[Client, Depends(temporal)]
 """Connects on its first call; an outage shows there, and is answered with 503."""
+Feed = Annotated[TicketFeed, Depends(ticket_feed)]
+"""The changes of tickets; it starts to watch with its first use."""
 
 CurrentUser = Annotated[SignedInUser, Depends(current_user)]
 """Whoever is signed in; without a session the answer is 401."""

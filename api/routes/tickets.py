@@ -1,7 +1,6 @@
 """Tickets: what is for sale."""
 
 import unicodedata
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -11,10 +10,11 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from api.dependencies import CurrentUser, Tickets, sessions_of
 from api.etags import IfMatch, etag
-from api.models import ApiModel, Id, RequestModel
+from api.models import RequestModel
 from api.pagination import Page, PageQuery
 from api.problems import problems
 from api.services.tickets import TicketFilter, TicketSort
+from api.ticket_view import TicketView
 from ticketing.errors import (
     ForeignOrigin,
     InvalidInput,
@@ -67,21 +67,6 @@ class TicketInput(RequestModel):
 
     title: Title
     price: Price = Field(description="In the currency's minor unit: 5000 is 50.00.")
-
-
-class TicketView(ApiModel):
-    """A ticket as everybody sees it."""
-
-    id: Id
-    title: str = Field(examples=["Radiohead, Berlin, row 4"])
-    price: int = Field(description="In the currency's minor unit.", examples=[5000])
-    currency: str = Field(description="ISO 4217, in lower case.", examples=["usd"])
-    user_id: Id = Field(description="The seller.")
-    order_id: Id | None = Field(description="The order that holds the ticket.")
-    status: TicketStatus
-    version: int = Field(description="Counts the seller's edits; the `ETag`.", examples=[1])
-    created_at: datetime
-    updated_at: datetime
 
 
 class TicketStatusFilter(StrEnum):

@@ -89,6 +89,7 @@ async def test_tickets_describe_every_status_that_they_answer_with(
     assert described(description, "/api/tickets") == {
         "post /api/tickets": {"201", "401", "403", "422", "503"},
         "get /api/tickets": {"200", "401", "422", "503"},
+        "get /api/tickets/events": {"200", "422", "503"},
         "get /api/tickets/{ticket_id}": {"200", "404", "503"},
         "put /api/tickets/{ticket_id}": {"200"} | change,
         "delete /api/tickets/{ticket_id}": {"204"} | change,
