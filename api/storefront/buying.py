@@ -177,6 +177,8 @@ async def pay(
         return go_to(f"{address}?paying={charge_id}")
     except (CardDeclined, Conflict, IdempotencyKeyReused):
         return go_to(address)
+    if charge.status is ChargeStatus.COMPLETED:
+        return go_to(address)
     bank_page = _bank_page(request, cards, id, charge.client_secret)
     return go_to(bank_page or f"{address}?paying={charge_id}")
 

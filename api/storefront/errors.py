@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
@@ -48,7 +48,7 @@ def error_page(scope: Scope, error: TicketingError) -> Response:
         again=_address(scope) if _may_pass(scope, error) else None,
     )
     response = HTMLResponse(html, int(error.status), headers=headers_of(error))
-    MutableHeaders(response.headers)["Content-Security-Policy"] = policy()
+    response.headers["Content-Security-Policy"] = policy()
     return response
 
 
