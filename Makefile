@@ -9,8 +9,8 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run browser test faults faults-control properties fuzz lint record-histories format \
-	lock image clean
+.PHONY: help install run demo browser test faults faults-control properties fuzz lint \
+	record-histories format lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ install: $(INSTALLED) ## Create .venv and install what requirements.lock pins
 
 run: $(INSTALLED) ## Start the whole system on this machine; Ctrl-C stops it
 	@$(BIN)/python -m devstack
+
+demo: $(INSTALLED) ## Fill the running market with tickets, some sold and some reserved
+	@$(BIN)/python -m devstack.demo
 
 browser: ## Install Chromium, if there is none: the tests look at the pages with it
 	@for name in $(or $(CHROMIUM),$(BROWSERS)); do command -v $$name >/dev/null && exit 0; done; \

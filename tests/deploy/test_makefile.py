@@ -14,6 +14,7 @@ TARGETS = {
     "help",
     "install",
     "run",
+    "demo",
     "browser",
     "test",
     "faults",

@@ -1,0 +1,178 @@
+"""`make demo`: a small market in the running stack, made through its own API.
+
+Run again, it makes only what is missing: tickets that are gone, reservations that have expired.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+
+from devstack.demo_listings import ACCOUNTS, LISTINGS, PASSWORD, SELLERS, Account, Listing
+from devstack.process import StackError
+from devstack.settings import read_stack_settings
+from ticketing.statuses import TicketStatus
+
+Json = dict[str, Any]
+
+CARD = "pm_card_visa"
+TIMEOUT_SECONDS = 30
+PAGE = 100
+
+
+class DemoError(Exception):
+    """Something that keeps the demo from filling the market, told in a line or two."""
+
+
+class Person:
+    """One of the demo's accounts, signed in."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def tickets(self) -> dict[str, Json]:
+        """The tickets that they sell or have sold, by title."""
+        query: dict[str, str | int] = {"seller": "me", "status": "all", "limit": PAGE}
+        found: dict[str, Json] = {}
+        while True:
+            page = _body(self._http.get("/api/tickets", params=query))
+            found |= {ticket["title"]: ticket for ticket in page["items"]}
+            if page["nextCursor"] is None:
+                return found
+            query["cursor"] = page["nextCursor"]
+
+    def sell(self, listing: Listing) -> Json:
+        """List a ticket for sale."""
+        offer = {"title": listing.title, "price": listing.price}
+        return _body(self._http.post("/api/tickets", json=offer))
+
+    def reserve(self, ticket: Json) -> Json | None:
+        """The order that holds the ticket for them; None where somebody else is faster."""
+        answer = self._http.post("/api/orders", json={"ticketId": ticket["id"]})
+        return None if answer.status_code == httpx.codes.CONFLICT else _body(answer)
+
+    def pay(self, order: Json) -> None:
+        """Pay for an order, with a card that pays for everything."""
+        payment = {"orderId": order["id"], "paymentMethod": CARD}
+        _body(self._http.post("/api/payments", json=payment))
+
+
+def main() -> int:
+    """Fill the market and say what is there; 1 if that cannot be."""
+    try:
+        url = read_stack_settings().urls["api"]
+        sys.stdout.write(f"{fill_market(url)}\n\n{_where_to_look(url)}\n")
+    except (DemoError, StackError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def fill_market(url: str) -> str:
+    """Make what is missing in the market at that URL; what was made, and what is there now.
+
+    Raises:
+        DemoError: the market does not answer, or refuses what the demo needs.
+    """
+    try:
+        with ExitStack() as sessions:
+            people = {
+                account: sessions.enter_context(_signed_in(url, account)) for account in ACCOUNTS
+            }
+            made = _make_what_is_missing(people)
+            return _report(made, _find_listings(people))
+    except httpx.RequestError:
+        raise DemoError(
+            f"Holdfast does not answer at {url}.\n"
+            "Start it in another terminal with `make run`; where it runs on another port, name "
+            "that one: API_PORT=8001 make demo"
+        ) from None
+
+
+@contextmanager
+def _signed_in(url: str, account: Account) -> Iterator[Person]:
+    user = {"email": account.email, "password": PASSWORD}
+    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
+        answer = http.post("/api/users/signin", json=user)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            answer = http.post("/api/users/signup", json=user)
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise DemoError(f"{account.email} has another password here than the demo's")
+        _body(answer)
+        yield Person(http)
+
+
+def _make_what_is_missing(people: Mapping[Account, Person]) -> Counter[str]:
+    made: Counter[str] = Counter()
+    there = _find_listings(people)
+    for listing in LISTINGS:
+        if listing not in there:
+            there[listing] = people[listing.seller].sell(listing)
+            made["listed"] += 1
+    for listing, ticket in there.items():
+        if listing.sold_to and ticket["status"] != TicketStatus.SOLD:
+            made["sold"] += _buy(people[listing.sold_to], ticket)
+        if listing.reserved_for and ticket["status"] == TicketStatus.AVAILABLE:
+            made["reserved"] += people[listing.reserved_for].reserve(ticket) is not None
+    return made
+
+
+def _buy(buyer: Person, ticket: Json) -> bool:
+    order = buyer.reserve(ticket)
+    if order is None:
+        return False
+    buyer.pay(order)
+    return True
+
+
+def _find_listings(people: Mapping[Account, Person]) -> dict[Listing, Json]:
+    offered = {account: people[account].tickets() for account in SELLERS}
+    return {
+        listing: offered[listing.seller][listing.title]
+        for listing in LISTINGS
+        if listing.title in offered[listing.seller]
+    }
+
+
+def _body(answer: httpx.Response) -> Json:
+    """The answer's JSON.
+
+    Raises:
+        DemoError: it is a refusal, or not an answer of Holdfast's.
+    """
+    asked = f"{answer.request.method} {answer.request.url}"
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise DemoError(f"{asked} is answered by something other than Holdfast")
+    if not answer.is_success:
+        raise DemoError(f"{asked} is refused: {answer.status_code} {body.get('detail', '')}")
+    return body
+
+
+def _report(made: Mapping[str, int], there: Mapping[Listing, Json]) -> str:
+    news = ", ".join(f"{count} {what}" for what, count in made.items() if count)
+    statuses = Counter(ticket["status"] for ticket in there.values())
+    counts = ", ".join(f"{statuses[status]} {status}" for status in TicketStatus)
+    lines = [
+        f"Just now: {news}." if news else "Nothing was missing.",
+        f"The market has {len(there)} demo tickets: {counts}.",
+        "Reservations expire; `make demo` makes them anew.",
+    ]
+    return "\n".join(lines)
+
+
+def _where_to_look(url: str) -> str:
+    width = max(len(account.email) for account in ACCOUNTS)
+    lines = [f"  Storefront  {url}/", "", f"  Sign in with the password “{PASSWORD}” as:"]
+    lines += [f"    {account.email.ljust(width)}  {account.role}" for account in ACCOUNTS]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
