@@ -53,6 +53,7 @@ def welcome(settings: StackSettings, seconds: float) -> str:
         f"Holdfast is up, in {seconds:.1f} s. Ctrl-C stops it; its data stay in "
         f"{settings.stack_dir}/.",
         "",
+        f"  Storefront         {urls['api']}/",
         f"  API documentation  {urls['api']}/docs",
         f"  Temporal Web UI    {urls['temporal_ui']}",
     ]
@@ -65,4 +66,5 @@ def welcome(settings: StackSettings, seconds: float) -> str:
     for token in SHOWN_PAYMENT_METHODS:
         card = CARDS_BY_TOKEN[token]
         lines.append(f"    {token.ljust(width)}  {card.number}  {card.summary}")
+    lines += ["", "  `make demo` fills the market with tickets."]
     return "\n".join(lines)
