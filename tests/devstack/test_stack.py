@@ -77,7 +77,9 @@ def test_it_stops_without_a_trace_and_open_orders_go_on_where_they_were(
         _wait_until_up(process, log)
         assert httpx.get(f"{api}/readyz").status_code == 200
         assert httpx.get(settings.urls["temporal_ui"]).status_code == 200
+        assert f"Storefront         {api}/\n" in log.read_text()
         assert f"{api}/docs" in log.read_text()
+        assert "make demo" in log.read_text()
         assert "pm_card_visa" in log.read_text()
         with _signed_up(api, "seller@example.com") as seller:
             listing = {"title": "A seat in the front row", "price": 4200}
