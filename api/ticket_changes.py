@@ -30,14 +30,21 @@ Tickets = frozenset[PydanticObjectId]
 
 POLL = timedelta(seconds=1)
 """How long MongoDB waits for a change before it says how far it has looked."""
+QUICK_POLL = timedelta(milliseconds=50)
+"""Likewise, for somebody who waits."""
 
 MOST_MISSED = 1_000
 """Changes that a client is told afterwards; reading anew costs it less than hearing of more."""
 LONGEST_LOOK_BACK = timedelta(seconds=5)
 
-TOLD = ["insert", "update", "replace", "delete"]
 INVALIDATE = "invalidate"
 """The collection was dropped or renamed, and what became of its tickets is not told."""
+
+# The same for everybody: MongoDB finds no token again whose change the pipeline leaves out.
+PIPELINE: list[dict[str, Any]] = [
+    {"$match": {"operationType": {"$in": ["insert", "update", "replace", "delete", INVALIDATE]}}},
+    {"$project": {"operationType": 1, "documentKey": 1, "fullDocument": 1}},
+]
 
 
 class HistoryLost(Exception):
@@ -78,9 +85,7 @@ class TicketChanges:
 
 
 @asynccontextmanager
-async def watch_tickets(
-    after: str = "", tickets: Tickets = frozenset(), *, poll: timedelta = POLL
-) -> AsyncIterator[TicketChanges]:
+async def watch_tickets(after: str = "", *, poll: timedelta = POLL) -> AsyncIterator[TicketChanges]:
     """The changes after a token, or from now on.
 
     Raises:
@@ -89,7 +94,7 @@ async def watch_tickets(
     """
     try:
         stream = await Ticket.get_pymongo_collection().watch(
-            _pipeline(tickets),
+            PIPELINE,
             full_document="updateLookup",
             resume_after={"_data": after} if after else None,
             max_await_time_ms=int(poll.total_seconds() * 1000),
@@ -99,6 +104,10 @@ async def watch_tickets(
     except OperationFailure as error:
         # A dozen codes: a malformed token fails wherever its parser happens to stumble.
         raise HistoryLost(str(error)) from error
+
+
+def is_among(tickets: Tickets, change: TicketChange) -> bool:
+    return not tickets or change.ticket_id in tickets
 
 
 async def missed_changes(after: str, until: str, tickets: Tickets) -> list[TicketChange]:
@@ -112,11 +121,12 @@ async def missed_changes(after: str, until: str, tickets: Tickets) -> list[Ticke
     try:
         async with (
             asyncio.timeout(LONGEST_LOOK_BACK.total_seconds()),
-            watch_tickets(after, tickets, poll=timedelta(milliseconds=50)) as changes,
+            watch_tickets(after, poll=QUICK_POLL) as changes,
         ):
             # Not until there is none for now: after a failover, the new primary may see less.
             while changes.position < until:
-                if change := await changes.next():
+                change = await changes.next()
+                if change and is_among(tickets, change):
                     missed.append(change)
                 if len(missed) > MOST_MISSED:
                     raise HistoryLost("more changes than are told")
@@ -128,16 +138,6 @@ async def missed_changes(after: str, until: str, tickets: Tickets) -> list[Ticke
 def joined(changes: Iterable[TicketChange]) -> bytes:
     """Several changes, sent as one piece."""
     return b"".join(change.message for change in changes)
-
-
-def _pipeline(tickets: Tickets) -> list[dict[str, Any]]:
-    told: dict[str, Any] = {"operationType": {"$in": TOLD}}
-    if tickets:
-        told["documentKey._id"] = {"$in": list(tickets)}
-    return [
-        {"$match": {"$or": [told, {"operationType": INVALIDATE}]}},
-        {"$project": {"operationType": 1, "documentKey": 1, "fullDocument": 1}},
-    ]
 
 
 def _told(change: Mapping[str, Any]) -> TicketChange | None:

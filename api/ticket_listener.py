@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-from api.ticket_changes import TicketChange, Tickets, joined
+from api.ticket_changes import TicketChange, Tickets, is_among, joined
 
 
 class Listener:
@@ -28,7 +28,7 @@ class Listener:
         self._news = asyncio.Event()
 
     def wants(self, change: TicketChange) -> bool:
-        return not self.tickets or change.ticket_id in self.tickets
+        return is_among(self.tickets, change)
 
     def tell(self, change: TicketChange) -> None:
         """Keep the change to be sent; with too many that wait, let them go."""
