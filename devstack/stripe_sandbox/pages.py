@@ -22,7 +22,8 @@ _HERE = Path(__file__).parent / "templates"
 _SECURITY = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; "
+        "frame-ancestors 'none'"
     ),
     # The client secret is in this page's address.
     "Referrer-Policy": "no-referrer",
