@@ -9,8 +9,8 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo browser test faults faults-control properties fuzz lint \
-	record-histories format lock image clean
+.PHONY: help install run demo browser test faults faults-control properties fuzz bench-pages \
+	lint record-histories format lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ properties: $(INSTALLED) ## Look for a sequence of events that breaks an order; 
 fuzz: $(INSTALLED) ## Send the API random requests; CASES=200 for each route, SEED=7
 	CASES=$(or $(CASES),200) $(BIN)/python -m pytest tests/fuzz --timeout 0 \
 		--hypothesis-seed=$(or $(SEED),$(shell date +%s)) $(ARGS)
+
+bench-pages: $(INSTALLED) ## Time every page of the storefront, with 100,000 tickets
+	@$(BIN)/python -m bench.pages $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/ruff check .

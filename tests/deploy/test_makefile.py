@@ -21,6 +21,7 @@ TARGETS = {
     "faults-control",
     "properties",
     "fuzz",
+    "bench-pages",
     "lint",
     "record-histories",
     "format",
