@@ -26,6 +26,7 @@ from api.routes import (
     users,
 )
 from api.security import Sessions
+from api.services.tickets import make_older_titles_searchable
 from api.storefront import routes as storefront
 from api.storefront.assets import PATH as STATIC_PATH
 from api.storefront.assets import static_files
@@ -94,6 +95,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
     app.state.mongo = await connect_mongodb(settings.mongodb)
     try:
+        await make_older_titles_searchable()
         # Lazily: without Temporal nobody can buy, but everybody can still look.
         app.state.temporal = await connect_temporal(settings.temporal, lazy=True)
         yield

@@ -23,6 +23,7 @@ from pymongo import MongoClient
 from devstack.mongodb import mongodb_url
 from devstack.settings import StackSettings
 from devstack.stack import Stack
+from ticketing.title_words import words_of
 
 TARGET_MS = 50.0
 """The 95th percentile that no page may be above."""
@@ -77,9 +78,11 @@ def _fill(settings: StackSettings, count: int) -> None:
 def _ticket(chance: random.Random, sellers: list[ObjectId], now: datetime) -> dict[str, Any]:
     state = chance.choices(("available", "reserved", "sold"), (6, 1, 3))[0]
     town = RARE if chance.random() < 0.001 else chance.choice(TOWNS)
+    title = f"{chance.choice(ACTS.split('|'))}, {town}, row {chance.randint(1, 60)}"
     listed = now - timedelta(seconds=chance.uniform(0, 365 * 86_400))
     return {
-        "title": f"{chance.choice(ACTS.split('|'))}, {town}, row {chance.randint(1, 60)}",
+        "title": title,
+        "words": words_of(title),
         "price": chance.randint(8, 420) * 100,
         "currency": "usd",
         "user_id": chance.choice(sellers),

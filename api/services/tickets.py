@@ -1,6 +1,5 @@
 """Listings: made and changed by their sellers, as long as no order holds them."""
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -22,6 +21,7 @@ from ticketing.errors import (
 from ticketing.models import Ticket
 from ticketing.models.ticket import RESERVED, SOLD
 from ticketing.statuses import TicketStatus
+from ticketing.title_words import words_of
 
 STATUS_CONDITIONS: dict[TicketStatus, dict[str, Any]] = {
     TicketStatus.AVAILABLE: {"order_id": None},
@@ -69,10 +69,7 @@ class TicketFilter:
             bounds = {"$gte": self.min_price, "$lte": self.max_price}
             conditions["price"] = {name: at for name, at in bounds.items() if at is not None}
         if self.words is not None:
-            # A quoted word is required; bare ones would match any of them. Quoting only what
-            # counts as a word also keeps MongoDB's own operators out of it.
-            required = " ".join(f'"{word}"' for word in re.findall(r"\w+", self.words))
-            conditions["$text"] = {"$search": required}
+            conditions["words"] = {"$all": words_of(self.words)}  # of none, nothing matches
         return conditions
 
 
@@ -127,7 +124,12 @@ class TicketService:
         while True:
             edited = await Ticket.find_one(_editable(ticket_id, user_id, precondition)).update(
                 {
-                    "$set": {"title": title, "price": price, "updated_at": utc_now()},
+                    "$set": {
+                        "title": title,
+                        "words": words_of(title),
+                        "price": price,
+                        "updated_at": utc_now(),
+                    },
                     "$inc": {"version": 1},
                 },
                 response_type=UpdateResponse.NEW_DOCUMENT,
@@ -158,6 +160,17 @@ class TicketService:
         ticket = await self.get(ticket_id)
         if refusal := _refusal(ticket, user_id, precondition):
             raise refusal
+
+
+async def make_older_titles_searchable() -> None:
+    """Write the words of tickets that were listed before words were kept; of all others, no one.
+
+    Safe to run twice, and while sellers edit: an edit writes the words of its own title.
+    """
+    tickets = Ticket.get_pymongo_collection()
+    async for ticket in tickets.find({"words": None}, {"title": 1}):
+        unchanged = {"_id": ticket["_id"], "title": ticket["title"], "words": None}
+        await tickets.update_one(unchanged, {"$set": {"words": words_of(ticket["title"])}})
 
 
 def _editable(

@@ -96,11 +96,22 @@ async def test_a_page_of_a_rare_status_reads_no_more_than_it_shows(
     assert stats["nReturned"] == stats["totalDocsExamined"] == 10
 
 
-async def test_a_search_reads_the_index_of_words(mongodb: Mongo) -> None:
+@pytest.mark.parametrize("sort", list(TicketSort))
+async def test_a_search_reads_the_words_in_their_order(mongodb: Mongo, sort: TicketSort) -> None:
     await insert_many(rare=TicketStatus.RESERVED)
 
-    plan = await explain(TicketFilter(words="ticket 7"), TicketSort.NEWEST, behind=False)
+    plan = await explain(TicketFilter(words="ticket 7"), sort, behind=False)
 
     used = stages(plan["queryPlanner"]["winningPlan"])
-    assert "TEXT_MATCH" in used
-    assert "COLLSCAN" not in used
+    assert "IXSCAN" in used
+    assert used.isdisjoint({"COLLSCAN", "SORT"})
+
+
+@pytest.mark.parametrize("words", ["ticket", "ticket 7", "7 ticket"])
+async def test_a_search_reads_no_more_than_has_its_rarest_word(mongodb: Mongo, words: str) -> None:
+    await insert_many(rare=TicketStatus.RESERVED)
+
+    plan = await explain(TicketFilter(words, status=None), TicketSort.NEWEST, behind=False)
+
+    stats = plan["executionStats"]
+    assert stats["nReturned"] == stats["totalDocsExamined"]

@@ -3,9 +3,11 @@
 from datetime import datetime
 
 from beanie import Document, PydanticObjectId
-from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
+from pydantic import Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from ticketing.statuses import TicketStatus
+from ticketing.title_words import words_of
 
 RESERVED = {"order_id": {"$type": "objectId"}, "sold_at": None}
 SOLD = {"sold_at": {"$type": "date"}}
@@ -23,6 +25,8 @@ class Ticket(Document):
     """
 
     title: str
+    words: list[str] = Field(default_factory=lambda ticket: words_of(ticket["title"]))
+    """Of the title, for searches; written whenever it is."""
     price: int
     """In the currency's minor unit."""
     currency: str
@@ -70,8 +74,9 @@ class Ticket(Document):
             IndexModel(
                 [("user_id", ASCENDING), *CHEAPEST_FIRST], name="of_a_seller_cheapest_first"
             ),
-            # "none": titles are names, and names are neither stemmed nor free of stop words.
-            IndexModel([("title", TEXT)], name="words_of_the_title", default_language="none"),
+            # Not a text index: that one has no order, so each search would sort all it finds.
+            IndexModel([("words", ASCENDING), *NEWEST_FIRST], name="with_a_word_newest_first"),
+            IndexModel([("words", ASCENDING), *CHEAPEST_FIRST], name="with_a_word_cheapest_first"),
         ]
 
     @property
