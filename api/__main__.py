@@ -19,10 +19,12 @@ CANNOT_START = 1
 
 GRACE = timedelta(seconds=5)
 """For requests that are being answered when the process is told to stop, beyond the longest."""
+TIME_TO_READ = timedelta(seconds=1)
+"""For answers that are on their way then."""
 
 
 class ApiServer(uvicorn.Server):
-    """Ends the streams first when it stops: it waits for answers, and they would never end."""
+    """Ends the streams when it stops: it waits for answers, and they would never end."""
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -31,7 +33,15 @@ class ApiServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was asked, and end."""
         await self._app.state.ticket_feed.aclose()
+        loop = asyncio.get_running_loop()
+        loop.call_later(TIME_TO_READ.total_seconds(), self._drop_who_do_not_read)
         await super().shutdown(sockets)
+
+    def _drop_who_do_not_read(self) -> None:
+        # Such as a machine that sleeps. It would be waited for as long as for the longest request.
+        for connection in self.server_state.connections:
+            if connection.transport.get_write_buffer_size():
+                connection.transport.abort()
 
 
 def main() -> int:

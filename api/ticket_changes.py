@@ -33,6 +33,9 @@ POLL = timedelta(seconds=1)
 QUICK_POLL = timedelta(milliseconds=50)
 """Likewise, for somebody who waits."""
 
+BATCH = 100
+"""Changes that are taken at once. In between, those who listen get a turn to send them."""
+
 MOST_MISSED = 1_000
 """Changes that a client is told afterwards; reading anew costs it less than hearing of more."""
 LONGEST_LOOK_BACK = timedelta(seconds=5)
@@ -98,6 +101,7 @@ async def watch_tickets(after: str = "", *, poll: timedelta = POLL) -> AsyncIter
             full_document="updateLookup",
             resume_after={"_data": after} if after else None,
             max_await_time_ms=int(poll.total_seconds() * 1000),
+            batch_size=BATCH,
         )
         async with stream:
             yield TicketChanges(stream)
