@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.dependencies import RateLimits, SameOrigin, Sessions, Users
+from api.problems import headers_of
 from api.rate_limits import SIGN_IN, SIGN_UP
 from api.routes.users import SignInInput, SignUpInput
 from api.services.users import account_name
@@ -89,9 +90,12 @@ async def _enter(
         user = await enter()
     except (InvalidForm, EmailTaken, InvalidCredentials, TooManyRequests) as error:
         status, errors = _told(error)
-        return page.ask_visitor(
+        refused = page.ask_visitor(
             template, status=status, next=next, email=form.get("email", ""), errors=errors
         )
+        if isinstance(error, TooManyRequests):
+            refused.headers.update(headers_of(error))
+        return refused
     response = go_to(next)
     sessions.set_cookie(response, sessions.issue(user))
     return response

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from ticketing.errors import MalformedRequest
 
 MOST_FIELDS = 20
+LONGEST_PATH = 2_000
+"""Characters of an address to come back to; proxies refuse an answer with a far longer one."""
 
 Form = Mapping[str, str]
 """The fields of a posted form; of a field that comes twice, the last."""
@@ -57,7 +59,7 @@ def validated(model: type[M], values: Mapping[str, object]) -> M:
 def local_path(text: str, otherwise: str = "/") -> str:
     """A path of ours to go to, whatever was asked for: no link leads from here to elsewhere."""
     is_plain = text.startswith("/") and text.isprintable() and "\\" not in text
-    if not is_plain or text.startswith("//"):
+    if not is_plain or text.startswith("//") or len(text) > LONGEST_PATH:
         return otherwise
     try:
         parts = urlsplit(text)

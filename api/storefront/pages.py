@@ -56,11 +56,20 @@ class Pages:
     def ask_visitor(
         self, template: str, *, next: str, email: str, errors: dict[str, str], status: int = 200
     ) -> Response:
-        """A page whose form is for somebody without a session."""
+        """A page whose form is for somebody without a session.
+
+        It shows nobody signed in, even if another tab has done so meanwhile: the page has one
+        token, and signing out wants the session's.
+        """
         visit = self.request.cookies.get(VISIT_COOKIE) or uuid4().hex
-        token = self.tokens.of_visit(visit)
         response = self.show(
-            template, status=status, next=next, email=email, errors=errors, csrf_token=token
+            template,
+            status=status,
+            next=next,
+            email=email,
+            errors=errors,
+            user=None,
+            csrf_token=self.tokens.of_visit(visit),
         )
         response.set_cookie(
             VISIT_COOKIE, visit, httponly=True, samesite="lax", secure=self.is_served_over_https
