@@ -25,14 +25,12 @@ demo: $(INSTALLED) ## Fill the running market with tickets, some sold and some r
 
 browser: ## Install Chromium, if there is none: the tests look at the pages with it
 	@for name in $(or $(CHROMIUM),$(BROWSERS)); do command -v $$name >/dev/null && exit 0; done; \
-	if ! command -v apt-get >/dev/null; then \
-		echo "The tests of the storefront need Chromium; name yours: make test CHROMIUM=/path/to/it" >&2; \
-		exit 1; \
-	fi; \
 	if [ "$$(id -u)" != 0 ]; then as_root=sudo; fi; \
 	echo "Installing Chromium …"; \
-	$$as_root apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install \
-		--quiet=2 --yes --no-install-recommends chromium fonts-liberation >/dev/null
+	{ $$as_root apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install \
+		--quiet=2 --yes --no-install-recommends chromium fonts-liberation >/dev/null; } || { \
+		echo "The tests of the storefront need Chromium, and here it cannot be installed." >&2; \
+		echo "Name one: make $(MAKECMDGOALS) CHROMIUM=/path/to/chromium" >&2; exit 1; }
 
 test: $(INSTALLED) browser ## Run the tests; ARGS="-k expires" picks some
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)

@@ -31,9 +31,13 @@ TARGETS = {
 }
 
 
-def _make(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+def _make(
+    *arguments: str, cwd: Path = REPOSITORY, first_on_path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     # Without what an outer `make test` hands on: its flags are not ours.
     environ = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    if first_on_path is not None:
+        environ["PATH"] = f"{first_on_path}{os.pathsep}{environ['PATH']}"
     command = ["make", *arguments]
     return subprocess.run(
         command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=60
@@ -61,15 +65,15 @@ def fresh(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _python(directory: Path, script: str) -> Path:
-    python = directory / "python"
-    python.write_text(f"#!/bin/sh\n{script}\n")
-    python.chmod(0o755)
-    return python
+def _program(directory: Path, script: str, name: str = "python") -> Path:
+    program = directory / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
 
 
 def test_an_old_python_is_named(fresh: Path) -> None:
-    old = _python(fresh, '[ "$1" = --version ] && echo Python 3.9.2; exit 1')
+    old = _program(fresh, '[ "$1" = --version ] && echo Python 3.9.2; exit 1')
     result = _make(f"PYTHON={old}", "test", cwd=fresh)
     assert result.returncode != 0
     assert "needs Python 3.11 or newer" in result.stderr
@@ -78,7 +82,21 @@ def test_an_old_python_is_named(fresh: Path) -> None:
 
 
 def test_a_python_without_venv_is_told_what_to_install(fresh: Path) -> None:
-    bare = _python(fresh, 'case "$2" in *ensurepip*) exit 1;; esac')
+    bare = _program(fresh, 'case "$2" in *ensurepip*) exit 1;; esac')
     result = _make(f"PYTHON={bare}", "run", cwd=fresh)
     assert result.returncode != 0
     assert "apt-get install python3-venv" in result.stderr
+
+
+def test_a_browser_that_is_named_is_enough(fresh: Path) -> None:
+    browser = _program(fresh, "exit 0", "my-browser")
+    result = _make("browser", f"CHROMIUM={browser}", cwd=fresh)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_where_no_browser_can_be_installed_one_has_to_be_named(fresh: Path) -> None:
+    _program(fresh, 'exec "$@"', "sudo")
+    _program(fresh, "exit 100", "apt-get")
+    result = _make("browser", "CHROMIUM=no-such-browser", cwd=fresh, first_on_path=fresh)
+    assert result.returncode != 0
+    assert "CHROMIUM=/path/to/chromium" in result.stderr
