@@ -25,7 +25,10 @@
     stream = new EventSource(`/api/tickets/events?${query}`);
     stream.addEventListener("ticket", hear);
     stream.addEventListener("ticket_withdrawn", hear);
-    stream.addEventListener("reset", lookAgain);
+    stream.addEventListener("reset", (event) => {
+      position = event.lastEventId;
+      lookAgain();
+    });
     stream.addEventListener("open", () => clearInterval(looking));
     stream.addEventListener("error", () => {
       if (stream?.readyState === EventSource.CLOSED) keepLooking();
