@@ -25,9 +25,10 @@ from api.ticket_changes import Tickets
 from api.ticket_feed import TicketFeed
 from devstack.mongodb import mongodb_part, mongodb_url
 from devstack.ports import free_ports
+from devstack.process import REPOSITORY
 from tests.api import test_main
 from tests.api.conftest import Json, Mongo, assert_problem, list_ticket, sign_up, visit
-from tests.api.event_stream import EVENTS, EventReader, hearing, serving
+from tests.api.event_stream import EVENTS, TIMEOUT_SECONDS, EventReader, hearing, serving
 from tests.api.tickets import hold, insert, ticket
 from tests.purchases.waiting import eventually
 from ticketing.models import Ticket
@@ -128,6 +129,22 @@ async def test_a_withdrawn_ticket_is_heard_of_by_its_id(url: str, seller: AsyncC
         await seller.delete(f"/api/tickets/{listed['id']}")
 
         assert await heard(stream) == ("ticket_withdrawn", {"id": listed["id"]})
+
+
+async def test_the_documented_command_shows_what_happens(url: str, seller: AsyncClient) -> None:
+    text = (REPOSITORY / "docs" / "ticket-events.md").read_text()
+    (command,) = re.findall(r"<!-- listen -->\n```sh\n(.*?)```", text, re.DOTALL)
+    command = command.replace("http://127.0.0.1:8000", url).replace("curl", "exec curl")
+    curl = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
+    assert curl.stdout is not None
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await curl.stdout.readuntil(b"\nid: ")
+        await list_ticket(seller, title="Radiohead, Berlin, row 4")
+        shown = await curl.stdout.readuntil(b"row 4")
+    curl.terminate()
+    await curl.wait()
+
+    assert b"\n\nevent: ticket\ndata: " in shown
 
 
 async def test_nothing_holds_a_stream_back_or_keeps_it(url: str) -> None:
