@@ -5,16 +5,16 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from api.dependencies import OptionalUser, Orders, Tickets
-from api.models import QueryModel
 from api.pagination import FoundPage, PageQuery
 from api.security import SignedInUser
 from api.services.orders import OrderService
 from api.services.tickets import TicketFilter, TicketSort
 from api.storefront.dependencies import Currency, Page, Position
+from api.storefront.forms import AddressQuery
 from ticketing.errors import OrderNotFound, TicketNotFound
 from ticketing.models import Order, Ticket
 from ticketing.money import parse_amount
@@ -53,10 +53,10 @@ SHOWN = {
 }
 
 
-class BrowseQuery(QueryModel):
+class BrowseQuery(AddressQuery):
     """What the form above the list asks for; amounts are as people write them."""
 
-    q: str = Field(default="", max_length=200)
+    q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     min: str = Field(default="", max_length=50)
     max: str = Field(default="", max_length=50)
     show: Show = Show.ALL

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.dependencies import CurrentUser, OrderLimits, Orders, Payments, Tickets, Timelines
 from api.idempotency import derived_id
-from api.models import QueryModel, path_id
+from api.models import path_id
 from api.pagination import PageQuery
 from api.routes.payments import PaymentInput
 from api.services.orders import OrderWithCharges
@@ -18,7 +18,7 @@ from api.services.payments import PAY_ROUTE
 from api.storefront.browsing import order_that_holds
 from api.storefront.card_entry import TEST_CARDS, CardEntry
 from api.storefront.dependencies import Cards, Page, Position, SignedInForm
-from api.storefront.forms import InvalidForm, validated
+from api.storefront.forms import AddressQuery, InvalidForm, validated
 from api.storefront.order_states import OrderPage, OrderState
 from api.storefront.pages import go_to
 from api.timeline_words import FAILURES
@@ -55,7 +55,7 @@ CARD_ERRORS: Mapping[str, str] = {
 UNTOLD_CARD_ERROR = "The card could not be taken; check its number, expiry date and code."
 
 
-class OrderQuery(QueryModel):
+class OrderQuery(AddressQuery):
     """How somebody comes to the page of an order."""
 
     payment_method: str | None = Field(default=None, alias="payment_method", max_length=255)
@@ -70,7 +70,7 @@ class OrderQuery(QueryModel):
     done: str = ""
 
 
-class OrdersQuery(QueryModel):
+class OrdersQuery(AddressQuery):
     cursor: str | None = Field(default=None, max_length=500)
 
 

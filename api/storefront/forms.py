@@ -1,12 +1,13 @@
-"""What people send with forms, and what is said beside a field that is wrong."""
+"""What people send with addresses and forms, and what is said beside a field that is wrong."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from api.models import QueryModel
 from ticketing.errors import MalformedRequest
 
 MOST_FIELDS = 20
@@ -17,6 +18,16 @@ Form = Mapping[str, str]
 """The fields of a posted form; of a field that comes twice, the last."""
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class AddressQuery(QueryModel):
+    """What the address of a page asks for.
+
+    What it does not know it ignores: a link that is passed on arrives with parameters that
+    newsletters and social networks have added.
+    """
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class InvalidForm(Exception):

@@ -8,12 +8,11 @@ from starlette.responses import Response
 
 from api.dependencies import CurrentUser, Tickets
 from api.etags import Precondition
-from api.models import QueryModel
 from api.pagination import PageQuery
 from api.routes.tickets import HIGHEST_PRICE, LOWEST_PRICE, TicketInput
 from api.services.tickets import TicketFilter, TicketSort
 from api.storefront.dependencies import Currency, Page, Position, SignedInForm
-from api.storefront.forms import Form, InvalidForm, validated
+from api.storefront.forms import AddressQuery, Form, InvalidForm, validated
 from api.storefront.pages import Pages, go_to
 from ticketing.errors import NotTicketOwner, StaleTicket, TicketReserved, TicketSold
 from ticketing.models import Ticket
@@ -32,7 +31,7 @@ UNCHANGEABLE = {
 CHANGED_MEANWHILE = "You have changed this ticket elsewhere. This is how it is now."
 
 
-class ListingsQuery(QueryModel):
+class ListingsQuery(AddressQuery):
     cursor: str | None = Field(default=None, max_length=500)
     done: str = ""
 
