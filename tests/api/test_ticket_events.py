@@ -18,6 +18,7 @@ from beanie import PydanticObjectId
 from fastapi import FastAPI
 from httpx import AsyncClient, HTTPError
 from pydantic import SecretStr
+from pymongo.asynchronous.client_session import AsyncClientSession
 
 from api import ticket_changes, ticket_feed
 from api.app import create_app
@@ -32,6 +33,7 @@ from tests.api.event_stream import EVENTS, TIMEOUT_SECONDS, EventReader, hearing
 from tests.api.tickets import hold, insert, ticket
 from tests.purchases.waiting import eventually
 from ticketing.models import Ticket
+from ticketing.mongodb import in_transaction
 from ticketing.settings import ApiSettings, MongoDBSettings
 
 
@@ -220,6 +222,23 @@ async def test_what_is_no_longer_remembered_is_looked_up(
     last_id, missed = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id) as stream:
         assert [event.data for event in await stream.take(5)] == missed
+
+
+@pytest.mark.parametrize("max_recent", [1000, 0], ids=["remembered", "looked up"])
+async def test_who_heard_half_of_a_transaction_is_told_the_other_half(
+    app: FastAPI, url: str, max_recent: int
+) -> None:
+    app.state.ticket_feed = TicketFeed(max_recent=max_recent)
+
+    async def list_two(session: AsyncClientSession) -> None:
+        await Ticket.insert_many([ticket(1), ticket(2)], session=session)
+
+    async with hearing(url) as stream:
+        await stream.begins()
+        await in_transaction(app.state.mongo, list_two)
+        first, second = await stream.take(2)
+    async with hearing(url, last_event_id=first.id) as stream:
+        assert await stream.next() == second
 
 
 async def test_the_header_counts_before_the_query(url: str, seller: AsyncClient) -> None:
