@@ -95,6 +95,7 @@ async def browse(
     return page.show(
         "browse.html",
         status=422 if errors else 200,
+        may_be_done=() if page.user else ("signed-out",),
         query=query,
         tickets=found.documents,
         next_page=query.address(cursor=found.next_cursor) if found.next_cursor else None,
@@ -110,8 +111,14 @@ async def show_ticket(
     position: Position, ticket_id: str, tickets: Tickets, orders: Orders, page: Page
 ) -> Response:
     ticket = await tickets.get(ticket_id)
-    own_order = await order_that_holds(ticket, page.user, orders)
-    return page.show("ticket.html", ticket=ticket, own_order=own_order, position=position)
+    is_own = page.user is not None and page.user.id == ticket.user_id
+    return page.show(
+        "ticket.html",
+        may_be_done=("listed", "saved") if is_own and ticket.order_id is None else (),
+        ticket=ticket,
+        own_order=await order_that_holds(ticket, page.user, orders),
+        position=position,
+    )
 
 
 @router.get("/tickets/{ticket_id}/card")

@@ -134,6 +134,7 @@ async def show_order(
     return page.show(
         "order.html",
         content_policy=cards.policy,
+        may_be_done=("cancelled",) if order.is_cancelled_by_buyer else (),
         order=order,
         cards=cards,
         test_cards=TEST_CARDS,

@@ -85,6 +85,10 @@ class OrderPage:
         return FAILURES.get(code, WORDS[Reader.BUYER][TimelineCode.PAYMENT_FAILED])
 
     @property
+    def is_cancelled_by_buyer(self) -> bool:
+        return self.found.order.cancel_reason is CancelReason.CANCELLED_BY_BUYER
+
+    @property
     def cancellation(self) -> str:
         """Why the order is cancelled."""
         reason = self.found.order.cancel_reason or ""

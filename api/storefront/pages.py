@@ -1,5 +1,6 @@
 """Answering with a page."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -35,16 +36,27 @@ class Pages:
     is_served_over_https: bool
 
     def show(
-        self, template: str, *, status: int = 200, content_policy: str = "", **values: object
+        self,
+        template: str,
+        *,
+        status: int = 200,
+        content_policy: str = "",
+        may_be_done: Collection[str] = (),
+        **values: object,
     ) -> Response:
-        """A page, whose forms somebody who is signed in can send."""
+        """A page, whose forms somebody who is signed in can send.
+
+        What its address claims was done it says only if that may be: addresses are passed on, and
+        opened again when much else has happened.
+        """
+        done = self.request.query_params.get("done", "")
         html = PAGES.get_template(template).render(
             {
                 "user": self.user,
                 "path": self.request.url.path,
                 "here": self._here(),
                 "csrf_token": self.tokens.of_session(self.user) if self.user else "",
-                "notice": NOTICES.get(self.request.query_params.get("done", "")),
+                "notice": NOTICES[done] if done in may_be_done else None,
                 "alert": None,
             }
             | values

@@ -16,7 +16,12 @@ async def show_sale(
     user: CurrentUser, order_id: str, refunds: Refunds, timelines: Timelines, page: Page
 ) -> Response:
     order = await refunds.sale(user.id, order_id)
-    return page.show("sale.html", order=order, timeline=await timelines.read(user.id, order_id))
+    return page.show(
+        "sale.html",
+        may_be_done=("refund-requested",),
+        order=order,
+        timeline=await timelines.read(user.id, order_id),
+    )
 
 
 @router.post("/sales/{order_id}/refund")

@@ -14,7 +14,7 @@ from api.services.tickets import TicketFilter, TicketSort
 from api.storefront.dependencies import Currency, Page, Position, SignedInForm
 from api.storefront.forms import AddressQuery, Form, InvalidForm, validated
 from api.storefront.pages import Pages, go_to
-from ticketing.errors import NotTicketOwner, StaleTicket, TicketReserved, TicketSold
+from ticketing.errors import NotTicketOwner, StaleTicket, TicketNotFound, TicketReserved, TicketSold
 from ticketing.models import Ticket
 from ticketing.money import format_amount, parse_amount, plain_amount
 from ticketing.statuses import TicketStatus
@@ -76,6 +76,7 @@ async def show_listings(
     next_page = f"/listings?cursor={found.next_cursor}" if found.next_cursor else None
     return page.show(
         "listings.html",
+        may_be_done=("withdrawn",),
         tickets=found.documents,
         next_page=next_page,
         is_first=query.cursor is None,
@@ -86,7 +87,11 @@ async def show_listings(
 @router.get("/listings/{ticket_id}/row")
 async def show_row(user: CurrentUser, ticket_id: str, tickets: Tickets, page: Page) -> Response:
     """The ticket as its seller's list shows it: for a list that follows what happens."""
-    return page.show("listing_row.html", ticket=await _own(tickets, ticket_id, user.id))
+    try:
+        ticket = await _own(tickets, ticket_id, user.id)
+    except TicketNotFound:
+        return page.show("withdrawn_card.html", ticket_id=ticket_id)
+    return page.show("listing_row.html", ticket=ticket)
 
 
 @router.get("/tickets/{ticket_id}/edit")
