@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
+from temporalio.service import RPCError
 
 from api.dependencies import CurrentUser, OrderLimits, Orders, Payments, Tickets, Timelines
 from api.idempotency import derived_id
@@ -20,6 +21,7 @@ from api.storefront.card_entry import TEST_CARDS, CardEntry
 from api.storefront.dependencies import Cards, Page, Position, SignedInForm
 from api.storefront.forms import AddressQuery, InvalidForm, validated
 from api.storefront.order_states import OrderPage, OrderState
+from api.storefront.outages import is_outage, never_arrived
 from api.storefront.pages import go_to
 from api.timeline_words import FAILURES
 from ticketing.clock import utc_now
@@ -31,6 +33,7 @@ from ticketing.errors import (
     OwnTicket,
     RequestInProgress,
     TemporalUnavailable,
+    TicketNotFound,
     TicketReserved,
     TicketSold,
     TooManyReservations,
@@ -53,6 +56,14 @@ CARD_ERRORS: Mapping[str, str] = {
 }
 """Why a card was refused where it was typed, by Stripe's codes."""
 UNTOLD_CARD_ERROR = "The card could not be taken; check its number, expiry date and code."
+
+
+NOT_RESERVED = "Orders cannot be processed at the moment, and nothing was reserved."
+PERHAPS_RESERVED = (
+    "Orders cannot be processed at the moment. If the ticket was reserved for you all the same, "
+    "it is among your orders."
+)
+"""Temporal may have heard of it, and a worker may make the reservation yet."""
 
 
 class OrderQuery(AddressQuery):
@@ -98,7 +109,20 @@ async def reserve_ticket(
             position=None,
             alert=error.title,
         )
+    except TemporalUnavailable:
+        raise TemporalUnavailable(NOT_RESERVED) from None
+    except (RPCError, RuntimeError) as error:
+        if not is_outage(error):
+            raise
+        words = NOT_RESERVED if never_arrived(error) else PERHAPS_RESERVED
+        raise TemporalUnavailable(words) from None
     return go_to(f"/orders/{reserved.order.order.id}")
+
+
+@router.get("/tickets/{ticket_id}/reserve")
+async def look_at_ticket(ticket_id: str) -> Response:
+    """Where a refusal stands in the address bar, and is gone to again."""
+    return go_to(f"/tickets/{path_id(ticket_id, TicketNotFound)}")
 
 
 @router.get("/orders")
@@ -176,12 +200,24 @@ async def pay(
     except (RequestInProgress, TemporalUnavailable):
         # Whether it was taken up is not known; the page follows it until it is.
         return go_to(f"{address}?paying={charge_id}")
+    except (RPCError, RuntimeError) as error:
+        if not is_outage(error):
+            raise
+        # Perhaps this request was lost; but another one for the same payment may have arrived.
+        return go_to(f"{address}?paying={charge_id}")
     except (CardDeclined, Conflict, IdempotencyKeyReused):
         return go_to(address)
     if charge.status is ChargeStatus.COMPLETED:
         return go_to(address)
     bank_page = _bank_page(request, cards, id, charge.client_secret)
     return go_to(bank_page or f"{address}?paying={charge_id}")
+
+
+@router.get("/orders/{order_id}/pay")
+@router.get("/orders/{order_id}/cancel")
+async def look_at_order(order_id: str) -> Response:
+    """Where an outage stands in the address bar, and is gone to again."""
+    return go_to(f"/orders/{path_id(order_id, OrderNotFound)}")
 
 
 @router.get("/orders/{order_id}/back")

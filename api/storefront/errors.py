@@ -31,9 +31,10 @@ PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def wants_page(scope: Scope) -> bool:
-    """Whether a person with a browser asks."""
-    is_for_programs = scope["path"].startswith(PROGRAMS)
-    return not is_for_programs and "text/html" in Headers(scope=scope).get("accept", "")
+    """Whether a person with a browser asks, or a page of theirs, which accepts whatever comes."""
+    if scope["path"].startswith(PROGRAMS):
+        return False
+    return _is_part_of_page(scope) or "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def error_page(scope: Scope, error: TicketingError) -> Response:

@@ -4,9 +4,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from api.dependencies import CurrentUser, Refunds, Timelines
+from api.models import path_id
 from api.storefront.dependencies import Page, SignedInForm
 from api.storefront.pages import go_to
-from ticketing.errors import Conflict
+from ticketing.errors import Conflict, OrderNotFound
 
 router = APIRouter()
 
@@ -45,3 +46,9 @@ async def refund_sale(
             alert=error.detail or error.title,
         )
     return go_to(f"/sales/{order_id}?done=refund-requested")
+
+
+@router.get("/sales/{order_id}/refund")
+async def look_at_sale(order_id: str) -> Response:
+    """Where a refusal stands in the address bar, and is gone to again."""
+    return go_to(f"/sales/{path_id(order_id, OrderNotFound)}")

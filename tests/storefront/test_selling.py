@@ -311,10 +311,9 @@ async def test_each_listing_offers_what_can_be_done_with_it(seller: Browser) -> 
     page = await seller.open("/listings")
     offers = {}
     for row in page.root.all("li", class_="row"):
-        title, *buttons = row.all("a")
-        offers[title.text] = [(button.text, button["aria-label"]) for button in buttons]
-        opened = await seller.open(title["href"])
-        assert opened.heading == title.text
+        link, *buttons = row.all("a")
+        offers[link.text] = [(button.text, button["aria-label"]) for button in buttons]
+        assert (await seller.open(link["href"])).heading == link.text
     assert offers == {
         "On sale": [("Edit", "Edit On sale"), ("Withdraw", "Withdraw On sale")],
         "Held": [],
