@@ -3,6 +3,8 @@
 // Source: https://docs.stripe.com/payments/finalize-payments-on-the-server
 (() => {
   "use strict";
+  const UNREACHABLE = "Stripe cannot be reached at the moment. Nothing was charged; reload this page to try again.";
+
   let stripe = null;
 
   function complain(error, message) {
@@ -24,8 +26,9 @@
     const element = elements.create("payment");
     const button = form.querySelector("button");
     const error = form.querySelector("#card-error");
-    element.mount("#payment-element");
     element.on("ready", () => (button.disabled = false));
+    element.on("loaderror", () => complain(error, UNREACHABLE));
+    element.mount("#payment-element");
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       if (button.disabled) return;
@@ -46,6 +49,7 @@
   function showBank(place) {
     stripe ??= Stripe(place.dataset.publishableKey);
     const button = place.querySelector("button");
+    button.disabled = false;
     button.addEventListener("click", async () => {
       button.disabled = true;
       const { error } = await stripe.handleNextAction({ clientSecret: place.dataset.clientSecret });
@@ -58,8 +62,12 @@
   document.addEventListener("htmx:load", () => {
     const form = document.querySelector("#stripe-card:not([data-shown])");
     const bank = document.querySelector("#authenticate:not([data-shown])");
-    for (const part of [form, bank]) if (part) part.dataset.shown = "";
-    if (form) showCardForm(form);
-    if (bank) showBank(bank);
+    for (const part of [form, bank]) {
+      if (!part) continue;
+      part.dataset.shown = "";
+      if (!window.Stripe) complain(part.querySelector(".error"), UNREACHABLE); // kept away, or down
+      else if (part === form) showCardForm(form);
+      else showBank(bank);
+    }
   });
 })();
