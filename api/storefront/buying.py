@@ -53,8 +53,9 @@ CARD_ERRORS: Mapping[str, str] = {
     "incomplete_expiry": "Type the expiry date of the card.",
     "incomplete_cvc": "Type the security code of the card.",
     "card_declined": "Only test cards are taken here; they are listed below.",
+    "out_of_date": "The page was out of date, and this card was not charged. Try again.",
 }
-"""Why a card was refused where it was typed, by Stripe's codes."""
+"""Why a card was refused where it was typed, by Stripe's codes and ours."""
 UNTOLD_CARD_ERROR = "The card could not be taken; check its number, expiry date and code."
 
 
@@ -205,7 +206,11 @@ async def pay(
             raise
         # Perhaps this request was lost; but another one for the same payment may have arrived.
         return go_to(f"{address}?paying={charge_id}")
-    except (CardDeclined, Conflict, IdempotencyKeyReused):
+    except IdempotencyKeyReused:
+        # The attempt that the page showed was made with another card, and that one's outcome
+        # must not pass for this one's.
+        return go_to(f"{address}?card_error=out_of_date")
+    except (CardDeclined, Conflict):
         return go_to(address)
     if charge.status is ChargeStatus.COMPLETED:
         return go_to(address)

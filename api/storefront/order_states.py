@@ -27,6 +27,10 @@ class OrderState(StrEnum):
     REFUNDED = "refunded"
 
 
+ABANDONED = "The ticket could not be reserved in time."
+"""Of an order that its buyer was never promised: nobody could have paid it."""
+
+
 @dataclass(frozen=True)
 class OrderPage:
     """What the page of an order is made from."""
@@ -59,7 +63,7 @@ class OrderPage:
     @property
     def version(self) -> str:
         """Changes whenever the page would say something else."""
-        return f"{self.state}-{len(self.found.charges)}"
+        return f"{self.state}-{len(self.found.charges)}-{len(self.found.order.timeline)}"
 
     @property
     def time_left(self) -> timedelta:
@@ -91,6 +95,8 @@ class OrderPage:
     @property
     def cancellation(self) -> str:
         """Why the order is cancelled."""
+        if self.found.order.was_abandoned:
+            return ABANDONED
         reason = self.found.order.cancel_reason or ""
         return CANCELLATIONS[Reader.BUYER].get(
             reason, WORDS[Reader.BUYER][TimelineCode.ORDER_CANCELLED]
