@@ -80,6 +80,7 @@ class Pages:
             next=next,
             email=email,
             errors=errors,
+            here=next,
             user=None,
             csrf_token=self.tokens.of_visit(visit),
         )
