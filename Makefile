@@ -10,7 +10,7 @@ export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo browser test faults faults-control properties fuzz bench-pages \
-	lint record-histories format lock image clean
+	screenshots lint record-histories format lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ fuzz: $(INSTALLED) ## Send the API random requests; CASES=200 for each route, SE
 
 bench-pages: $(INSTALLED) ## Time every page of the storefront, with 100,000 tickets
 	@$(BIN)/python -m bench.pages $(ARGS)
+
+screenshots: $(INSTALLED) browser ## Take pictures of every page, for a desktop and a phone
+	@$(BIN)/python -m tests.browser.screenshots
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/ruff check .

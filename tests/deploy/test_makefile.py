@@ -22,6 +22,7 @@ TARGETS = {
     "properties",
     "fuzz",
     "bench-pages",
+    "screenshots",
     "lint",
     "record-histories",
     "format",
