@@ -141,7 +141,7 @@ def _deep(client: httpx.Client, pages: int) -> str:
     """The address of a page far behind the first."""
     cursor = ""
     for _ in range(pages):
-        query = {"status": "all", "limit": 100, **({"cursor": cursor} if cursor else {})}
+        query = {"status": "all", "limit": "100", **({"cursor": cursor} if cursor else {})}
         cursor = client.get("/api/tickets", params=query).json()["nextCursor"]
     return f"/?cursor={cursor}"
 
