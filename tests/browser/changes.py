@@ -4,7 +4,7 @@ from playwright.async_api import ConsoleMessage
 
 from tests.browser.person import Person
 
-STATUS = "#order .status, #ticket .status"
+STATUS = "#order .status"
 COUNTDOWN = "#countdown"
 
 MARK = "it says: "

@@ -12,7 +12,7 @@ from tests.browser.person import People, Person, hold_until_all_have_pressed
 IMPATIENT = {"PAYMENT_WAIT": "0.5"}
 """For a shop in which a slow payment is not waited for, but shown as being checked."""
 
-WITHOUT_SCARE = ["Available", "Waiting for your payment", "Checking your payment", "Paid"]
+WITHOUT_SCARE = ["Waiting for your payment", "Checking your payment", "Paid"]
 
 
 async def test_pressing_pay_twice_charges_once(
