@@ -9,12 +9,19 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from httpx import Response
 
+from api.storefront import routes
 from api.storefront.assets import asset
 from api.storefront.form_tokens import FIELD
 from tests.storefront.html import Element, parse
 from ticketing.settings import STRIPE_API, StripeBrowserSettings
 
 Policy = dict[str, list[str]]
+
+ROUTES = [
+    (re.compile(re.sub(r"{\w+}", "[^/]+", route.path or "")), route.methods or set())
+    for route in iter_route_contexts(routes.router.routes)
+]
+"""The paths of all pages, and the methods that they answer."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -59,10 +66,6 @@ class HouseRules:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
-        self._routes = [
-            (re.compile(re.sub(r"{\w+}", "[^/]+", route.path or "")), route.methods or {"GET"})
-            for route in iter_route_contexts(app.routes)
-        ]
 
     async def check(self, answer: Response) -> None:
         """A response hook."""
@@ -174,7 +177,7 @@ class HouseRules:
         url = urlsplit(address)
         is_ours = not url.scheme and not url.netloc and url.path.startswith("/")
         return is_ours and any(
-            method in methods and path.fullmatch(url.path) for path, methods in self._routes
+            method in methods and path.fullmatch(url.path) for path, methods in ROUTES
         )
 
 
