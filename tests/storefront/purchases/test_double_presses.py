@@ -27,7 +27,7 @@ from tests.storefront.purchases.shopping import (
 from ticketing.models import Charge, Order
 
 FEW = 5
-ROUNDS = 6
+ROUNDS = 4
 
 
 @pytest.fixture(autouse=True)
