@@ -95,7 +95,7 @@ async def test_until_the_banks_news_is_here_the_page_checks_and_offers_the_way_b
     market: Marketplace, seller: Browser, buyer: Browser
 ) -> None:
     market.sandbox.deliver_webhooks_to(LOST, "whsec_lost")
-    market.set_rules(reservation_ttl=timedelta(seconds=2))
+    market.set_rules(reservation_ttl=timedelta(seconds=3))
     bank = await pay(await reserve(buyer, seller), AUTHENTICATED)
     page = await decide(bank, "approve")
     assert status_of(page) == CHECKING

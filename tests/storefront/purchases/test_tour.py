@@ -15,7 +15,6 @@ from tests.storefront.purchases.shopping import (
     AUTHENTICATED,
     PUBLISHABLE_KEY,
     buy,
-    comes_to,
     id_of,
     pay,
     reserve,
@@ -142,14 +141,3 @@ async def test_only_orders_let_stripe_or_its_sandbox_take_part(
     for path in others:
         assert "stripe" not in (await buyer.open(path)).response.headers["Content-Security-Policy"]
     market.sandbox.clear_faults()
-
-
-async def test_a_page_whose_time_is_over_keeps_the_rules_as_well(
-    idle_market: Marketplace, seller: Browser, buyer: Browser
-) -> None:
-    idle_market.set_rules(reservation_ttl=timedelta(seconds=1))
-    async with idle_market.working():
-        order = await reserve(buyer, seller)
-    page = await comes_to(order, "Time is up")
-    assert state_of(page) == "expiring"
-    assert page.root.one("meta", **{"http-equiv": "refresh"})["content"] == "3"

@@ -31,7 +31,7 @@ from workflows import order as order_workflow
 AUTHORIZE = "/v1/payment_intents"
 CAPTURE = "/v1/payment_intents/*/capture"
 HURRIED = timedelta(milliseconds=100)
-SHORT = timedelta(seconds=1.5)
+SHORT = timedelta(seconds=2)
 
 CHECKING = "Checking your payment"
 
