@@ -25,10 +25,11 @@ class Person:
     begins, was done through the API.
     """
 
-    def __init__(self, page: Page, email: str, market: Market) -> None:
+    def __init__(self, page: Page, email: str, market: Market, *, scripts: bool) -> None:
         self.page = page
         self.email = email
         self.market = market
+        self._scripts = scripts
         self.main = page.locator("main")
         self.status = page.locator("#order .status, #ticket .status")
         self.countdown = page.locator("#countdown")
@@ -41,7 +42,8 @@ class Person:
 
     async def opens_another_tab(self, path: str | None = None) -> "Person":
         """The same person, in a second tab: where the first one is, unless told otherwise."""
-        tab = Person(await self.page.context.new_page(), self.email, self.market)
+        page = await self.page.context.new_page()
+        tab = Person(page, self.email, self.market, scripts=self._scripts)
         await tab.opens(path or self.page.url)
         return tab
 
@@ -144,7 +146,13 @@ class Person:
         await self._post("/api/payments", payment)
         return order_id
 
+    async def waits_for_scripts(self) -> None:
+        """Until the countdown runs; before, Pay sends the card as it does without scripts."""
+        if self._scripts:
+            await expect(self.countdown).to_have_text(re.compile(r"^\d+:\d\d$"))
+
     async def types_card(self, number: str = VISA) -> None:
+        await self.waits_for_scripts()
         await self.fills_in(number=number, expiry="12 / 34", cvc="123")
 
     async def pays_with(self, number: str = VISA) -> None:
@@ -228,7 +236,7 @@ class People:
         context.set_default_timeout(LONG)
         self.watch.over(context)
         email = f"{name}.{uuid4().hex[:8]}@example.com"
-        return Person(await context.new_page(), email, self.market)
+        return Person(await context.new_page(), email, self.market, scripts=scripts)
 
     async def somebody(
         self, name: str = "buyer", *, at: str | None = None, scripts: bool = True

@@ -26,6 +26,7 @@ async def test_a_ticket_is_bought_with_the_keyboard_alone(people: People, ticket
     await keyboard.press("Enter")
     await buyer.is_told("Waiting for your payment")
 
+    await buyer.waits_for_scripts()
     await keyboard.tab_to("Card number")
     await keyboard.type(VISA)
     await keyboard.tab_to("Expiry date")

@@ -141,7 +141,7 @@ async def selling(people: People) -> Stops:
     await seller.page.get_by_text("Give the buyer the money back").click()
     yield Stop("sale-refund", seller.page)
     await seller.presses("Refund $58.00")
-    await seller.sees("The refund is under way.")
+    await seller.sees("A refund to the buyer was requested.")
     await buyer.opens(f"/orders/{order_id}")
     await buyer.is_told("Refunded")
     yield Stop("order-refunded", buyer.page)
