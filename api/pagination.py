@@ -23,6 +23,9 @@ from ticketing.errors import FieldError, InvalidInput
 DEFAULT_LIMIT = 20
 LARGEST_LIMIT = 100
 
+LONGEST_SEARCH_MS = 3_000
+"""Whoever asks for a page that takes the database longer is told that it does not respond."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_KEY = 253_402_300_799_999
 """The last millisecond of the year 9999, and far above any price."""
@@ -105,6 +108,7 @@ async def find_page(
             dict.fromkeys(left_out, 0) or None,
             sort=order.sort,
             limit=page.limit + 1,
+            max_time_ms=LONGEST_SEARCH_MS,
         )
     ]
     shown = found[: page.limit]

@@ -34,6 +34,11 @@ MAX_RECENT = 1_000
 MAX_LOOKS_BACK = 4
 """Listeners at a time for whom MongoDB is asked what they have missed."""
 
+LONGEST_WAIT = timedelta(seconds=10)
+"""For one's turn and the look together; meanwhile nothing is heard of what happens."""
+LONGEST_ABSENCE = timedelta(minutes=10)
+"""After this, reading anew costs less than to look through all that has happened."""
+
 KEEP_ALIVE = timedelta(seconds=15)
 """Below the minute after which proxies give up a silent connection."""
 RECONNECT = timedelta(seconds=1)
@@ -48,6 +53,8 @@ Without changes, both hear only once in `ticket_changes.POLL` how far MongoDB ha
 PAUSE = timedelta(seconds=0.5)
 """Between two attempts to watch; a MongoDB that is down makes each of them take seconds anyway."""
 
+SECOND = slice(2, 10)
+"""Where a resume token holds the second of its change, as hexadecimal digits."""
 TOKEN = re.compile("[0-9A-F]+")
 
 
@@ -215,11 +222,16 @@ class TicketFeed:
         if after > since:
             await self._reach(after, listener)
             return []
+        if _seconds_between(after, since) > LONGEST_ABSENCE.total_seconds():
+            raise HistoryLost("too long ago")
         if after >= self._remembered_after:
             told = [change for change in self._recent if after < change.id <= since]
             return [change for change in told if listener.wants(change)]
-        async with self._looks_back:
-            return await missed_changes(after, since, listener.tickets)
+        try:
+            async with asyncio.timeout(LONGEST_WAIT.total_seconds()), self._looks_back:
+                return await missed_changes(after, since, listener.tickets)
+        except TimeoutError:
+            raise HistoryLost("too many look back at once") from None
 
     async def _reach(self, token: str, listener: Listener) -> None:
         """Wait until this process has seen what another one had seen when it gave out the token."""
@@ -229,6 +241,19 @@ class TicketFeed:
                     await self._moved.wait()
         except TimeoutError:
             raise HistoryLost("not a token of this database") from None
+
+
+def _seconds_between(earlier: str, later: str) -> int:
+    """How much time lies between two tokens, each of which begins with its second.
+
+    Raises:
+        HistoryLost: one of them is no token.
+    """
+    try:
+        seconds = [int(token[SECOND], 16) for token in (earlier, later)]
+    except ValueError:
+        raise HistoryLost("not a token") from None
+    return seconds[1] - seconds[0]
 
 
 def _here(position: str) -> bytes:

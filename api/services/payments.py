@@ -5,6 +5,9 @@ from datetime import timedelta
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo.errors import PyMongoError
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import (
     Client,
     WorkflowHandle,
@@ -29,6 +32,7 @@ from ticketing.errors import (
 )
 from ticketing.models import Charge, Order
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
+from ticketing.workflow_ids import order_workflow_id
 from workflows.order import OrderState, OrderWorkflow, PaymentDecision, PaymentSubmitted
 
 PAY_ROUTE = "POST /api/payments"
@@ -36,6 +40,10 @@ PAY_ROUTE = "POST /api/payments"
 
 CANCELLATIONS = frozenset(CancelReason)
 """The failure codes of charges that were given up because their orders were."""
+
+NEWEST_EVENTS = 20
+"""More than come behind the last task that a worker has completed."""
+HISTORY_TIMEOUT = timedelta(seconds=2)
 
 
 class PaymentService:
@@ -83,6 +91,34 @@ class PaymentService:
         if _is_overdue(found):
             return await self._ask_whether_in_time(found, payment)
         return await self._pay(found, payment)
+
+    async def waits_for_worker(self, order: Order) -> bool | None:
+        """Whether Temporal holds a payment of the order that no worker has looked at yet.
+
+        No document shows it, and no worker can be asked. But the signal is in the workflow's
+        history, behind the last task that was completed. None if that cannot be known now: Temporal
+        does not say, or a worker is at a task, and what comes meanwhile is recorded after it.
+        """
+        request = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=self._temporal.namespace,
+            execution=WorkflowExecution(workflow_id=order_workflow_id(str(order.id))),
+            maximum_page_size=NEWEST_EVENTS,
+        )
+        try:
+            answer = await self._temporal.workflow_service.get_workflow_execution_history_reverse(
+                request, timeout=HISTORY_TIMEOUT
+            )
+        except (RPCError, RuntimeError):
+            return None
+        for event in answer.history.events:
+            signal = event.workflow_execution_signaled_event_attributes
+            if signal.signal_name == OrderWorkflow.payment_submitted.__name__:
+                return True
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+                return None
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                return False
+        return False
 
     async def _pay(self, order: Order, payment: PaymentSubmitted) -> Charge:
         if order.status is OrderStatus.AWAITING_PAYMENT:

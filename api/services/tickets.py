@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from beanie import PydanticObjectId, UpdateResponse
+from pymongo.errors import DuplicateKeyError
 
 from api.etags import Precondition
 from api.models import path_id
@@ -69,18 +70,40 @@ class TicketFilter:
             bounds = {"$gte": self.min_price, "$lte": self.max_price}
             conditions["price"] = {name: at for name, at in bounds.items() if at is not None}
         if self.words is not None:
-            conditions["words"] = {"$all": words_of(self.words)}  # of none, nothing matches
+            conditions |= _with_words(words_of(self.words))
         return conditions
+
+
+INDEXED_WORDS = 2
+"""Of a search: MongoDB weighs each of them against each index, and many take it long."""
+
+
+def _with_words(words: list[str]) -> dict[str, Any]:
+    """That every word is in the title; of none, nothing matches.
+
+    The longest are looked up, since they are likely to be rare, and the rest is only compared.
+    """
+    by_length = sorted(words, key=len, reverse=True)
+    looked_up, compared = by_length[:INDEXED_WORDS], by_length[INDEXED_WORDS:]
+    others = {"$expr": {"$setIsSubset": [compared, "$words"]}} if compared else {}
+    return {"words": {"$all": looked_up}, **others}
 
 
 @dataclass(frozen=True)
 class TicketService:
     currency: str = field(kw_only=True)
 
-    async def create(self, seller_id: PydanticObjectId, title: str, price: int) -> Ticket:
-        """List a ticket for sale."""
+    async def create(
+        self,
+        seller_id: PydanticObjectId,
+        title: str,
+        price: int,
+        ticket_id: PydanticObjectId | None = None,
+    ) -> Ticket:
+        """List a ticket for sale; under an id that was used for the same, that ticket it is."""
         now = utc_now()
         ticket = Ticket(
+            id=ticket_id,
             title=title,
             price=price,
             currency=self.currency,
@@ -88,7 +111,13 @@ class TicketService:
             created_at=now,
             updated_at=now,
         )
-        return await ticket.insert()
+        try:
+            return await ticket.insert()
+        except DuplicateKeyError:
+            listed = await Ticket.get(ticket_id)
+        if listed is not None and (listed.title, listed.price) == (title, price):
+            return listed
+        return await self.create(seller_id, title, price)
 
     async def find(
         self, filter: TicketFilter, sort: TicketSort, page: PageQuery

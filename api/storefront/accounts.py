@@ -73,6 +73,12 @@ async def sign_out(request: Request, form: SignedInForm, sessions: Sessions) -> 
     return response
 
 
+@router.get("/signout")
+async def look_around() -> Response:
+    """Where an outage stands in the address bar, and is gone to again."""
+    return go_to("/")
+
+
 def _ask(page: Pages, template: str, next: str) -> Response:
     """The empty form; whoever is signed in already has nothing to do with it."""
     next = local_path(next)

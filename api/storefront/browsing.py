@@ -14,7 +14,7 @@ from api.security import SignedInUser
 from api.services.orders import OrderService
 from api.services.tickets import TicketFilter, TicketSort
 from api.storefront.dependencies import Currency, Page, Position
-from api.storefront.forms import AddressQuery
+from api.storefront.forms import AddressQuery, sentence
 from ticketing.errors import OrderNotFound, TicketNotFound
 from ticketing.models import Order, Ticket
 from ticketing.money import parse_amount
@@ -57,8 +57,8 @@ class BrowseQuery(AddressQuery):
     """What the form above the list asks for; amounts are as people write them."""
 
     q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
-    min: str = Field(default="", max_length=50)
-    max: str = Field(default="", max_length=50)
+    min: str = ""
+    max: str = ""
     show: Show = Show.ALL
     sort: TicketSort = TicketSort.NEWEST
     cursor: str | None = Field(default=None, max_length=500)
@@ -110,7 +110,12 @@ async def browse(
 async def show_ticket(
     position: Position, ticket_id: str, tickets: Tickets, orders: Orders, page: Page
 ) -> Response:
-    ticket = await tickets.get(ticket_id)
+    try:
+        ticket = await tickets.get(ticket_id)
+    except TicketNotFound:
+        if not page.is_part:
+            raise
+        return page.show("withdrawn_ticket.html")  # while its page was open
     is_own = page.user is not None and page.user.id == ticket.user_id
     return page.show(
         "ticket.html",
@@ -152,12 +157,7 @@ def _prices(query: BrowseQuery, currency: str) -> tuple[dict[str, int], dict[str
             if text.strip():
                 prices[name] = parse_amount(text, currency)
         except ValueError as error:
-            errors[name] = _sentence(error)
+            errors[name] = sentence(error)
     if prices.get("min", 0) > prices.get("max", prices.get("min", 0)):
         errors["max"] = "The highest price is below the lowest."
     return prices, errors
-
-
-def _sentence(error: ValueError) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."

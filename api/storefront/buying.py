@@ -14,7 +14,8 @@ from api.idempotency import derived_id
 from api.models import path_id
 from api.pagination import PageQuery
 from api.routes.payments import PaymentInput
-from api.services.orders import OrderWithCharges
+from api.security import SignedInUser
+from api.services.orders import OrderService, OrderWithCharges
 from api.services.payments import PAY_ROUTE
 from api.storefront.browsing import order_that_holds
 from api.storefront.card_entry import TEST_CARDS, CardEntry
@@ -39,7 +40,7 @@ from ticketing.errors import (
     TooManyReservations,
 )
 from ticketing.models import Charge
-from ticketing.statuses import ChargeStatus
+from ticketing.statuses import ChargeStatus, OrderStatus
 
 router = APIRouter()
 
@@ -53,7 +54,7 @@ CARD_ERRORS: Mapping[str, str] = {
     "incomplete_expiry": "Type the expiry date of the card.",
     "incomplete_cvc": "Type the security code of the card.",
     "card_declined": "Only test cards are taken here; they are listed below.",
-    "out_of_date": "The page was out of date, and this card was not charged. Try again.",
+    "out_of_date": "The page was out of date, and this card was not charged.",
 }
 """Why a card was refused where it was typed, by Stripe's codes and ours."""
 UNTOLD_CARD_ERROR = "The card could not be taken; check its number, expiry date and code."
@@ -148,12 +149,12 @@ async def show_order(
     order_id: str,
     query: Annotated[OrderQuery, Query()],
     orders: Orders,
+    payments: Payments,
     timelines: Timelines,
     cards: Cards,
     page: Page,
 ) -> Response:
-    found = await orders.get(user.id, order_id)
-    order = OrderPage(found, utc_now(), paying=query.paying, is_back=query.back)
+    order = await _as_it_stands(user, order_id, query, orders, payments)
     if query.seen == order.version:
         return _nothing_new(order)
     return page.show(
@@ -249,6 +250,20 @@ async def show_receipt(user: CurrentUser, order_id: str, orders: Orders, page: P
     if order.state not in RECEIPTS:
         return go_to(f"/orders/{order_id}")
     return page.show("receipt.html", order=order, charge=_paid(order.found))
+
+
+async def _as_it_stands(
+    user: SignedInUser, order_id: str, query: OrderQuery, orders: OrderService, payments: Payments
+) -> OrderPage:
+    found = await orders.get(user.id, order_id)
+    waits: bool | None = False
+    if found.order.status is OrderStatus.CREATED:
+        waits = await payments.waits_for_worker(found.order)
+        # In this order: what a worker has taken up by then is recorded by now.
+        found = await orders.get(user.id, order_id)
+    return OrderPage(
+        found, utc_now(), paying=query.paying, is_back=query.back, waits_for_worker=waits
+    )
 
 
 def _bank_page(

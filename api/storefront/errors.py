@@ -10,12 +10,14 @@ from starlette.types import Scope
 from api.problems import headers_of
 from api.storefront.card_entry import policy
 from api.storefront.forms import local_path
-from api.storefront.pages import go_to
+from api.storefront.pages import go_to, is_part_of_page
 from api.storefront.templating import PAGES
-from ticketing.errors import NotAuthenticated, TicketingError
+from ticketing.errors import NotAuthenticated, StaleForm, TicketingError
 
-PROGRAMS = ("/api/", "/docs", "/openapi.json", "/healthz", "/readyz", "/static")
-"""Paths that only programs ask for."""
+PROGRAMS = frozenset(
+    {"api", "docs", "openapi.json", "healthz", "readyz", "static", "static-offline-docs"}
+)
+"""What the paths begin with that only programs ask for."""
 
 HEADINGS = {
     HTTPStatus.FORBIDDEN: "That is not allowed",
@@ -32,34 +34,33 @@ PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 def wants_page(scope: Scope) -> bool:
     """Whether a person with a browser asks, or a page of theirs, which accepts whatever comes."""
-    if scope["path"].startswith(PROGRAMS):
+    if scope["path"].removeprefix("/").partition("/")[0] in PROGRAMS:
         return False
-    return _is_part_of_page(scope) or "text/html" in Headers(scope=scope).get("accept", "")
+    headers = Headers(scope=scope)
+    return is_part_of_page(headers) or "text/html" in headers.get("accept", "")
 
 
 def error_page(scope: Scope, error: TicketingError) -> Response:
     """The page that says it, or the one for signing in; it asks neither database nor session."""
-    if isinstance(error, NotAuthenticated) and _is_part_of_page(scope):
+    if isinstance(error, NotAuthenticated) and is_part_of_page(Headers(scope=scope)):
         return Response(status_code=int(error.status), headers={"HX-Refresh": "true"})
     if isinstance(error, NotAuthenticated):
         return go_to(f"/signin?next={quote(_page_asked_for(scope), safe='/')}")
     html = PAGES.get_template("error.html").render(
         heading=HEADINGS.get(error.status, OTHER_HEADING),
         message=error.detail or error.title,
-        again=_address(scope) if _may_pass(scope, error) else None,
+        again=_again(scope, error),
     )
     response = HTMLResponse(html, int(error.status), headers=headers_of(error))
     response.headers["Content-Security-Policy"] = policy()
     return response
 
 
-def _is_part_of_page(scope: Scope) -> bool:
-    """Whether a page that is shown asks for a part of itself, rather than a person for a page."""
-    return "hx-request" in Headers(scope=scope)
-
-
-def _may_pass(scope: Scope, error: TicketingError) -> bool:
-    return scope["method"] == "GET" and error.status in PASSING
+def _again(scope: Scope, error: TicketingError) -> str | None:
+    """Where it can be tried again: the same page, or the one whose form was out of date."""
+    if isinstance(error, StaleForm):
+        return _page_asked_for(scope)
+    return _address(scope) if scope["method"] == "GET" and error.status in PASSING else None
 
 
 def _page_asked_for(scope: Scope) -> str:

@@ -67,6 +67,12 @@ def validated(model: type[M], values: Mapping[str, object]) -> M:
         raise InvalidForm(dict(reversed(found))) from None
 
 
+def sentence(error: ValueError) -> str:
+    """What a rule has to say about a field, as it stands beside it."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def local_path(text: str, otherwise: str = "/") -> str:
     """A path of ours to go to, whatever was asked for: no link leads from here to elsewhere."""
     is_plain = text.startswith("/") and text.isprintable() and "\\" not in text

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from fastapi import Request
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.status import HTTP_303_SEE_OTHER
 
@@ -20,8 +21,7 @@ NOTICES = {
     "saved": "Your changes are saved.",
     "withdrawn": "The ticket is withdrawn.",
     "signed-out": "You are signed out.",
-    "cancelled": "The order is cancelled, and the ticket is on sale again.",
-    "refund-requested": "The refund is under way.",
+    "cancelled": "The order is cancelled.",
 }
 """What a page says on top after something was done; the address names it."""
 
@@ -89,10 +89,20 @@ class Pages:
         )
         return response
 
+    @property
+    def is_part(self) -> bool:
+        """Whether a page that is shown asks for a part of itself."""
+        return is_part_of_page(self.request.headers)
+
     def _here(self) -> str:
         """Where to come back to after signing in."""
         query = self.request.url.query
         return f"{self.request.url.path}?{query}" if query else self.request.url.path
+
+
+def is_part_of_page(headers: Headers) -> bool:
+    """Whether htmx has sent the request."""
+    return "hx-request" in headers
 
 
 def go_to(path: str) -> Response:

@@ -5,11 +5,16 @@ from starlette.responses import Response
 
 from api.dependencies import CurrentUser, Refunds, Timelines
 from api.models import path_id
+from api.services.timelines import ToldEntry
 from api.storefront.dependencies import Page, SignedInForm
-from api.storefront.pages import go_to
+from api.storefront.pages import Pages, go_to
 from ticketing.errors import Conflict, OrderNotFound
+from ticketing.models import Order
+from ticketing.statuses import OrderStatus, TimelineCode
 
 router = APIRouter()
+
+UNDER_WAY = (TimelineCode.REFUND_REQUESTED, TimelineCode.REFUND_DELAYED)
 
 
 @router.get("/sales/{order_id}")
@@ -17,12 +22,7 @@ async def show_sale(
     user: CurrentUser, order_id: str, refunds: Refunds, timelines: Timelines, page: Page
 ) -> Response:
     order = await refunds.sale(user.id, order_id)
-    return page.show(
-        "sale.html",
-        may_be_done=("refund-requested",),
-        order=order,
-        timeline=await timelines.read(user.id, order_id),
-    )
+    return _show(page, order, await timelines.read(user.id, order_id))
 
 
 @router.post("/sales/{order_id}/refund")
@@ -38,17 +38,26 @@ async def refund_sale(
     try:
         await refunds.refund(user.id, order_id, relist=form.get("ticket") == "relist")
     except Conflict as error:
-        return page.show(
-            "sale.html",
-            status=int(error.status),
-            order=await refunds.sale(user.id, order_id),
-            timeline=await timelines.read(user.id, order_id),
-            alert=error.detail or error.title,
-        )
-    return go_to(f"/sales/{order_id}?done=refund-requested")
+        order = await refunds.sale(user.id, order_id)
+        return _show(page, order, await timelines.read(user.id, order_id), error)
+    return go_to(f"/sales/{order_id}")
 
 
 @router.get("/sales/{order_id}/refund")
 async def look_at_sale(order_id: str) -> Response:
     """Where a refusal stands in the address bar, and is gone to again."""
     return go_to(f"/sales/{path_id(order_id, OrderNotFound)}")
+
+
+def _show(
+    page: Pages, order: Order, timeline: list[ToldEntry], refused: Conflict | None = None
+) -> Response:
+    is_asked_for = bool(timeline) and timeline[-1].code in UNDER_WAY
+    return page.show(
+        "sale.html",
+        status=int(refused.status) if refused else 200,
+        order=order,
+        timeline=timeline,
+        is_refund_under_way=order.status is OrderStatus.COMPLETED and is_asked_for,
+        alert=refused and (refused.detail or refused.title),
+    )

@@ -1,6 +1,7 @@
 """Listing tickets, and changing what one has listed."""
 
 from typing import Annotated
+from uuid import uuid4
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -8,11 +9,12 @@ from starlette.responses import Response
 
 from api.dependencies import CurrentUser, Tickets
 from api.etags import Precondition
+from api.idempotency import derived_id
 from api.pagination import PageQuery
 from api.routes.tickets import HIGHEST_PRICE, LOWEST_PRICE, TicketInput
 from api.services.tickets import TicketFilter, TicketSort
 from api.storefront.dependencies import Currency, Page, Position, SignedInForm
-from api.storefront.forms import AddressQuery, Form, InvalidForm, validated
+from api.storefront.forms import AddressQuery, Form, InvalidForm, sentence, validated
 from api.storefront.pages import Pages, go_to
 from ticketing.errors import NotTicketOwner, StaleTicket, TicketNotFound, TicketReserved, TicketSold
 from ticketing.models import Ticket
@@ -22,6 +24,9 @@ from ticketing.statuses import TicketStatus
 router = APIRouter()
 
 PAGE_SIZE = 20
+
+LIST_ROUTE = "POST /sell"
+"""Part of the ids that follow from a form."""
 
 UNCHANGEABLE = {
     TicketStatus.RESERVED: "A buyer has reserved this ticket. It can be changed again if the "
@@ -38,7 +43,9 @@ class ListingsQuery(AddressQuery):
 
 @router.get("/sell")
 async def show_listing_form(user: CurrentUser, currency: Currency, page: Page) -> Response:
-    return page.show("sell.html", title="", price="", currency=currency, errors={})
+    return page.show(
+        "sell.html", title="", price="", currency=currency, errors={}, form_id=uuid4().hex
+    )
 
 
 @router.post("/sell")
@@ -55,8 +62,11 @@ async def list_ticket(
             price=form.get("price", ""),
             currency=currency,
             errors=invalid.errors,
+            form_id=form.get("form_id") or uuid4().hex,
         )
-    ticket = await tickets.create(user.id, wanted.title, wanted.price)
+    # Pressed twice, the form lists one ticket.
+    id = derived_id(LIST_ROUTE, user.id, form.get("form_id") or uuid4().hex)
+    ticket = await tickets.create(user.id, wanted.title, wanted.price, id)
     return go_to(f"/tickets/{ticket.id}?done=listed")
 
 
@@ -115,6 +125,8 @@ async def edit_ticket(
         return _show_edit(page, ticket, 422, form=form, errors=invalid.errors)
     except (TicketReserved, TicketSold, StaleTicket) as error:
         now = await _own(tickets, ticket_id, user.id)
+        if (now.title, now.price) == (wanted.title, wanted.price) and now.order_id is None:
+            return go_to(f"/tickets/{ticket_id}?done=saved")  # pressed twice
         return _show_edit(page, now, int(error.status), alert=_why_not(now))
     return go_to(f"/tickets/{ticket_id}?done=saved")
 
@@ -135,6 +147,8 @@ async def withdraw_ticket(
     except (TicketReserved, TicketSold, StaleTicket) as error:
         now = await _own(tickets, ticket_id, user.id)
         return page.show("withdraw.html", status=int(error.status), ticket=now, alert=_why_not(now))
+    except TicketNotFound:
+        return go_to("/listings")  # withdrawn already, as by pressing twice
     return go_to("/listings?done=withdrawn")
 
 
@@ -211,7 +225,7 @@ def _read_price(text: str, currency: str) -> int:
     try:
         price = parse_amount(text, currency)
     except ValueError as error:
-        raise ValueError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+        raise ValueError(sentence(error)) from None
     if price < LOWEST_PRICE:
         raise ValueError(f"The lowest price is {format_amount(LOWEST_PRICE, currency)}.")
     if price > HIGHEST_PRICE:

@@ -1,5 +1,6 @@
 """Signing up, in and out, with forms."""
 
+import asyncio
 from http.cookies import SimpleCookie
 
 import pytest
@@ -97,6 +98,14 @@ async def test_an_address_that_has_an_account_is_refused_beside_the_field(
     assert page.error("email") == "There is already an account with this e-mail address."
     assert page.form("/signup").values["email"] == EMAIL.upper()
     assert SESSION not in visitor.http.cookies
+
+
+async def test_who_signs_up_twice_with_the_same_password_comes_in(visitor: Browser) -> None:
+    form = (await visitor.open("/signup?next=/sell")).form("/signup")
+    form = form.fill(email=EMAIL, password=PASSWORD)
+    pages = await asyncio.gather(form.send(), form.send())
+    assert [(page.status, page.address) for page in pages] == [(200, "/sell")] * 2
+    assert await User.count() == 1
 
 
 @pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])

@@ -79,6 +79,15 @@ async def test_a_visit_that_is_none_of_ours_keeps_nobody_from_signing_in(
         assert (page.status, page.address) == (200, "/")
 
 
+async def test_a_form_that_is_out_of_date_leads_back_to_its_page(seller: Browser) -> None:
+    page = await seller.open("/sell?x=1")
+    form = page.form("/sell").forge(**{FIELD: "older"})
+    assert (await form.send()).link("Try again") == f"{SITE}/sell?x=1"
+    elsewhere = await seller.send("/sell", form.values, came_from="https://evil.example//x/")
+    assert elsewhere.status == 403
+    assert elsewhere.link("Try again") == f"{SITE}/"
+
+
 async def test_each_session_has_a_token_of_its_own_and_keeps_it(
     app: FastAPI, seller: Browser, buyer: Browser
 ) -> None:

@@ -39,7 +39,7 @@ FORBIDDEN = [
     '<a href="//evil.example/">x</a>',
     '<a href="sell">x</a>',
     '<a href="/nothing">x</a>',
-    '<a href="/signout">x</a>',
+    '<a href="/tickets/x/gone">x</a>',
     '<p hx-get="/nothing">x</p>',
     '<form method="post" action="/sell"></form>',
     '<form method="post" action="/sell"><input type="hidden" name="csrf_token" value=""></form>',

@@ -3,11 +3,15 @@
 (() => {
   "use strict";
   const PATIENCE = 15_000; // milliseconds between two looks where there is no stream
+  const PAUSE = 2_000; // milliseconds before a part is asked for again that could not be had
 
   let stream = null;
   let heard = new Set(); // the tickets that the stream tells of
   let position = null; // of the last event, or of the page before any
   let looking = null;
+
+  const asked = new Set(); // the tickets that are being asked for
+  const stale = new Set(); // those that have changed meanwhile
 
   const parts = (selector) => [...document.querySelectorAll(selector)];
   const shown = () => new Set(parts("[data-ticket]").map((part) => part.dataset.ticket));
@@ -20,8 +24,9 @@
     leave();
     heard = wanted;
     position ??= document.querySelector("[data-position]")?.dataset.position;
+    const begins = position;
     const query = new URLSearchParams([...wanted].map((ticket) => ["ticket", ticket]));
-    if (position) query.set("after", position);
+    if (begins) query.set("after", begins);
     stream = new EventSource(`/api/tickets/events?${query}`);
     stream.addEventListener("ticket", hear);
     stream.addEventListener("ticket_withdrawn", hear);
@@ -29,7 +34,10 @@
       position = event.lastEventId;
       lookAgain();
     });
-    stream.addEventListener("open", () => clearInterval(looking));
+    stream.addEventListener("open", () => {
+      clearInterval(looking);
+      if (!begins) lookAgain(); // something may have changed since the page was made
+    });
     stream.addEventListener("error", () => {
       if (stream?.readyState === EventSource.CLOSED) keepLooking();
     });
@@ -42,8 +50,18 @@
 
   function hear(event) {
     position = event.lastEventId;
-    const { id } = JSON.parse(event.data);
-    parts(`[data-ticket="${id}"]`).forEach((part) => htmx.trigger(part, "ticket-changed"));
+    ask(JSON.parse(event.data).id);
+  }
+
+  // One question at a time: an answer that was made before the last change must not be the last.
+  function ask(ticket) {
+    if (asked.has(ticket)) stale.add(ticket);
+    else parts(`[data-ticket="${ticket}"]`).forEach((part) => htmx.trigger(part, "ticket-changed"));
+  }
+
+  function askAgainIfStale(ticket) {
+    asked.delete(ticket);
+    if (stale.delete(ticket)) ask(ticket);
   }
 
   function keepLooking() {
@@ -57,21 +75,38 @@
   }
 
   function announce() {
-    const status = document.querySelector("#ticket .status, #order .status");
-    const announcer = document.getElementById("announcer");
-    const text = status?.textContent.trim();
-    if (text && announce.said !== undefined && announce.said !== text) announcer.textContent = text;
+    const said = document.querySelector("#ticket .status, #order .status")?.textContent.trim();
+    const text = said ?? document.querySelector("[data-says]")?.dataset.says;
+    if (text && announce.said !== undefined && announce.said !== text) {
+      document.getElementById("announcer").textContent = text;
+    }
     announce.said = text;
   }
+
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const { ticket } = event.detail.elt.dataset;
+    if (ticket) asked.add(ticket);
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const { ticket } = event.detail.elt.dataset;
+    if (!ticket) return;
+    if (!event.detail.successful) setTimeout(() => ask(ticket), PAUSE);
+    // What was swapped in is ready a moment later, and says so by htmx:load.
+    if (!event.detail.successful || event.detail.xhr.status === 204) askAgainIfStale(ticket);
+  });
+  document.addEventListener("htmx:load", (event) => {
+    const part = event.detail.elt;
+    for (const each of [part, ...part.querySelectorAll("[data-ticket]")]) {
+      if (each.dataset.ticket) askAgainIfStale(each.dataset.ticket);
+    }
+    announce();
+    follow();
+  });
 
   // A hidden page keeps no connection: a browser has six of them for all pages of a site.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return leave();
     follow();
-    parts("#order").forEach((order) => htmx.trigger(order, "look-again"));
-  });
-  document.addEventListener("htmx:load", () => {
-    announce();
-    follow();
+    lookAgain();
   });
 })();

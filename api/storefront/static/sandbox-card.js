@@ -2,10 +2,12 @@
 // Without scripts the form is posted to the sandbox, which sends the browser back with the id.
 (() => {
   "use strict";
+  const PATIENCE = 20_000; // milliseconds
   const UNREACHABLE = "Stripe cannot be reached at the moment. Nothing was charged.";
 
   function complain(message) {
     const error = document.getElementById("card-error");
+    if (!error) return; // the page says something else by now
     error.textContent = message;
     error.hidden = false;
   }
@@ -32,6 +34,7 @@
         "card[cvc]": cvc.value,
       }),
       credentials: "omit",
+      signal: AbortSignal.timeout(PATIENCE),
     });
     return answer.json();
   }

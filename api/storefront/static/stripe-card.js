@@ -5,6 +5,8 @@
   "use strict";
   const UNREACHABLE = "Stripe cannot be reached at the moment. Nothing was charged; reload this page to try again.";
 
+  const NO_BANK = "Stripe cannot be reached at the moment. Reload this page to try again.";
+
   let stripe = null;
 
   function complain(error, message) {
@@ -65,7 +67,7 @@
     for (const part of [form, bank]) {
       if (!part) continue;
       part.dataset.shown = "";
-      if (!window.Stripe) complain(part.querySelector(".error"), UNREACHABLE); // kept away, or down
+      if (!window.Stripe) complain(part.querySelector(".error"), part === form ? UNREACHABLE : NO_BANK); // kept away, or down
       else if (part === form) showCardForm(form);
       else showBank(bank);
     }

@@ -26,6 +26,7 @@ from tests.storefront.purchases.shopping import (
 )
 from ticketing.models import Charge, Order
 
+OUT_OF_DATE = "The page was out of date, and this card was not charged."
 FEW = 5
 ROUNDS = 4
 
@@ -103,10 +104,10 @@ async def test_pay_pressed_twice_with_whatever_cards_is_charged_once(
         led = await pay_twice(page, doors[round % 2], cards)
         for answer in led:
             assert answer.goes_to.startswith(page.address)
-            # Neither is told that the payment failed.
+            # Neither is told that the payment failed; at most, that a second card was not charged.
             shown = await buyer.open(answer.goes_to)
             assert status_of(shown) in {"Paid", "Checking your payment"}
-            assert shown.alert == ""
+            assert shown.alert in {"", OUT_OF_DATE}
         await comes_to(page, "Paid")
 
     await asyncio.gather(*map(race, range(ROUNDS)))

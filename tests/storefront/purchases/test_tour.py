@@ -105,6 +105,7 @@ async def test_every_template_is_shown_and_every_link_of_every_page_leads_to_a_p
     sellers = await crawl(seller, "/", f"/listings/{gone['id']}/row")
     buyers = await crawl(buyer, "/", *(page.address for page in states.values()))
     await visitor.open("/nothing")
+    await visitor.ask_for_part(f"/tickets/{gone['id']}")
     market.sandbox.clear_faults()
 
     assert rendered == set(PAGES.list_templates())

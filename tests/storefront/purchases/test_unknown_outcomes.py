@@ -14,6 +14,7 @@ from activities import reservations
 from activities.reservations import Reservation, ReserveTicket
 from api.services import orders
 from tests.api.conftest import list_ticket
+from tests.api.tickets import SOME_ID
 from tests.purchases.lines import Line, line_to
 from tests.purchases.marketplace import Marketplace
 from tests.purchases.waiting import eventually, until
@@ -58,7 +59,8 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 def assert_checks(page: Page) -> None:
     """The page neither says that it failed nor that it went through, and offers no second try."""
     assert (page.status, status_of(page)) == (200, CHECKING)
-    assert "There is no need to pay again" in page.text
+    known, unknown = "There is no need to pay again", "you cannot be charged twice"
+    assert known in page.text or unknown in page.text
     for premature in ("declined", "failed", "Nothing was charged", "went through"):
         assert premature not in page.text
     assert not page.has_form("/pay")
@@ -131,8 +133,11 @@ async def test_a_payment_that_waits_for_a_worker_is_being_checked_even_after_the
     assert_checks(page)
     for again in (await pay(order), await pay(order)):  # pressed and pressed
         assert again.address == page.address
+    # Whoever comes without what the address says is told no more and no less.
+    assert_checks(await order.reload())
     await until(await deadline(order))
     assert_checks(await page.reload())
+    assert_checks(await order.reload())
     async with idle_market.working():
         await comes_to(page, "Paid")
         assert idle_market.captured() == [5000]
@@ -146,14 +151,37 @@ async def test_without_temporal_a_payment_leads_to_its_order_and_not_away_from_i
     await market.lose_temporal()
     page = await pay(order)
     assert page.address.startswith(f"{order.address}?paying=")
-    assert_checks(page)
-    # Nobody knows better; but the order as it is recorded can be looked at, and paid.
-    recorded = await page.follow("Look at the order as it is recorded.")
-    assert status_of(recorded) == "Waiting for your payment"
+    assert status_of(page) == CHECKING
+    assert "Whether your payment arrived cannot be looked up at the moment." in page.text
+    assert not page.has_form("/pay")
+
     market.find_temporal()
-    assert status_of(await pay(recorded)) == "Paid"
+    page = await page.reload()
+    assert status_of(page) == "Waiting for your payment"
+    assert page.alert == (
+        "That payment did not get through, and nothing was charged for it. You can pay now."
+    )
+    assert status_of(await pay(page)) == "Paid"
     assert market.captured() == [5000]
     await market.is_consistent()
+
+
+async def test_without_temporal_an_order_that_nobody_has_paid_is_shown_as_it_is_recorded(
+    market: Marketplace, seller: Browser, buyer: Browser
+) -> None:
+    order = await reserve(buyer, seller)
+    await market.lose_temporal()
+    assert status_of(await order.reload()) == "Waiting for your payment"
+
+
+async def test_an_invented_payment_does_not_keep_anybody_from_paying(
+    market: Marketplace, seller: Browser, buyer: Browser
+) -> None:
+    order = await reserve(buyer, seller)
+    for invented in ("x", "0" * 24, SOME_ID):
+        page = await buyer.open(f"{order.address}?paying={invented}")
+        assert status_of(page) == "Waiting for your payment"
+        assert page.has_form("/pay")
 
 
 async def test_a_payment_whose_answer_is_lost_on_the_way_from_temporal_is_charged_once(
@@ -251,7 +279,7 @@ async def test_a_reservation_whose_answer_is_lost_is_not_said_to_be_none(
     assert "If the ticket was reserved for you all the same, it is among your orders." in page.text
     (row,) = (await buyer.open("/orders")).root.all("li", class_="row")
     assert row.one("a").text == "Radiohead"
-    assert row.one("span", class_="status").text == "Waiting for your payment"
+    assert row.one("span", class_="status").text == "Reserved for you"
 
 
 async def deadline(order: Page) -> datetime:
