@@ -99,15 +99,6 @@ async def test_an_address_that_has_an_account_is_refused_beside_the_field(
     assert SESSION not in visitor.http.cookies
 
 
-async def test_who_signs_up_twice_with_the_same_password_comes_in(visitor: Browser) -> None:
-    form = (await visitor.open("/signup?next=/sell")).form("/signup")
-    form = form.fill(email=EMAIL, password=PASSWORD)
-    for _ in range(2):
-        page = await form.send()
-        assert (page.status, page.address) == (200, "/sell")
-    assert await User.count() == 1
-
-
 @pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])
 @pytest.mark.parametrize("password", ["wrong horse", "x", ""])
 async def test_a_wrong_password_and_an_unknown_address_are_refused_in_the_same_words(
