@@ -67,11 +67,18 @@ async def browsing(people: People) -> Stops:
             await person.opens(ticket.path)
             yield Stop(f"ticket-{state}-{name}", person.page)
 
+    await visitor.opens(free.path)
+    await visitor.is_told("Available")
+    await seller.withdraws(free)
+    await visitor.sees("This ticket was withdrawn")
+    yield Stop("ticket-withdrawn", visitor.page)
+
+    wanted = await seller.has_listed("Two Winters, The Old Mill, stalls", 2900)
     people.watch.expect("409 POST")
     late = await people.somebody("late")
     await late.hears_of_nothing()
-    await late.opens(free.path)
-    await buyer.has_reserved(free)
+    await late.opens(wanted.path)
+    await buyer.has_reserved(wanted)
     await late.presses("Reserve")
     await late.is_told("Reserved")
     yield Stop("ticket-taken", late.page)
@@ -172,6 +179,14 @@ async def paying(people: People) -> Stops:
     await buyer.sees("Confirm your payment")
     yield Stop("order-confirm", buyer.page)
 
+    lost = f"/orders/{buyer.order_id}?paying={PydanticObjectId()}"
+    await buyer.opens(lost)
+    await buyer.sees("That payment did not get through")
+    yield Stop("order-payment-lost", buyer.page)
+    await buyer.opens(market.shop(TEMPORAL_ADDRESS=NOBODY_LISTENS) + lost)
+    await buyer.sees("Whether your payment arrived cannot be looked up")
+    yield Stop("order-payment-unknown", buyer.page)
+
     await buyer.opens(f"/orders/{buyer.order_id}")
     await buyer.pays_and_stripe_falls_silent()
     await buyer.is_told("Checking your payment")
@@ -246,6 +261,13 @@ async def refusals(people: People) -> Stops:
         people.watch.expect(status)
         await unlucky.opens(path)
         yield Stop(name, unlucky.page)
+
+    people.watch.expect("403 POST")
+    await unlucky.opens(ticket.path)
+    await unlucky.main.locator("[name=csrf_token]").evaluate("token => { token.value = ''; }")
+    await unlucky.presses("Reserve")
+    await unlucky.sees("Try again")
+    yield Stop("stale-form", unlucky.page)
 
     people.watch.expect("503 POST")
     await unlucky.opens(ticket.path)
