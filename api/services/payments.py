@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from itertools import takewhile
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo.errors import PyMongoError
@@ -40,6 +41,14 @@ PAY_ROUTE = "POST /api/payments"
 
 CANCELLATIONS = frozenset(CancelReason)
 """The failure codes of charges that were given up because their orders were."""
+
+TASK_STARTED = EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
+TASK_COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+TASK_STATES = (
+    TASK_STARTED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+)
 
 NEWEST_EVENTS = 20
 """More than come behind the last task that a worker has completed."""
@@ -110,15 +119,14 @@ class PaymentService:
             )
         except (RPCError, RuntimeError):
             return None
-        for event in answer.history.events:
-            signal = event.workflow_execution_signaled_event_attributes
-            if signal.signal_name == OrderWorkflow.payment_submitted.__name__:
-                return True
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
-                return None
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-                return False
-        return False
+        newest = list(
+            takewhile(lambda event: event.event_type != TASK_COMPLETED, answer.history.events)
+        )
+        signals = [e.workflow_execution_signaled_event_attributes.signal_name for e in newest]
+        if OrderWorkflow.payment_submitted.__name__ in signals:
+            return True
+        tasks = [event.event_type for event in newest if event.event_type in TASK_STATES]
+        return None if tasks[:1] == [TASK_STARTED] else False
 
     async def _pay(self, order: Order, payment: PaymentSubmitted) -> Charge:
         if order.status is OrderStatus.AWAITING_PAYMENT:

@@ -23,7 +23,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from api import ticket_changes, ticket_feed
 from api.app import create_app
 from api.ticket_changes import Tickets
-from api.ticket_feed import TicketFeed
+from api.ticket_feed import LONGEST_ABSENCE, TicketFeed
 from devstack.mongodb import mongodb_part, mongodb_url
 from devstack.ports import free_ports
 from devstack.process import REPOSITORY
@@ -361,6 +361,31 @@ async def test_who_missed_too_much_is_told_to_read_anew(
     async with hearing(url, last_event_id=fresh_id) as stream:
         listed = await list_ticket(seller)
         assert await heard(stream) == ("ticket", listed)
+
+
+async def test_who_was_away_for_long_is_told_to_read_anew_without_a_look_back(
+    app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last_id, _ = await miss_something(url, seller)
+    second = int(last_id[ticket_feed.SECOND], 16) - int(LONGEST_ABSENCE.total_seconds()) - 60
+    long_ago = f"{last_id[:2]}{second:08X}{last_id[10:]}"
+    monkeypatch.setattr(ticket_feed, "missed_changes", None)
+    async with hearing(url, last_event_id=long_ago) as stream:
+        assert await heard(stream) == ("reset", {})
+
+
+async def test_who_would_wait_too_long_for_a_look_back_is_told_to_read_anew(
+    app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ticket_feed, "LONGEST_WAIT", timedelta(milliseconds=100))
+    monkeypatch.setattr(ticket_feed, "missed_changes", never)
+    app.state.ticket_feed = TicketFeed(max_recent=0)
+    last_id, _ = await miss_something(url, seller)
+    async with hearing(url, last_event_id=last_id) as stream:
+        assert await heard(stream) == ("reset", {})
 
 
 async def test_who_heard_of_tickets_that_were_dropped_is_told_to_read_anew(

@@ -128,6 +128,16 @@ async def test_a_search_finds_titles_with_every_word(
     assert await listed(client, q=q) == titles
 
 
+async def test_a_search_for_a_whole_title_finds_it_and_nothing_that_lacks_a_word(
+    client: AsyncClient,
+) -> None:
+    title = "An evening with the slow orchestra of the old harbour, balcony, row 12"
+    await insert(ticket(0, title=title), ticket(1, title=title.replace("old", "new")))
+
+    assert await listed(client, q=title) == [title]
+    assert await listed(client, q=f"{title} matinee") == []
+
+
 async def test_a_search_finds_the_title_that_an_edit_has_given(seller: AsyncClient) -> None:
     listed_ticket = await list_ticket(seller, title="Radiohead in Berlin")
     change = {"title": "Björk in Berlin", "price": 5000}

@@ -1,5 +1,7 @@
 """Listing tickets, and changing and withdrawing what one has listed."""
 
+import asyncio
+
 import pytest
 from beanie import PydanticObjectId
 
@@ -378,3 +380,26 @@ async def test_the_same_edit_twice_is_saved_once(seller: Browser) -> None:
     for page in (await form.send(), await form.send()):
         assert page.notice == "Your changes are saved."
     assert await stored() == [("Radiohead", 6000, 2)]
+
+
+async def test_a_form_is_ones_own_and_sent_at_the_same_instant_lists_one_ticket_too(
+    seller: Browser, buyer: Browser
+) -> None:
+    form = (await seller.open("/sell")).form("/sell").fill(title="Radiohead", price="25")
+    pages = await asyncio.gather(*(form.send() for _ in range(3)))
+    assert len({page.address for page in pages}) == 1
+    assert await Ticket.count() == 1
+    # Somebody else's form is another one, whatever it calls itself; and nameless ones are many.
+    others = (await buyer.open("/sell")).form("/sell").fill(title="Radiohead", price="25")
+    await others.forge(form_id=form.values["form_id"]).send()
+    assert await Ticket.count() == 2
+    for nameless in (form.without("form_id"), form.forge(form_id="")):
+        await nameless.send()
+    assert await Ticket.count() == 4
+
+
+async def test_a_mistake_does_not_make_another_form_of_it(seller: Browser) -> None:
+    form = (await offer(seller, "Radiohead", "free")).form("/sell").fill(price="25")
+    for _ in range(2):
+        assert (await form.send()).notice == "Your ticket is on sale."
+    assert await Ticket.count() == 1
