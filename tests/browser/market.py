@@ -17,6 +17,14 @@ from devstack.stack import Stack
 
 Json = dict[str, Any]
 
+LENIENT = {"PAYMENT_ATTEMPTS": "2", "PAYMENT_WAIT": "0.5"}
+"""The rules of a shop where a second card may pay, and where a payment that takes its time is not
+waited for, but shown as being checked.
+"""
+SHORT = {"RESERVATION_TTL": "5"}
+REAL_STRIPE = {"STRIPE_API_BASE": "", "STRIPE_PUBLISHABLE_KEY": "pk_test_of_the_tests"}
+WITHOUT_TEMPORAL = {"TEMPORAL_ADDRESS": "127.0.0.1:1"}
+
 INTENTS = "/v1/payment_intents**"
 """What the worker asks of Stripe to move money; browsers ask for payment methods only."""
 
@@ -47,7 +55,10 @@ class Market:
         self._seller: httpx.Client | None = None
 
     def shop(self, **rules: str) -> str:
-        """Where the market is served under these settings; an empty one is left out."""
+        """Where the market is served under these settings; an empty one is left out.
+
+        A shop takes two seconds to open, and stays open: share one where you can.
+        """
         key = tuple(sorted(rules.items()))
         if key not in self._shops:
             self._shops[key] = self._open_shop(rules)

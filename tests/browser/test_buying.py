@@ -12,7 +12,7 @@ from tests.browser.cards import (
     VISA,
     WITHOUT_FUNDS,
 )
-from tests.browser.market import Market, Ticket
+from tests.browser.market import LENIENT, Market, Ticket
 from tests.browser.person import People, Person
 
 
@@ -58,7 +58,7 @@ async def test_a_declined_card_is_told_and_frees_the_ticket(
 async def test_where_another_attempt_is_allowed_a_second_card_pays_on_the_same_page(
     people: People, ticket: Ticket, market: Market
 ) -> None:
-    buyer = await people.somebody(at=market.shop(PAYMENT_ATTEMPTS="2"))
+    buyer = await people.somebody(at=market.shop(**LENIENT))
     order_id = await buyer.reserves(ticket)
     await buyer.pays_with(DECLINED)
     await buyer.sees("Your bank declined the card and gave no reason")

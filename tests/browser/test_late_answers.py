@@ -4,7 +4,7 @@ import asyncio
 
 from playwright.async_api import Route, expect
 
-from tests.browser.market import Market, Ticket
+from tests.browser.market import LENIENT, Market, Ticket
 from tests.browser.person import People, Person
 
 CARDS = "**/card"
@@ -79,7 +79,7 @@ async def test_an_open_ticket_says_that_it_was_withdrawn(people: People, seller:
 async def test_a_payment_that_waits_for_a_worker_is_known_in_every_window(
     people: People, ticket: Ticket, market: Market
 ) -> None:
-    buyer = await people.somebody(at=market.shop(PAYMENT_WAIT="0.5"))
+    buyer = await people.somebody(at=market.shop(**LENIENT))
     order_id = await buyer.reserves(ticket)
     other_tab = await buyer.opens_another_tab(f"/orders/{order_id}")
     await other_tab.is_told("Waiting for your payment")

@@ -8,13 +8,11 @@ from playwright.async_api import expect
 
 from tests.browser.cards import VISA
 from tests.browser.changes import COUNTDOWN, texts_of
-from tests.browser.market import Market, Ticket
+from tests.browser.market import SHORT, Market, Ticket
 from tests.browser.person import People, Person, hold_until_all_have_pressed
 
 AT_ONCE = 1_000
 """Milliseconds within which an open page shows what has happened in another browser."""
-
-SHORT = {"RESERVATION_TTL": "5"}
 
 
 async def test_an_order_that_is_not_paid_in_time_is_seen_to_expire(

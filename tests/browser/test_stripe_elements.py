@@ -14,12 +14,9 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.market import Market, Ticket
+from tests.browser.market import REAL_STRIPE, Market, Ticket
 from tests.browser.person import People, Person
 from tests.browser.stripe_js import FakeStripe
-
-PUBLISHABLE_KEY = "pk_test_of_the_tests"
-REAL_STRIPE = {"STRIPE_API_BASE": "", "STRIPE_PUBLISHABLE_KEY": PUBLISHABLE_KEY}
 
 
 @pytest.fixture
@@ -50,7 +47,7 @@ async def test_the_element_is_made_for_the_order_and_what_it_makes_pays(
         "submit",
         "createPaymentMethod",
     ]
-    assert stripe.calls_of("Stripe") == [(PUBLISHABLE_KEY,)]
+    assert stripe.calls_of("Stripe") == [(REAL_STRIPE["STRIPE_PUBLISHABLE_KEY"],)]
     ((options,),) = stripe.calls_of("elements")
     assert options.pop("appearance") == {"theme": "stripe"}
     assert options == {

@@ -6,11 +6,8 @@ from playwright.async_api import expect
 
 from tests.browser.cards import VISA
 from tests.browser.changes import STATUS, texts_of
-from tests.browser.market import Market, Ticket
+from tests.browser.market import LENIENT, Market, Ticket
 from tests.browser.person import People, Person, hold_until_all_have_pressed
-
-IMPATIENT = {"PAYMENT_WAIT": "0.5"}
-"""For a shop in which a slow payment is not waited for, but shown as being checked."""
 
 WITHOUT_SCARE = ["Waiting for your payment", "Checking your payment", "Paid"]
 
@@ -77,7 +74,7 @@ async def test_paying_from_two_tabs_at_once_charges_once(
 async def test_while_stripe_is_silent_the_payment_is_being_checked(
     people: People, ticket: Ticket, market: Market
 ) -> None:
-    buyer = await people.somebody(at=market.shop(**IMPATIENT))
+    buyer = await people.somebody(at=market.shop(**LENIENT))
     told = await texts_of(buyer, STATUS)
     order_id = await buyer.reserves(ticket)
     await buyer.pays_and_stripe_falls_silent()
@@ -116,7 +113,7 @@ async def test_a_page_that_is_left_while_it_pays_goes_on_by_itself(
 async def test_while_stripe_fails_the_payment_is_being_checked(
     people: People, ticket: Ticket, market: Market
 ) -> None:
-    buyer = await people.somebody(at=market.shop(**IMPATIENT))
+    buyer = await people.somebody(at=market.shop(**LENIENT))
     told = await texts_of(buyer, STATUS)
     order_id = await buyer.reserves(ticket)
     market.break_stripe("error", status=503, times=None)

@@ -11,7 +11,7 @@ from tests.browser.cards import (
     MISTYPED,
     VISA,
 )
-from tests.browser.market import Market, Ticket
+from tests.browser.market import LENIENT, Market, Ticket
 from tests.browser.person import People, Person
 
 
@@ -122,7 +122,7 @@ async def test_the_bank_asks_and_a_refusal_frees_the_ticket(
 async def test_a_declined_card_is_told_and_another_one_can_pay(
     people: People, ticket: Ticket, market: Market
 ) -> None:
-    buyer = await people.somebody(at=market.shop(PAYMENT_ATTEMPTS="2"), scripts=False)
+    buyer = await people.somebody(at=market.shop(**LENIENT), scripts=False)
     order_id = await buyer.reserves(ticket)
     await buyer.pays_with(DECLINED)
     await confirms(buyer)
@@ -180,7 +180,7 @@ async def test_an_order_is_cancelled(buyer: Person, ticket: Ticket) -> None:
 async def test_a_payment_that_is_being_checked_is_looked_at_again_by_itself(
     people: People, ticket: Ticket, market: Market
 ) -> None:
-    buyer = await people.somebody(at=market.shop(PAYMENT_WAIT="0.5"), scripts=False)
+    buyer = await people.somebody(at=market.shop(**LENIENT), scripts=False)
     order_id = await buyer.reserves(ticket)
     await buyer.pays_with(VISA)
     await buyer.sees("Confirm your payment")

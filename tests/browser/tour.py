@@ -14,11 +14,10 @@ from playwright.async_api import Page, expect
 from pymongo import AsyncMongoClient
 
 from tests.browser.cards import ASKS_AT_THE_BANK, MISTYPED, WITHOUT_FUNDS
+from tests.browser.market import LENIENT, REAL_STRIPE, WITHOUT_TEMPORAL
 from tests.browser.person import People, Person
 from tests.browser.stripe_js import FakeStripe
 from ticketing.mongodb import BSONDocument
-
-NOBODY_LISTENS = "127.0.0.1:1"
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ async def selling(people: People) -> Stops:
 async def paying(people: People) -> Stops:
     """An order from the reservation to the receipt, by way of a wrong card and of the bank."""
     market = people.market
-    buyer = await people.somebody(at=market.shop(PAYMENT_ATTEMPTS="3", PAYMENT_WAIT="0.5"))
+    buyer = await people.somebody(at=market.shop(**LENIENT))
     await buyer.opens("/orders")
     yield Stop("orders-empty", buyer.page)
     await buyer.reserves(market.offer("Tidewater Choir, Seaview Pavilion", 3200))
@@ -183,7 +182,7 @@ async def paying(people: People) -> Stops:
     await buyer.opens(lost)
     await buyer.sees("That payment did not get through")
     yield Stop("order-payment-lost", buyer.page)
-    await buyer.opens(market.shop(TEMPORAL_ADDRESS=NOBODY_LISTENS) + lost)
+    await buyer.opens(market.shop(**WITHOUT_TEMPORAL) + lost)
     await buyer.sees("Whether your payment arrived cannot be looked up")
     yield Stop("order-payment-unknown", buyer.page)
 
@@ -228,11 +227,10 @@ async def paying(people: People) -> Stops:
 async def paying_with_stripe(people: People) -> Stops:
     """The pages for real Stripe, with a stand-in for Stripe.js."""
     market = people.market
-    shop = market.shop(STRIPE_API_BASE="", STRIPE_PUBLISHABLE_KEY="pk_test_of_the_tests")
     stripe = FakeStripe()
     method = {"paymentMethod": {"id": "pm_card_authenticationRequired"}}
     stripe.answers["createPaymentMethod"] = lambda: method
-    buyer = await people.somebody(at=shop)
+    buyer = await people.somebody(at=market.shop(**REAL_STRIPE))
     await stripe.stand_in_on(buyer.page)
     await buyer.reserves(market.offer("Late Shift, The Boiler Room", 2200))
     await expect(buyer.pay_button).to_be_enabled()
@@ -245,7 +243,7 @@ async def paying_with_stripe(people: People) -> Stops:
 async def refusals(people: People) -> Stops:
     """Pages that say no, or sorry; and at first, that nothing is there yet."""
     database = f"apart_{uuid4().hex}"
-    unlucky_shop = people.market.shop(MONGODB_DATABASE=database, TEMPORAL_ADDRESS=NOBODY_LISTENS)
+    unlucky_shop = people.market.shop(MONGODB_DATABASE=database, **WITHOUT_TEMPORAL)
     unlucky = await people.somebody(at=unlucky_shop)
     await unlucky.opens("/")
     await unlucky.sees("Nothing is on sale yet.")
