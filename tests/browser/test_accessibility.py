@@ -33,6 +33,7 @@ LOOKS = (
 )
 
 
+@pytest.mark.timeout(600)  # axe reads every page four times, and the machine may be busy
 @pytest.mark.parametrize("round", ROUNDS, ids=lambda round: round.__name__)
 async def test_pages_have_no_fault_in_light_and_dark_on_a_desktop_and_a_phone(
     people: People, round: Round
