@@ -78,6 +78,7 @@ def run(portal: BlockingPortal, mongo: AsyncMongoClient[BSONDocument]) -> Run:
     return run
 
 
+@pytest.mark.timeout(900)  # many stories, one after the other, on a machine that may be busy
 def test_whatever_happens_nothing_is_sold_twice_and_nobody_pays_for_nothing(run: Run) -> None:
     run(WORKFLOWS, LONG_RUN if EXAMPLES else EVERY_RUN)
 
