@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 from pymongo import AsyncMongoClient
 
 from tests.browser.cards import ASKS_AT_THE_BANK, MISTYPED, WITHOUT_FUNDS
-from tests.browser.market import LENIENT, REAL_STRIPE, WITHOUT_TEMPORAL
+from tests.browser.market import LENIENT, REAL_STRIPE, SHORT, WITHOUT_TEMPORAL
 from tests.browser.person import People, Person
 from tests.browser.stripe_js import FakeStripe
 from ticketing.mongodb import BSONDocument
@@ -160,7 +160,7 @@ async def selling(people: People) -> Stops:
 
 
 async def paying(people: People) -> Stops:
-    """An order from the reservation to the receipt, by way of a wrong card and of the bank."""
+    """An order from the reservation to the receipt, with everything that can come between."""
     market = people.market
     buyer = await people.somebody(at=market.shop(**LENIENT))
     await buyer.opens("/orders")
@@ -196,6 +196,12 @@ async def paying(people: People) -> Stops:
     await buyer.follows("Receipt")
     yield Stop("receipt", buyer.page)
 
+
+async def not_paying(people: People) -> Stops:
+    """Orders that come to nothing: one by way of the bank, and one whose time runs out."""
+    market = people.market
+    buyer = await people.somebody()
+    await buyer.has_bought(market.offer("Hammer and Reed, Chapel Street, pew 9", 2700))
     await buyer.reserves(market.offer("An hour of Satie, solo piano", 5200))
     await buyer.pays_with(ASKS_AT_THE_BANK)
     await buyer.is_asked_by_the_bank()
@@ -211,15 +217,14 @@ async def paying(people: People) -> Stops:
     await buyer.is_told("Cancelled")
     yield Stop("order-cancelled", buyer.page)
 
-    hasty = await people.somebody(at=market.shop(RESERVATION_TTL="1"))
-    await hasty.has_reserved(market.offer("Open stage, Cellar Bar", 800))
-    await hasty.opens("/orders")
+    slow = await people.somebody(at=market.shop(**SHORT))
+    order_id = await slow.has_reserved(market.offer("Open stage, Cellar Bar", 800))
     with market.frozen_worker():
-        await hasty.main.locator(".row a").click()
-        await hasty.is_told("Time is up")
-        yield Stop("order-expiring", hasty.page)
-    await hasty.is_told("Cancelled")
-    yield Stop("order-expired", hasty.page)
+        await slow.opens(f"/orders/{order_id}")
+        await slow.is_told("Time is up")
+        yield Stop("order-expiring", slow.page)
+    await slow.is_told("Cancelled")
+    yield Stop("order-expired", slow.page)
     await buyer.opens("/orders")
     yield Stop("orders", buyer.page)
 
@@ -279,7 +284,15 @@ async def refusals(people: People) -> Stops:
     yield Stop("broken", unlucky.page)
 
 
-ROUNDS: tuple[Round, ...] = (browsing, accounts, selling, paying, paying_with_stripe, refusals)
+ROUNDS: tuple[Round, ...] = (
+    browsing,
+    accounts,
+    selling,
+    paying,
+    not_paying,
+    paying_with_stripe,
+    refusals,
+)
 
 
 async def _two(people: People) -> tuple[Person, Person]:
