@@ -8,8 +8,8 @@ from urllib.parse import urldefrag, urlencode, urljoin, urlsplit
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, AsyncHTTPTransport, Response
 
-from tests.storefront.house_rules import HouseRules
-from tests.storefront.html import Element, parse
+from tests.storefront.house_rules import HouseRules, tree_of
+from tests.storefront.html import Element
 
 SITE = "http://localhost"
 """Where the pages are; a name of this very machine, since the sandbox sends buyers nowhere else."""
@@ -113,7 +113,7 @@ class Page:
 
     @cached_property
     def root(self) -> Element:
-        return parse(self.response.text)
+        return tree_of(self.response)
 
     @property
     def title(self) -> str:

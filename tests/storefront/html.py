@@ -1,6 +1,6 @@
 """HTML as a tree, read without forgiveness: what browsers would repair is an error here."""
 
-from collections.abc import Iterator
+from functools import cached_property
 from html.parser import HTMLParser
 
 _VOID = "area base br col embed hr img input link meta source track wbr"
@@ -38,12 +38,17 @@ class Element:
     def classes(self) -> list[str]:
         return self.get("class").split()
 
-    def elements(self) -> "Iterator[Element]":
-        """All elements within, in the order of the text."""
+    @cached_property
+    def _elements(self) -> "list[Element]":
+        found: list[Element] = []
         for child in self.children:
             if isinstance(child, Element):
-                yield child
-                yield from child.elements()
+                found += [child, *child._elements]
+        return found
+
+    def elements(self) -> "list[Element]":
+        """All elements within, in the order of the text."""
+        return self._elements
 
     def all(self, name: str = "", /, **attributes: str) -> "list[Element]":
         """Those within that are called so and have these attributes; `class_` is one of several."""

@@ -18,7 +18,7 @@ MARKUP = [
     "' onfocus='alert(1)",
     "</title><script>alert(1)</script>",
     "</textarea></noscript><svg/onload=alert(1)>",
-    "{{ 7 * 7 }} {% raw %} ${7*7} #{7*7}",
+    "{{ 7 * 11111 }} {% raw %} ${7*11111} #{7*11111}",
     "&lt;script&gt; &amp; &#x3c;",
     "javascript:alert(1)",
     "\u202e\u2066evil\u0000\ufffe",
@@ -30,7 +30,7 @@ def assert_is_text(page: Page, text: str) -> None:
     """No element comes of it; that none is run is a house rule."""
     assert page.root.all("img") == []
     assert [e for e in page.root.elements() if "autofocus" in e] == []
-    assert "49" not in page.text.replace(text, "")
+    assert "77777" not in page.text.replace(text, "")
     if "<" in text:
         assert text not in page.response.text
 

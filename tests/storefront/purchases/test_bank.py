@@ -1,12 +1,12 @@
 """Payments for which the bank wants the buyer, from our page to the bank's and back."""
 
 import logging
-from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.purchases.marketplace import Marketplace
+from tests.api.conftest import BASE_URL
+from tests.purchases.marketplace import WEBHOOK_SECRET, WEBHOOKS, Marketplace
 from tests.storefront.browser import SITE, Browser, Page
 from tests.storefront.purchases.shopping import (
     ASKS_THE_BANK,
@@ -95,14 +95,13 @@ async def test_until_the_banks_news_is_here_the_page_checks_and_offers_the_way_b
     market: Marketplace, seller: Browser, buyer: Browser
 ) -> None:
     market.sandbox.deliver_webhooks_to(LOST, "whsec_lost")
-    market.set_rules(reservation_ttl=timedelta(seconds=3))
     bank = await pay(await reserve(buyer, seller), AUTHENTICATED)
     page = await decide(bank, "approve")
     assert status_of(page) == CHECKING
     assert not page.has_form("/pay")
     again = await page.follow("Go on there.")
     assert status_of(again) == AT_THE_BANK
-    # No webhook comes; the deadline looks for itself.
+    market.sandbox.deliver_webhooks_to(BASE_URL + WEBHOOKS, WEBHOOK_SECRET)
     await comes_to(page, "Paid")
     assert market.captured() == [5000]
 

@@ -251,7 +251,7 @@ async def test_what_is_no_payment_method_submits_nothing(
 async def test_a_forged_attempt_is_a_payment_like_any_other(
     market: Marketplace, seller: Browser, buyer: Browser
 ) -> None:
-    attempts = ["2", "1\n2", "x" * 5000, "\0"]
+    attempts = ["2", "1\n\0" + "x" * 5000]
     for attempt in (None, *attempts):
         order = await reserve(buyer, seller)
         form = order.form("/pay").forge(payment_method="pm_card_visa")
@@ -284,11 +284,11 @@ async def test_what_comes_with_the_address_of_an_order_is_text(
     order = await reserve(buyer, seller)
     for name, value in product(
         ("payment_method", "card_error", "paying", "seen", "done", "back", "cursor"),
-        ('pm_"><script>', "pm_' onx='", "</p><img src=x>", "{{ 7 * 7 }}"),
+        ('pm_"><script>', "pm_' onx='", "</p><img src=x>", "{{ 7 * 11111 }}"),
     ):
         page = await buyer.open(f"{order.address}?{urlencode({name: value})}")
         assert page.root.all("img") == []
-        assert "49" not in page.text
+        assert "77777" not in page.text
         if name == "payment_method" and value.startswith("pm_"):
             assert page.form("/pay").values["payment_method"] == value
             assert page.text.count("onx") == page.text.count("script") == 0

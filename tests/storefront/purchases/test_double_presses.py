@@ -28,7 +28,7 @@ from ticketing.models import Charge, Order
 
 OUT_OF_DATE = "The page was out of date, and this card was not charged."
 FEW = 5
-ROUNDS = 4
+ROUNDS = 3
 
 
 @pytest.fixture(autouse=True)

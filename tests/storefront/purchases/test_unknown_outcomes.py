@@ -73,10 +73,8 @@ def assert_checks(page: Page) -> None:
     ("fault", "path"),
     [
         ("latency", AUTHORIZE),
-        ("latency", CAPTURE),
         ("lost_answer", AUTHORIZE),
         ("lost_answer", CAPTURE),
-        ("lost_request", AUTHORIZE),
         ("error", CAPTURE),
     ],
 )
