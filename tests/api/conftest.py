@@ -42,15 +42,24 @@ def mongodb_settings(mongodb_url: str) -> MongoDBSettings:
     return MongoDBSettings(url=SecretStr(mongodb_url), database="test_api")
 
 
+async def empty(settings: MongoDBSettings) -> None:
+    """Delete all documents, through a client of its own.
+
+    While other tests hold up the event loop, a client that lasts cannot look at its servers.
+    It then gives its connections up just when it is used again, and `delete_many` is not retried.
+    """
+    async with Mongo(settings.url.get_secret_value()) as mongo:
+        database = mongo[settings.database]
+        names = [document.Settings.name for document in DOCUMENT_MODELS]
+        await asyncio.gather(*(database[name].delete_many({}) for name in names))
+
+
 @pytest.fixture
 async def mongodb(
     mongodb_settings: MongoDBSettings,
 ) -> AsyncIterator[Mongo]:
     """A connected client; the documents are bound to a database that is empty."""
-    async with Mongo(mongodb_settings.url.get_secret_value()) as before:
-        database = before[mongodb_settings.database]
-        names = [document.Settings.name for document in DOCUMENT_MODELS]
-        await asyncio.gather(*(database[name].delete_many({}) for name in names))
+    await empty(mongodb_settings)
     client = await connect_mongodb(mongodb_settings)  # makes an index that a test has dropped
     yield client
     await client.close()

@@ -1,6 +1,5 @@
 """The storefront as people with browsers meet it; without Temporal, unless a test needs it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +11,7 @@ from temporalio.envconfig import ClientConfigProfile
 
 from api import passwords
 from api.app import create_app
-from tests.api.conftest import JWT_KEY, NOBODY_LISTENS, Mongo, sign_up
+from tests.api.conftest import JWT_KEY, NOBODY_LISTENS, Mongo, empty, sign_up
 from tests.storefront.browser import Browser
 from ticketing.models import DOCUMENT_MODELS
 from ticketing.settings import (
@@ -69,10 +68,9 @@ async def make_account(app: FastAPI, email: str) -> None:
 @pytest.fixture
 async def app(lasting_app: FastAPI, api_settings: ApiSettings) -> FastAPI:
     """The API with an empty database, to which the documents are bound."""
+    await empty(api_settings.mongodb)
     mongo: Mongo = lasting_app.state.mongo
     database = mongo[api_settings.mongodb.database]
-    names = [document.Settings.name for document in DOCUMENT_MODELS]
-    await asyncio.gather(*(database[name].delete_many({}) for name in names))
     await init_beanie(database=database, document_models=DOCUMENT_MODELS, skip_indexes=True)
     return lasting_app
 
