@@ -72,7 +72,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header pyproject.toml
 
 lock: $(INSTALLED) ## Pin the dependencies anew; ARGS=--upgrade takes newer versions
-	$(LOCK) $(ARGS) --group stack --group test --group lint --output-file requirements.lock
+	$(LOCK) $(ARGS) --group stack --group test --group bench --group lint --output-file requirements.lock
 	$(LOCK) --constraint requirements.lock --output-file requirements-app.lock
 
 image: ## Build the container image
