@@ -44,6 +44,11 @@ def plain_amount(amount: int, currency: str) -> str:
     return f"{sign}{_written(abs(amount), currency)}"
 
 
+def examples(currency: str) -> str:
+    """How an amount may be written, as a form suggests it: `25 or 25.00`."""
+    return "2500" if _charged_places(currency) == 0 else "25 or 25.00"
+
+
 def parse_amount(text: str, currency: str) -> int:
     """The minor units of an amount that somebody wrote.
 
@@ -95,7 +100,7 @@ def _charged_places(currency: str) -> int:
 
 def _how_to_write(currency: str, *, is_about_comma: bool = False) -> str:
     if _charged_places(currency) == 0:
-        return "write a whole amount such as 2500"
+        return f"write a whole amount such as {examples(currency)}"
     if is_about_comma:
-        return "write an amount such as 25 or 25.00, with a point before the decimals"
-    return "write an amount such as 25 or 25.00"
+        return f"write an amount such as {examples(currency)}, with a point before the decimals"
+    return f"write an amount such as {examples(currency)}"

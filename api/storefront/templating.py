@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api.storefront.assets import asset
 from api.storefront.form_tokens import FIELD
-from ticketing.money import format_amount, plain_amount
+from ticketing.money import examples, format_amount, plain_amount
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,6 +29,7 @@ def environment() -> Environment:
     )
     made.globals |= {"asset": asset, "FORM_TOKEN": FIELD}
     made.filters |= {"money": format_amount, "plain": plain_amount, "when": when}
+    made.filters["examples"] = examples
     return made
 
 

@@ -117,6 +117,22 @@ async def test_a_form_that_lacks_its_fields_is_shown_again(seller: Browser) -> N
 # Editing
 
 
+@pytest.mark.parametrize(
+    ("currency", "hint"), [("usd", "Such as 25 or 25.00."), ("jpy", "Such as 2500.")]
+)
+async def test_the_price_field_suggests_what_its_currency_takes(
+    seller: Browser, currency: str, hint: str
+) -> None:
+    user = await current_user(seller.http)
+    assert user is not None
+    offered = ticket(1, currency=currency, user_id=PydanticObjectId(user["id"]))
+    await insert(offered)
+    found = await Ticket.find_one()
+    assert found is not None
+    page = await seller.open(f"/tickets/{found.id}/edit")
+    assert page.root.one(id="price-hint").text == hint
+
+
 async def test_an_edit_begins_with_what_the_ticket_is_and_changes_it(seller: Browser) -> None:
     listed = await list_ticket(seller.http, title="Radiohead", price=123_456)
     page = await (await seller.open(f"/tickets/{listed['id']}")).follow("Edit")
