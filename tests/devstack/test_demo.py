@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -163,6 +164,22 @@ def test_a_ticket_that_somebody_else_holds_is_left_to_them(stack: Stack) -> None
         ticket = guest.get(f"/api/tickets/{given_up['ticketId']}").json()
         assert ticket["orderId"] == taken.json()["id"]
         assert guest.delete(f"/api/orders/{taken.json()['id']}").status_code == 200
+
+
+def test_a_payment_that_stripe_has_not_answered_is_not_said_to_be_a_sale(
+    tmp_path: Path,
+) -> None:
+    settings = StackSettings.on_free_ports(tmp_path)
+    environ = {**os.environ, "STRIPE_API_KEY": "", "PAYMENT_WAIT": "0.2"}
+    with Stack(settings, environ) as stack:
+        fault = {"match": {"path": "/v1/payment_intents"}, "kind": "lost_request", "times": None}
+        faults = f"{stack.urls['stripe_sandbox']}/_sandbox/faults"
+        assert httpx.post(faults, json=fault).status_code == 201
+
+        said = filled(stack)
+
+    assert said.startswith("Just now: 40 listed, 6 still being paid, 5 reserved.\n")
+    assert "29 available, 11 reserved, 0 sold." in said
 
 
 def test_an_account_with_another_password_is_named(
