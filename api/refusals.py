@@ -15,5 +15,5 @@ def refusal(
 ) -> Response:
     """Tell whoever sent the request why it is refused."""
     if wants_page(scope):
-        return error_page(scope, error)
+        return error_page(scope, error, headers)
     return ProblemResponse(error, headers)

@@ -12,11 +12,11 @@ from api.routes.users import SignInInput, SignUpInput
 from api.services.users import account_name
 from api.storefront.dependencies import Page, SignedInForm, VisitorForm
 from api.storefront.forms import Form, InvalidForm, local_path, validated
-from api.storefront.pages import Pages, go_to
+from api.storefront.pages import PageRoute, Pages, go_to
 from ticketing.errors import EmailTaken, InvalidCredentials, TooManyRequests
 from ticketing.models import User
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 Enter = Callable[[], Awaitable[User]]
 

@@ -15,12 +15,13 @@ from api.services.orders import OrderService
 from api.services.tickets import TicketFilter, TicketSort
 from api.storefront.dependencies import Currency, Page, Position
 from api.storefront.forms import AddressQuery, sentence
+from api.storefront.pages import PageRoute
 from ticketing.errors import OrderNotFound, TicketNotFound
 from ticketing.models import Order, Ticket
 from ticketing.money import parse_amount
 from ticketing.statuses import TicketStatus
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 PAGE_SIZE = 24
 

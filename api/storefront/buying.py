@@ -23,7 +23,7 @@ from api.storefront.dependencies import Cards, Page, Position, SignedInForm
 from api.storefront.forms import AddressQuery, InvalidForm, validated
 from api.storefront.order_states import OrderPage, OrderState
 from api.storefront.outages import is_outage, never_arrived
-from api.storefront.pages import go_to
+from api.storefront.pages import PageRoute, go_to
 from api.timeline_words import FAILURES
 from ticketing.clock import utc_now
 from ticketing.errors import (
@@ -42,7 +42,7 @@ from ticketing.errors import (
 from ticketing.models import Charge
 from ticketing.statuses import ChargeStatus, OrderStatus
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 PAGE_SIZE = 20
 

@@ -1,5 +1,7 @@
 """Refusals as people see them: a page, or the way to sign in."""
 
+import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
@@ -28,8 +30,20 @@ HEADINGS = {
 }
 OTHER_HEADING = "That did not work"
 
+MESSAGES = {
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The mistake is ours, and it is on record. "
+    "Trying again later may help.",
+}
+"""What is said where the error's own words repeat the heading."""
+
 PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 """What the same request may get over by itself."""
+
+SENT_FROM = re.compile(r"(/(orders|tickets|sales)/[0-9a-f]{24})/\w+")
+"""The address of a form on the page of one thing, and that page's."""
+THINGS = {"orders": "order", "tickets": "ticket", "sales": "sale"}
+
+READING = ("GET", "HEAD")
 
 
 def wants_page(scope: Scope) -> bool:
@@ -40,7 +54,9 @@ def wants_page(scope: Scope) -> bool:
     return is_part_of_page(headers) or "text/html" in headers.get("accept", "")
 
 
-def error_page(scope: Scope, error: TicketingError) -> Response:
+def error_page(
+    scope: Scope, error: TicketingError, headers: Mapping[str, str] | None = None
+) -> Response:
     """The page that says it, or the one for signing in; it asks neither database nor session."""
     if isinstance(error, NotAuthenticated) and is_part_of_page(Headers(scope=scope)):
         return Response(status_code=int(error.status), headers={"HX-Refresh": "true"})
@@ -48,24 +64,40 @@ def error_page(scope: Scope, error: TicketingError) -> Response:
         return go_to(f"/signin?next={quote(_page_asked_for(scope), safe='/')}")
     html = PAGES.get_template("error.html").render(
         heading=HEADINGS.get(error.status, OTHER_HEADING),
-        message=error.detail or error.title,
+        message=error.detail or MESSAGES.get(error.status, error.title),
         again=_again(scope, error),
+        back=_back(scope, error),
     )
-    response = HTMLResponse(html, int(error.status), headers=headers_of(error))
-    response.headers["Content-Security-Policy"] = policy()
-    return response
+    return HTMLResponse(
+        html,
+        int(error.status),
+        headers={
+            **headers_of(error),
+            **(headers or {}),
+            "Content-Security-Policy": policy(),
+        },
+    )
 
 
 def _again(scope: Scope, error: TicketingError) -> str | None:
     """Where it can be tried again: the same page, or the one whose form was out of date."""
     if isinstance(error, StaleForm):
         return _page_asked_for(scope)
-    return _address(scope) if scope["method"] == "GET" and error.status in PASSING else None
+    return _address(scope) if scope["method"] in READING and error.status in PASSING else None
+
+
+def _back(scope: Scope, error: TicketingError) -> tuple[str, str] | None:
+    """The page whose form could not be dealt with, where it is known: what it is of, and where."""
+    is_ours = error.status in PASSING or error.status is HTTPStatus.INTERNAL_SERVER_ERROR
+    sent_from = SENT_FROM.fullmatch(scope["path"])
+    if scope["method"] in READING or sent_from is None or not is_ours:
+        return None
+    return THINGS[sent_from[2]], sent_from[1]
 
 
 def _page_asked_for(scope: Scope) -> str:
     """The page itself, or the one with the form that was sent."""
-    if scope["method"] == "GET":
+    if scope["method"] in READING:
         return _address(scope)
     try:
         sent_from = urlsplit(Headers(scope=scope).get("referer", ""))

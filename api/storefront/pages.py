@@ -2,9 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from fastapi import Request
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.status import HTTP_303_SEE_OTHER
@@ -24,6 +26,15 @@ NOTICES = {
     "cancelled": "The order is cancelled.",
 }
 """What a page says on top after something was done; the address names it."""
+
+
+class PageRoute(APIRoute):
+    """A page is there for HEAD as well, which link checkers ask with; the server sends no body."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401 - as APIRoute's
+        super().__init__(*args, **settings)
+        methods = self.methods or set()
+        self.methods = methods | {"HEAD"} if "GET" in methods else methods
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from api.dependencies import CurrentUser, Refunds, Timelines
 from api.models import path_id
 from api.services.timelines import ToldEntry
 from api.storefront.dependencies import Page, SignedInForm
-from api.storefront.pages import Pages, go_to
+from api.storefront.pages import PageRoute, Pages, go_to
 from ticketing.errors import Conflict, OrderNotFound
 from ticketing.models import Order
 from ticketing.statuses import OrderStatus, TimelineCode
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 UNDER_WAY = (TimelineCode.REFUND_REQUESTED, TimelineCode.REFUND_DELAYED)
 

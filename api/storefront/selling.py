@@ -15,13 +15,13 @@ from api.routes.tickets import HIGHEST_PRICE, LOWEST_PRICE, TicketInput
 from api.services.tickets import TicketFilter, TicketSort
 from api.storefront.dependencies import Currency, Page, Position, SignedInForm
 from api.storefront.forms import AddressQuery, Form, InvalidForm, sentence, validated
-from api.storefront.pages import Pages, go_to
+from api.storefront.pages import PageRoute, Pages, go_to
 from ticketing.errors import NotTicketOwner, StaleTicket, TicketNotFound, TicketReserved, TicketSold
 from ticketing.models import Ticket
 from ticketing.money import format_amount, parse_amount, plain_amount
 from ticketing.statuses import TicketStatus
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 PAGE_SIZE = 20
 

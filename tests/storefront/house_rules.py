@@ -79,6 +79,9 @@ class HouseRules:
             assert answer.headers["Cache-Control"] == "no-store", answer.url
         if answer.has_redirect_location:
             self._check_redirect(answer)
+        elif answer.request.method == "HEAD":
+            assert answer.headers["Content-Type"].startswith("text/html")
+            policy_of(answer)
         elif answer.headers.get("Content-Type", "").startswith("text/html"):
             self._check_page(answer)
         else:

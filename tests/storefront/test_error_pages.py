@@ -79,6 +79,7 @@ async def test_a_method_that_a_page_does_not_answer_is_a_page(visitor: Browser) 
     for path in ("/", "/orders", f"/tickets/{SOME_ID}"):
         page = await visitor.send(path, {})
         assert_error_page(page, 405, "That did not work")
+        assert set(page.response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
     assert (await visitor.open("/signout")).heading == "Tickets"
 
 
@@ -96,6 +97,33 @@ async def test_the_address_of_an_answer_to_a_form_opens_what_the_form_was_on(
 ) -> None:
     # It stands in the address bar, when the answer is a page; and people go there again.
     assert (await visitor.open(path, follow=False)).goes_to == leads_to
+
+
+@pytest.mark.parametrize("path", ["/", "/signin", "/sell", f"/tickets/{SOME_ID}", "/nothing"])
+async def test_head_is_answered_as_get_is(visitor: Browser, path: str) -> None:
+    asked = {"Accept": ACCEPT}
+    got = await visitor.http.get(path, headers=asked)
+    head = await visitor.http.head(path, headers=asked)
+    assert head.status_code == got.status_code
+    changing = {"x-request-id", "set-cookie", "content-length"}
+    assert {k: v for k, v in head.headers.items() if k not in changing} == {
+        k: v for k, v in got.headers.items() if k not in changing
+    }
+
+
+async def test_a_form_that_fails_on_a_bug_leads_back_to_what_it_was_on(
+    seller: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = await list_ticket(seller.http)
+    form = (await seller.open(f"/tickets/{ticket['id']}/edit")).form("/edit").fill(price="26")
+
+    async def fail(*_: object, **__: object) -> Ticket:
+        raise KeyError("price")
+
+    monkeypatch.setattr(TicketService, "edit", fail)
+    page = await form.send()
+    assert_error_page(page, 500, "Something went wrong")
+    assert (await page.follow("Back to the ticket")).address == f"/tickets/{ticket['id']}"
 
 
 async def test_too_large_a_form_is_a_page(visitor: Browser, seller: Browser) -> None:
@@ -169,7 +197,8 @@ async def test_a_bug_is_a_page_that_explains_nothing_and_is_logged(
         page = await seller.open(path)
         assert_error_page(page, 500, "Something went wrong")
         assert "secret" not in page.response.text
-        assert "Something went wrong on our side." in page.text
+        assert page.text.count("went wrong") == 1
+        assert "The mistake is ours, and it is on record." in page.text
         assert page.response.headers["X-Request-Id"]
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 3
@@ -224,6 +253,7 @@ async def test_without_temporal_a_reservation_is_a_page_that_says_what_is_not_do
     assert_error_page(page, 503, "Back in a moment")
     assert "nothing was reserved" in page.text
     assert page.response.headers["Retry-After"]
+    assert page.link("Back to the ticket") == f"{SITE}/tickets/{ticket['id']}"
     assert (await buyer.open(f"/tickets/{ticket['id']}")).has_form("/reserve")
     assert (await buyer.open("/orders")).root.all("li", class_="row") == []
 

@@ -211,7 +211,8 @@ async def test_a_cancellation_that_nobody_carries_out_is_not_promised(
     assert (page.status, page.heading) == (503, "Back in a moment")
     assert "The order could not be cancelled in time; ask again." in page.text
     assert status_of(await order.reload()) == "Waiting for your payment"
-    # The address of the answer leads back to the order.
+    # The answer leads back to the order, and so does its address.
+    assert status_of(await page.follow("Back to the order")) == "Waiting for your payment"
     assert status_of(await buyer.open(page.address)) == "Waiting for your payment"
     await idle_market.lose_temporal()
     page = await order.form("/cancel").send()
