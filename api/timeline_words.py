@@ -147,11 +147,41 @@ FAILURES: Mapping[str, str] = {
 """Why a payment failed, by the charge's failure code."""
 
 
+REFUSALS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("charge_disputed", "charge_for_pending_refund_disputed", "refund_disputed_payment"),
+        "The buyer has disputed the payment with the bank, which decides about the money now; "
+        "the order stays completed.",
+    ),
+    **dict.fromkeys(
+        ("declined", "expired_or_canceled_card", "lost_or_stolen_card"),
+        "The buyer's bank did not take the refund, and the money is back at Stripe; "
+        "the order stays completed.",
+    ),
+    "charge_already_refunded": "Stripe has paid the money back already.",
+    "insufficient_funds": "The money at Stripe did not suffice for the refund; "
+    "the order stays completed.",
+    **dict.fromkeys(
+        ("merchant_request", "canceled", CancelReason.CANCELLED_BY_OPERATOR),
+        "The marketplace stopped the refund; the order stays completed.",
+    ),
+}
+"""Why a refund was not made, by the code of Stripe's refusal or the refund's own failure.
+
+Sources: https://docs.stripe.com/error-codes and `failure_reason` of https://docs.stripe.com/api/refunds
+"""
+
+
 def reason_for(reader: Reader, entry: TimelineEntry) -> str | None:
     """The entry's reason, unless it is none of the reader's business."""
     if entry.reason is None or (reader, entry.code) in HIDDEN_REASONS:
         return None
     return shown(entry.reason)
+
+
+def refusal_words(code: str) -> str:
+    """Why a refund was not made, for the seller who asked for it."""
+    return REFUSALS.get(code, WORDS[Reader.SELLER][TimelineCode.REFUND_REFUSED])
 
 
 def words_for(reader: Reader, entry: TimelineEntry) -> str:
@@ -161,5 +191,7 @@ def words_for(reader: Reader, entry: TimelineEntry) -> str:
         reasons = CANCELLATIONS[reader]
     elif entry.code is TimelineCode.PAYMENT_FAILED:
         reasons = FAILURES
+    elif entry.code is TimelineCode.REFUND_REFUSED:
+        reasons = REFUSALS
     reason = reason_for(reader, entry)
     return reasons.get(reason or "", WORDS[reader][entry.code])

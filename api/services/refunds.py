@@ -23,7 +23,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.idempotency import derived_id
 from api.models import path_id
-from api.services.orders import WORKFLOW_TASK_TIMEOUT, OrderWithCharges, with_charges
+from api.services.order_starts import WORKFLOW_TASK_TIMEOUT
+from api.services.orders import OrderWithCharges, with_charges
+from api.timeline_words import refusal_words
 from ticketing.errors import (
     IdempotencyKeyReused,
     NotTicketSeller,
@@ -254,7 +256,7 @@ async def _order_of_seller(seller_id: PydanticObjectId, order_id: PydanticObject
 def _refusal(failure: WorkflowFailureError) -> Exception:
     match failure.cause:
         case ApplicationError(type=kind, details=[str(code)]) if kind == REFUND_REFUSED:
-            return RefundRefused(f"Stripe refuses the refund: {code}.")
+            return RefundRefused(refusal_words(code))
         case ApplicationError(type=kind) if kind == ORDER_NOT_COMPLETED:
             return OrderNotCompleted()
     # Terminated by an operator, or some such: nothing is known to have been decided.

@@ -9,9 +9,11 @@ from api.timeline_words import (
     CANCELLATIONS,
     DECLINES,
     FAILURES,
+    REFUSALS,
     WORDS,
     Reader,
     reason_for,
+    refusal_words,
     words_for,
 )
 from devstack.stripe_sandbox.cards import CARDS
@@ -155,6 +157,18 @@ def test_the_holder_of_a_stolen_card_does_not_learn_what_its_bank_knows(code: st
 def test_the_seller_never_learns_why_a_payment_failed(code: str) -> None:
     assert reason_for(Reader.SELLER, failed(code)) is None
     assert words_for(Reader.SELLER, failed(code)) == words_for(Reader.SELLER, failed("unheard_of"))
+
+
+@pytest.mark.parametrize(
+    "code", ["charge_disputed", "expired_or_canceled_card", CancelReason.CANCELLED_BY_OPERATOR]
+)
+def test_the_seller_alone_is_told_in_words_why_a_refund_was_refused(code: str) -> None:
+    refused = entry(TimelineCode.REFUND_REFUSED, code)
+
+    assert words_for(Reader.SELLER, refused) == refusal_words(code) == REFUSALS[code]
+    assert is_a_sentence(refusal_words(code))
+    assert words_for(Reader.BUYER, refused) == WORDS[Reader.BUYER][TimelineCode.REFUND_REFUSED]
+    assert refusal_words("unheard_of") == WORDS[Reader.SELLER][TimelineCode.REFUND_REFUSED]
 
 
 def test_the_buyer_does_not_learn_how_the_sellers_money_stands() -> None:
