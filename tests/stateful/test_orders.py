@@ -6,11 +6,13 @@ Short and the same in every `make test`; `make properties` looks further (EXAMPL
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import Phase, settings
+from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 from pymongo import AsyncMongoClient
 from temporalio import workflow
@@ -78,6 +80,14 @@ def run(portal: BlockingPortal, mongo: AsyncMongoClient[BSONDocument]) -> Run:
     return run
 
 
+@contextmanager
+def found_out() -> Iterator[None]:
+    """Expect a broken promise; a race that is lost once may be won when it is tried again."""
+    with pytest.raises((AssertionError, FlakyFailure)) as found:
+        yield
+    assert isinstance(found.value, AssertionError) or found.group_contains(AssertionError)
+
+
 @pytest.mark.timeout(900)  # many stories, one after the other, on a machine that may be busy
 def test_whatever_happens_nothing_is_sold_twice_and_nobody_pays_for_nothing(run: Run) -> None:
     run(WORKFLOWS, LONG_RUN if EXAMPLES else EVERY_RUN)
@@ -100,7 +110,7 @@ class ReleasesUnasked(OrderWorkflow):
 
 
 def test_control_a_workflow_that_releases_on_an_unknown_answer_is_found_out(run: Run) -> None:
-    with pytest.raises(AssertionError):
+    with found_out():
         run([ReleasesUnasked], CONTROL)
 
 
@@ -109,5 +119,5 @@ def test_control_a_reservation_that_looks_before_it_writes_is_found_out(
 ) -> None:
     everybody_looks = partial(asyncio.sleep, 0.05)
     monkeypatch.setattr(reservations, "_reserve", careless.reserve(everybody_looks))
-    with pytest.raises(AssertionError):
+    with found_out():
         run(WORKFLOWS, CONTROL)
