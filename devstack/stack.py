@@ -15,6 +15,7 @@ from devstack.ports import LOOPBACK, is_listening
 from devstack.process import REPOSITORY, LineSink, Part, StackError
 from devstack.settings import StackSettings, check_ports
 from devstack.temporal import is_polled_by, temporal_part
+from ticketing.payments.webhooks import ENABLED_EVENTS
 
 START_ORDER = (("mongodb", "temporal", "stripe"), ("worker", "api"))
 """Each group of kinds is started when the one before is ready."""
@@ -155,6 +156,8 @@ class Stack:
         command += ["--port", port, "--database", database]
         for url in self.api_urls:
             command += ["--webhook-url", f"{url}/api/webhooks/stripe"]
+        for type in sorted(ENABLED_EVENTS):
+            command += ["--enabled-event", type]
         return Part(
             name="stripe",
             command=command,

@@ -29,7 +29,13 @@ class StripeWebhookService:
         self._task_queue = task_queue
 
     async def take(self, event: StripeNews) -> None:
-        """Hand the event over once; a repeated, late or reordered one changes nothing."""
+        """Hand the event over once; a repeated, late or reordered one changes nothing.
+
+        Of most payments Stripe's answer has told everything by the time its events come: nobody
+        waits for these, and nothing is kept of them.
+        """
+        if isinstance(event, IntentEvent) and not await _is_waited_for(event):
+            return
         if await StripeEvent.get(event.id) is not None:
             return
         # Signal first: a crash in between makes Stripe deliver again, and a second signal
@@ -81,6 +87,21 @@ class StripeWebhookService:
             await seen.insert()
         except DuplicateKeyError:
             return  # delivered twice at the same time
+
+
+async def _is_waited_for(event: IntentEvent) -> bool:
+    """Whether the order waits for what its buyer does at the bank.
+
+    Nobody can do anything there without the client secret, and it is stored before anybody has it;
+    so an event that is not waited for now tells nothing that the workflow will not be answered.
+    """
+    waiting = {
+        "stripe_id": event.intent_id,
+        "order_id": PydanticObjectId(event.order_id),
+        "status": ChargeStatus.CREATED,
+        "client_secret": {"$ne": None},
+    }
+    return await Charge.get_pymongo_collection().find_one(waiting, {"_id": 1}) is not None
 
 
 def _report_late_failure(event: RefundEvent, charge: Charge) -> None:

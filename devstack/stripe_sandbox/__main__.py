@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from devstack.stripe_sandbox.app import create_sandbox
-from devstack.stripe_sandbox.config import SandboxConfig
+from devstack.stripe_sandbox.config import EVERY_EVENT, SandboxConfig
 from devstack.stripe_sandbox.server import SandboxServer, listen, url_of
 
 
@@ -22,6 +22,7 @@ def main() -> None:
         config = SandboxConfig(
             database=options.database,
             webhook_urls=tuple(options.webhook_urls),
+            enabled_events=frozenset(options.enabled_events) or EVERY_EVENT,
             webhook_secret=os.environ.get("STRIPE_WEBHOOK_SECRET") or None,
             allow_faults=not options.no_faults,
         )
@@ -60,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="where events go, signed with STRIPE_WEBHOOK_SECRET; given several times, "
         "each event goes to the first of them that takes it",
+    )
+    parser.add_argument(
+        "--enabled-event",
+        dest="enabled_events",
+        action="append",
+        default=[],
+        help="a type of event that goes there; all do without",
     )
     parser.add_argument("--no-faults", action="store_true", help="no faults on demand")
     return parser

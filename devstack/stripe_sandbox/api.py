@@ -119,7 +119,7 @@ class StripeApi:
             base_url=str(request.base_url).rstrip("/"),
             request_id=request_id,
             idempotency_key=key,
-            notify=self.webhooks.destination is not None,
+            destination=self.webhooks.destination,
             publishable=kind is KeyKind.PUBLISHABLE,
         )
         fault = self.faults.take(request.method, request.url.path)

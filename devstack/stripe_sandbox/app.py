@@ -52,7 +52,9 @@ def create_sandbox(
     ledger = Ledger(config.database)
     destination = None
     if config.webhook_urls and config.webhook_secret is not None:
-        destination = WebhookDestination(config.webhook_urls, config.webhook_secret)
+        destination = WebhookDestination(
+            config.webhook_urls, config.webhook_secret, config.enabled_events
+        )
     webhooks = WebhookDeliverer(ledger, destination, config.webhook_retry_delays, webhook_transport)
     faults = Faults()
     api = StripeApi(ledger, faults, webhooks)
@@ -60,7 +62,7 @@ def create_sandbox(
     def press() -> Call:
         """What happens next is the buyer's doing, not a request's."""
         webhooks.wake()
-        return Call(ledger=ledger, form={}, base_url="", notify=webhooks.destination is not None)
+        return Call(ledger=ledger, form={}, base_url="", destination=webhooks.destination)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

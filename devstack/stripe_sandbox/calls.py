@@ -8,6 +8,7 @@ from devstack.stripe_sandbox.errors import Json, ResourceMissing
 from devstack.stripe_sandbox.forms import Form
 from devstack.stripe_sandbox.ids import new_id
 from devstack.stripe_sandbox.ledger import Ledger, Stored
+from devstack.stripe_sandbox.webhooks import WebhookDestination
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +22,8 @@ class Call:
     request_id: str | None = None
     """None when nobody called: the buyer's press on the bank's page."""
     idempotency_key: str | None = None
-    notify: bool = False
-    """Whether somebody receives webhooks."""
+    destination: WebhookDestination | None = None
+    """Who receives webhooks."""
     publishable: bool = False
     """Whether a publishable key asks, which sees less."""
 
@@ -50,6 +51,7 @@ class Call:
         It is part of the transaction that makes the change, so there is never one without
         the other.
         """
+        is_owed = self.destination is not None and self.destination.wants(type)
         event: Json = {
             "id": new_id("evt"),
             "object": "event",
@@ -57,10 +59,10 @@ class Call:
             "created": self.now,
             "data": {"object": body},
             "livemode": False,
-            "pending_webhooks": int(self.notify),
+            "pending_webhooks": int(is_owed),
             "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
             "type": type,
         }
         self.ledger.insert(event)
-        if self.notify:
+        if is_owed:
             self.ledger.add_delivery(event["id"])

@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 API_VERSION = "2026-10-28.endive"
 """The one version of Stripe's API whose objects the sandbox makes."""
 
+EVERY_EVENT = frozenset({"*"})
+"""Stripe's own sign for it."""
+
 DEFAULT_RETRY_DELAYS = (0.2, 1.0, 5.0, 30.0, 60.0, 300.0)
 """Seconds before each further delivery of a webhook; the last one repeats.
 
@@ -26,6 +29,9 @@ class SandboxConfig:
 
     webhook_secret: str | None = field(default=None, repr=False)
     """The endpoint's signing secret (`whsec_…`), required with `webhook_urls`."""
+
+    enabled_events: frozenset[str] = EVERY_EVENT
+    """The types of events that the endpoint is for."""
 
     webhook_retry_delays: tuple[float, ...] = DEFAULT_RETRY_DELAYS
     """Seconds to wait after the first, second, … failed delivery; the last one repeats."""

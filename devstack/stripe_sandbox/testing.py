@@ -10,7 +10,7 @@ import stripe
 
 from devstack.stripe_sandbox.api import RecordedRequest
 from devstack.stripe_sandbox.app import Sandbox, create_sandbox
-from devstack.stripe_sandbox.config import SandboxConfig
+from devstack.stripe_sandbox.config import EVERY_EVENT, SandboxConfig
 from devstack.stripe_sandbox.control import ledger_summary
 from devstack.stripe_sandbox.errors import Json
 from devstack.stripe_sandbox.faults import EVERYTHING, FaultKind, FaultRule
@@ -135,6 +135,7 @@ async def running_sandbox(
     database: Path | None = None,
     webhook_urls: tuple[str, ...] = (),
     webhook_secret: str | None = None,
+    enabled_events: frozenset[str] = EVERY_EVENT,
     webhook_retry_delays: tuple[float, ...] = (0.05,),
     webhook_transport: httpx.AsyncBaseTransport | None = None,
     allow_faults: bool = True,
@@ -144,6 +145,7 @@ async def running_sandbox(
         database=database,
         webhook_urls=webhook_urls,
         webhook_secret=webhook_secret,
+        enabled_events=enabled_events,
         webhook_retry_delays=webhook_retry_delays,
         allow_faults=allow_faults,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from devstack.stripe_sandbox.config import require_http_url
+from devstack.stripe_sandbox.config import EVERY_EVENT, require_http_url
 from devstack.stripe_sandbox.ledger import Delivery, Ledger
 
 logger = logging.getLogger(__name__)
@@ -35,11 +35,16 @@ class WebhookDestination:
 
     urls: tuple[str, ...]
     secret: str = field(repr=False)
+    enabled_events: frozenset[str] = EVERY_EVENT
 
     def __post_init__(self) -> None:
         """Refuse a URL that is not http(s)."""
         for url in self.urls:
             require_http_url(url)
+
+    def wants(self, type: str) -> bool:
+        """Whether events of the type go there."""
+        return self.enabled_events == EVERY_EVENT or type in self.enabled_events
 
 
 def sign(payload: str, secret: str, timestamp: int) -> str:

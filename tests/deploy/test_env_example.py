@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings
 from devstack.settings import StackSettings
 from tests.deploy.compose import REPOSITORY, variables
 from ticketing import settings
+from ticketing.payments.webhooks import ENABLED_EVENTS
 
 FROM_TEMPORAL = {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY"}
 """Read by Temporal's own client configuration."""
@@ -29,6 +30,11 @@ def test_it_names_every_setting_and_no_other() -> None:
     known = {name for group in groups for name in _names(group)}
     assert len(named) == len(set(named))
     assert set(named) == known | FROM_TEMPORAL | set(variables())
+
+
+def test_it_names_the_events_that_the_webhook_endpoint_is_to_be_enabled_for() -> None:
+    text = (REPOSITORY / ".env.example").read_text()
+    assert set(re.findall(r"\b(?:payment_intent|refund|charge)\.\w+", text)) == ENABLED_EVENTS
 
 
 def test_what_compose_requires_is_not_commented_out() -> None:

@@ -121,6 +121,24 @@ async def test_every_change_is_an_event_that_stripe_can_verify(
     assert created.to_dict()["request"]["idempotency_key"] == "authorize"
 
 
+async def test_only_enabled_events_are_delivered_and_all_are_listed(endpoint: Endpoint) -> None:
+    async with (
+        running_sandbox(
+            webhook_urls=(URL,),
+            webhook_secret=SECRET,
+            webhook_transport=endpoint.transport,
+            enabled_events=frozenset({"payment_intent.succeeded", "refund.created"}),
+        ) as sandbox,
+        stripe_client(sandbox.url) as client,
+    ):
+        intent = await authorize(client.v1)
+        await client.v1.payment_intents.capture_async(intent.id)
+        await settled(sandbox)
+        assert endpoint.types == ["payment_intent.succeeded"]
+        assert {event["type"] for event in sandbox.events()} > {"charge.succeeded"}
+        assert all(event["pending_webhooks"] == 0 for event in sandbox.events())
+
+
 async def test_events_are_listed_and_no_longer_pending_once_delivered(
     client: Any, sandbox: RunningSandbox
 ) -> None:

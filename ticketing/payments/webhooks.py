@@ -23,6 +23,9 @@ REFUND_FAILED: Final = "refund.failed"
 REFUNDS: Final = frozenset({"charge.refunded", "refund.created", "refund.updated", REFUND_FAILED})
 """After these money may have gone back, whoever asked Stripe for it."""
 
+ENABLED_EVENTS: Final = ACTED_ON | REFUNDS
+"""What the webhook endpoint is to be enabled for at Stripe; anything else is acknowledged."""
+
 
 @dataclass(frozen=True)
 class IntentEvent:
