@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from beanie import PydanticObjectId
 from beanie.operators import In
@@ -19,12 +18,6 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -32,6 +25,7 @@ from activities.reservations import Refusal, Reservation, holds_too_many
 from api.idempotency import derived_ids
 from api.models import path_id
 from api.pagination import NEWEST_FIRST, PageQuery, find_page
+from api.services.order_starts import Offer, order_start
 from ticketing.errors import (
     IdempotencyKeyReused,
     OrderCancelled,
@@ -53,16 +47,13 @@ from ticketing.settings import PurchaseSettings
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
 from ticketing.workflow_ids import order_workflow_id
 from workflows.order import OrderInput, OrderState, OrderWorkflow
-from workflows.search_attributes import BUYER_ID, ORDER_STATUS, SELLER_ID, TICKET_ID
+from workflows.search_attributes import ORDER_STATUS, TICKET_ID
 
 RESERVE_ROUTE = "POST /api/orders"
 """Part of the ids that follow from an idempotency key: never to be changed."""
 
 WORKFLOW_WAIT_SECONDS = 10.0
 """How long a request waits for a worker; longer than a reservation may take (`RESERVE_TIMEOUT`)."""
-
-WORKFLOW_TASK_TIMEOUT = timedelta(seconds=5)
-"""After this another worker takes over from one that died; the request still waits then."""
 
 REFUSALS: dict[Refusal, type[TicketingError]] = {
     Refusal.TICKET_NOT_FOUND: TicketNotFound,
@@ -271,8 +262,7 @@ class OrderService:
     async def _start(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
     ) -> Reservation:
-        start = WithStartWorkflowOperation(
-            OrderWorkflow.run,
+        start = order_start(
             OrderInput(
                 order_id=str(order_id),
                 ticket_id=str(ticket.id),
@@ -281,23 +271,8 @@ class OrderService:
                 payment_attempts=self._rules.payment_attempts,
                 max_reservations=self._rules.max_reservations,
             ),
-            id=order_workflow_id(str(order_id)),
-            task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            task_timeout=WORKFLOW_TASK_TIMEOUT,
-            search_attributes=TypedSearchAttributes(
-                [
-                    SearchAttributePair(TICKET_ID, str(ticket.id)),
-                    SearchAttributePair(BUYER_ID, str(buyer_id)),
-                    SearchAttributePair(SELLER_ID, str(ticket.user_id)),
-                ]
-            ),
-            static_summary=f"Ticket {ticket.id} for {ticket.price} {ticket.currency} (minor units)",
-            static_details=(
-                f"Buyer {buyer_id} buys ticket {ticket.id} of seller {ticket.user_id}.\n\n"
-                f"The order is `{order_id}` in the `orders` collection."
-            ),
+            Offer(str(ticket.user_id), ticket.price, ticket.currency),
+            self._task_queue,
         )
         try:
             async with _reservation_in_time():

@@ -1,0 +1,152 @@
+"""The floor under a purchase: the same workflow, with activities that do nothing.
+
+There is no HTTP, no MongoDB and no Stripe; what is left is what Temporal itself costs.
+Run as `python -m bench.floor ADDRESS QUEUE`, it is the worker, in a process of its own.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from bson import ObjectId
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+
+from activities.heartbeats import Heartbeats
+from activities.orders import BeginPayment, BegunPayment, CompleteOrder
+from activities.payments import AttemptedIntent, AuthorizePayment, PaymentOutcome, PaymentState
+from activities.reservations import Reservation, ReserveTicket
+from api.services.order_starts import Offer, order_start
+from bench.timing import Timings
+from devstack.process import REPOSITORY, Part
+from devstack.temporal import is_polled_by
+from ticketing.statuses import OrderStatus
+from worker import workflow_runner
+from workflows.order import OrderInput, OrderWorkflow, PaymentSubmitted
+
+QUEUE = "floor"
+INTENT = "pi_floor"
+
+
+@activity.defn
+async def reserve_ticket(input: ReserveTicket) -> Reservation:
+    return Reservation(price=5000, currency="usd")
+
+
+@activity.defn
+async def begin_payment(input: BeginPayment) -> BegunPayment:
+    return BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
+
+
+@activity.defn
+async def authorize_payment(input: AuthorizePayment) -> PaymentState:
+    return PaymentState(PaymentOutcome.AUTHORIZED, INTENT)
+
+
+@activity.defn
+async def capture_payment(input: AttemptedIntent) -> PaymentState:
+    return PaymentState(PaymentOutcome.CAPTURED, INTENT)
+
+
+@activity.defn
+async def complete_order(input: CompleteOrder) -> None:
+    pass
+
+
+ACTIVITIES: Sequence[Callable[..., Any]] = (
+    reserve_ticket,
+    begin_payment,
+    authorize_payment,
+    capture_payment,
+    complete_order,
+)
+
+
+class FloorBuyer:
+    """Does with Temporal what the API does for a purchase, and nothing else."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def buy(self, timings: Timings) -> None:
+        """Reserve, then pay."""
+        order_id = str(ObjectId())
+        began = perf_counter()
+        start = order_start(
+            OrderInput(
+                order_id=order_id,
+                ticket_id=str(ObjectId()),
+                buyer_id=str(ObjectId()),
+                reservation_ttl=timedelta(minutes=15),
+                payment_attempts=1,
+                max_reservations=8,
+            ),
+            Offer(str(ObjectId()), 5000, "usd"),
+            QUEUE,
+        )
+        await self._client.execute_update_with_start_workflow(
+            OrderWorkflow.reserve, start_workflow_operation=start
+        )
+        reserved = perf_counter()
+        handle = await start.workflow_handle()
+        payment = PaymentSubmitted(str(ObjectId()), "pm_card_visa")
+        await handle.signal(OrderWorkflow.payment_submitted, payment)
+        with suppress(RPCError):  # it may be over already; the API then reads the documents
+            await handle.execute_update(OrderWorkflow.await_payment_decision, payment.charge_id)
+        timings.add(reserved - began, perf_counter() - reserved)
+
+
+async def connect(address: str) -> Client:
+    """A client that writes what the application's writes."""
+    return await Client.connect(address, data_converter=pydantic_data_converter)
+
+
+@contextmanager
+def floor_worker(address: str, directory: Path) -> Iterator[Part]:
+    """The worker's process, for as long as the block runs."""
+    part = Part(
+        name="floor",
+        command=[sys.executable, "-m", "bench.floor", address],
+        log=directory / "floor.log",
+        is_ready=lambda: is_polled_by(address, QUEUE, part.pid),
+        environ=os.environ,
+        cwd=REPOSITORY,
+    )
+    part.start()
+    try:
+        part.wait_until_ready()
+        yield part
+    finally:
+        part.stop()
+
+
+async def main() -> None:
+    """Be the worker until told to stop."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with Worker(
+        await connect(sys.argv[1]),
+        task_queue=QUEUE,
+        workflows=[OrderWorkflow],
+        activities=ACTIVITIES,
+        # As in worker.py.
+        workflow_runner=workflow_runner(),
+        interceptors=[Heartbeats()],
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+    ):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,128 @@
+"""A running market to measure: the embedded stack, people with sessions, and tickets for sale."""
+
+import os
+import random
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from bson import ObjectId
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from api.security import SessionTokens
+from bench.usage import Processes
+from devstack.environment import DATABASE
+from devstack.mongodb import mongodb_url
+from devstack.settings import Shape, StackSettings
+from devstack.stack import Stack
+from ticketing.models import User
+from ticketing.settings import SessionSettings
+from ticketing.title_words import words_of
+
+BATCH = 10_000
+ACTS = "Amber Lanterns|Velvet Foxes|North Pier|Glass Orchard|Paper Tigers|Slow Comet|Iron Lilies"
+TOWNS = ["Berlin", "Lyon", "Porto", "Gdansk", "Turin", "Leeds", "Ghent", "Malmo", "Graz", "Cork"]
+RARE = "Zanzibar"
+"""In one title of a thousand."""
+
+ONE_OF_EACH = Shape()
+
+Document = dict[str, Any]
+
+
+@dataclass
+class Market:
+    """The stack, its database, and who may do what in it."""
+
+    stack: Stack
+    mongo: MongoClient[Document]
+    processes: Processes
+    directory: Path
+
+    @property
+    def database(self) -> Any:  # noqa: ANN401 - a Database, whose type argument mypy cannot infer
+        return self.mongo[DATABASE]
+
+    @property
+    def temporal_address(self) -> str:
+        return self.stack.settings.temporal_address
+
+    def session(self) -> str:
+        """A session of somebody new; hashing a password takes longer than most of what follows."""
+        keys = self.stack.environment["JWT_KEYS"].split(",")
+        settings = SessionSettings(jwt_keys=tuple(SecretStr(key) for key in keys))
+        user_id = ObjectId()
+        user = User.model_construct(id=user_id, email=f"{user_id}@example.com")
+        return SessionTokens(settings).issue(user)
+
+    def list_tickets(self, count: int) -> list[str]:
+        """New tickets for sale, of many sellers, straight into the database."""
+        now = datetime.now(UTC)
+        sellers = [ObjectId() for _ in range(50)]
+        chance = random.Random(count)
+        tickets = [ticket(chance, chance.choice(sellers), now) for _ in range(count)]
+        for first in range(0, count, BATCH):
+            self.database["tickets"].insert_many(tickets[first : first + BATCH])
+        return [str(one["_id"]) for one in tickets]
+
+    @asynccontextmanager
+    async def person(self, api: int = 0) -> AsyncIterator[httpx.AsyncClient]:
+        """Somebody signed in, with a connection of their own to one of the API's processes."""
+        async with httpx.AsyncClient(
+            base_url=self.stack.api_urls[api % len(self.stack.api_urls)],
+            headers={"Authorization": f"Bearer {self.session()}"},
+            timeout=120,
+            trust_env=False,
+        ) as client:
+            yield client
+
+
+@contextmanager
+def open_market(shape: Shape = ONE_OF_EACH, **environ: str) -> Iterator[Market]:
+    """A stack of its own, in real processes, with an empty database."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as directory:
+        settings = StackSettings.on_free_ports(Path(directory), shape)
+        ours = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
+        ours |= {"LOG_LEVEL": "WARNING", **environ}
+        with (
+            Stack(settings, ours) as stack,
+            MongoClient[Document](mongodb_url(*settings.mongodb_ports)) as mongo,
+        ):
+            yield Market(stack, mongo, Processes(stack), Path(directory))
+
+
+def ticket(chance: random.Random, seller_id: ObjectId, listed: datetime) -> Document:
+    """A ticket for sale as the API stores it."""
+    town = RARE if chance.random() < 0.001 else chance.choice(TOWNS)
+    title = f"{chance.choice(ACTS.split('|'))}, {town}, row {chance.randint(1, 60)}"
+    return {
+        "_id": ObjectId(),
+        "title": title,
+        "words": words_of(title),
+        "price": chance.randint(8, 420) * 100,
+        "currency": "usd",
+        "user_id": seller_id,
+        "order_id": None,
+        "sold_at": None,
+        "version": 1,
+        "created_at": listed,
+        "updated_at": listed,
+    }
+
+
+def older_ticket(chance: random.Random, sellers: list[ObjectId], now: datetime) -> Document:
+    """A ticket of the last year; one in ten is reserved and three are sold."""
+    listed = now - timedelta(seconds=chance.uniform(0, 365 * 86_400))
+    document = ticket(chance, chance.choice(sellers), listed)
+    state = chance.choices(("available", "reserved", "sold"), (6, 1, 3))[0]
+    if state != "available":
+        document["order_id"] = ObjectId()
+    if state == "sold":
+        document["sold_at"] = now
+    return document

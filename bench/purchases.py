@@ -1,0 +1,136 @@
+"""Purchases: each reserves a ticket and pays for it, beside the floor that Temporal is."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from time import perf_counter
+
+import httpx
+
+from bench.figures import Row, Target, compared, plain
+from bench.floor import FloorBuyer, connect, floor_worker
+from bench.market import Market, open_market
+from bench.timing import Timings, side_by_side
+from bench.usage import Processes
+
+REPEATS = 5
+PURCHASES = {1: 60, 8: 200, 32: 400}
+"""By the number of concurrent buyers: how many in a repeat."""
+
+ORDERS_PER_SECOND = Target(">=", 0.6)
+RESERVE_LATENCY = Target("<=", 1.5)
+
+
+def rows() -> Iterator[Row]:
+    """One stack with both workers; at each number of buyers, product and floor take turns."""
+    with open_market() as market, floor_worker(market.temporal_address, market.directory) as floor:
+        assert floor.pid is not None
+        processes = Processes(market.stack, {"floor": floor.pid})
+        asyncio.run(_warm_up(market))
+        for at_once in PURCHASES:
+            yield from asyncio.run(_compare(market, processes, at_once))
+
+
+async def _warm_up(market: Market) -> None:
+    await buy(market, 64, 8)
+    await _buy_nothing(market, 64, 8)
+
+
+async def _compare(market: Market, processes: Processes, at_once: int) -> list[Row]:
+    count = PURCHASES[at_once]
+    bought: list[Timings] = []
+    floor: list[Timings] = []
+    cpu: list[dict[str, float]] = []
+    floor_cpu: list[dict[str, float]] = []
+    for _ in range(REPEATS):
+        with processes.cpu_times() as times:
+            bought.append(await buy(market, count, at_once))
+        cpu.append(times.per(count))
+        with processes.cpu_times() as times:
+            floor.append(await _buy_nothing(market, count, at_once))
+        floor_cpu.append(times.per(count))
+    name = f"purchase, {at_once} at once"
+    return [
+        compared(
+            f"{name}: orders/s",
+            [one.per_second for one in bought],
+            [one.per_second for one in floor],
+            "1/s",
+            ORDERS_PER_SECOND if at_once == max(PURCHASES) else None,
+        ),
+        *_latencies(name, bought, floor, RESERVE_LATENCY if at_once == 1 else None),
+        *_cpu_rows(name, cpu, floor_cpu),
+    ]
+
+
+def _latencies(
+    name: str, bought: Sequence[Timings], floor: Sequence[Timings], target: Target | None
+) -> Iterator[Row]:
+    for step in ("reserve", "pay"):
+        for percent in (50, 95):
+            yield compared(
+                f"{name}: {step} p{percent}",
+                [one.milliseconds(step, percent) for one in bought],
+                [one.milliseconds(step, percent) for one in floor],
+                "ms",
+                target if (step, percent) == ("reserve", 50) else None,
+            )
+
+
+def _cpu_rows(
+    name: str, cpu: Sequence[dict[str, float]], floor_cpu: Sequence[dict[str, float]]
+) -> Iterator[Row]:
+    yield compared(
+        f"{name}: CPU per order",
+        [sum(times.values()) for times in cpu],
+        [sum(times.values()) for times in floor_cpu],
+        "ms",
+    )
+    for process in cpu[0]:
+        if process != "floor":
+            yield plain(f"{name}: CPU per order, {process}", [t[process] for t in cpu], "ms")
+
+
+async def buy(market: Market, count: int, at_once: int) -> Timings:
+    """So many purchases of a ticket each, by so many buyers at once."""
+    timings = Timings()
+    tickets = market.list_tickets(count)
+    async with AsyncExitStack() as stack:
+        buyers = [await stack.enter_async_context(market.person(n)) for n in range(at_once)]
+        free = list(buyers)
+
+        async def purchase(number: int) -> None:
+            buyer = free.pop()
+            timings.add(*await _purchase(buyer, tickets[number]))
+            free.append(buyer)
+
+        timings.lasted = await side_by_side(count, at_once, purchase)
+    return timings
+
+
+async def reserve(buyer: httpx.AsyncClient, ticket_id: str) -> str:
+    """The id of an order that holds the ticket."""
+    answer = await buyer.post("/api/orders", json={"ticketId": ticket_id})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+async def _purchase(buyer: httpx.AsyncClient, ticket_id: str) -> tuple[float, float]:
+    began = perf_counter()
+    order_id = await reserve(buyer, ticket_id)
+    reserved = perf_counter()
+    payment = {"orderId": order_id, "paymentMethod": "pm_card_visa"}
+    answer = await buyer.post("/api/payments", json=payment)
+    assert answer.status_code == 201, answer.text
+    return reserved - began, perf_counter() - reserved
+
+
+async def _buy_nothing(market: Market, count: int, at_once: int) -> Timings:
+    timings = Timings()
+    buyer = FloorBuyer(await connect(market.temporal_address))
+
+    async def purchase(_: int) -> None:
+        await buyer.buy(timings)
+
+    timings.lasted = await side_by_side(count, at_once, purchase)
+    return timings

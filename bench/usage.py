@@ -1,0 +1,62 @@
+"""What each process of the stack takes: CPU time and memory."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+
+from devstack.stack import Stack
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass
+class CpuTimes:
+    """Seconds of CPU by process, between two readings."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def per(self, count: int) -> dict[str, float]:
+        """Milliseconds by process for each of so many."""
+        return {name: seconds * 1000 / count for name, seconds in self.seconds.items()}
+
+
+class Processes:
+    """The stack's processes and the one that makes the load, which is this."""
+
+    def __init__(self, stack: Stack, more: Mapping[str, int] | None = None) -> None:
+        pids = {name: part.pid for name, part in stack.parts.items()}
+        pids |= {"load": os.getpid(), **(more or {})}
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items() if pid}
+
+    @contextmanager
+    def cpu_times(self) -> Iterator[CpuTimes]:
+        """What each takes while the block runs; filled in at its end."""
+        before = self._cpu_seconds()
+        times = CpuTimes()
+        yield times
+        times.seconds.update(
+            {name: after - before[name] for name, after in self._cpu_seconds().items()}
+        )
+
+    def memory(self) -> dict[str, float]:
+        """Resident mebibytes of each now."""
+        return {
+            name: process.memory_info().rss / MEBIBYTE for name, process in self._processes.items()
+        }
+
+    def peak_memory(self) -> dict[str, float]:
+        """The most resident mebibytes that each ever had."""
+        return {name: _peak(process.pid) for name, process in self._processes.items()}
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        found = {name: process.cpu_times() for name, process in self._processes.items()}
+        return {name: times.user + times.system for name, times in found.items()}
+
+
+def _peak(pid: int) -> float:
+    with open(f"/proc/{pid}/status") as status:
+        kibibytes = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    return kibibytes / 1024
