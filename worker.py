@@ -4,19 +4,23 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from temporalio.client import Client
+from temporalio.common import MetricMeter
 from temporalio.service import RPCError
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import build_activities
 from activities.heartbeats import Heartbeats
+from activities.open_reservations import OpenReservations
 from ticketing.logs import configure_logging
+from ticketing.metrics import measured_runtime
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import SettingsError, WorkerSettings, read_worker_settings
@@ -69,18 +73,34 @@ async def run_worker(settings: WorkerSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    address = settings.metrics.address
+    runtime = measured_runtime(address) if address else None
+    meter = runtime.metric_meter if runtime else MetricMeter.noop
     mongo = await connect_mongodb(settings.mongodb)
-    gateway = StripeGateway(settings.stripe)
+    gateway = StripeGateway(settings.stripe, meter)
     try:
-        client = await connect_temporal(settings.temporal, metrics_address=settings.metrics.address)
+        client = await connect_temporal(settings.temporal, runtime=runtime)
         worker = create_worker(client, task_queue=settings.task_queue, mongo=mongo, gateway=gateway)
-        async with worker:
+        async with worker, _measuring(OpenReservations(meter) if runtime else None):
             await _schedule_reconciliation(client, settings.task_queue)
             logger.info("carrying out orders of task queue %s", settings.task_queue)
             await stop.wait()
     finally:
         await gateway.close()
         await mongo.close()
+
+
+@asynccontextmanager
+async def _measuring(open_reservations: OpenReservations | None) -> AsyncIterator[None]:
+    """Count open reservations as long as the block runs, if somebody wants to know."""
+    if open_reservations is None:
+        yield
+        return
+    task = asyncio.create_task(open_reservations.measure_forever())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _schedule_reconciliation(client: Client, task_queue: str) -> None:

@@ -11,6 +11,7 @@ from activities.payments import PaymentActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.refunds import RefundActivities
 from activities.reservations import ReservationActivities
+from ticketing.metrics import ClosedOrders, meter_of
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 
@@ -19,11 +20,13 @@ def build_activities(
     mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway, temporal: Client
 ) -> list[Callable[..., Any]]:
     """Every activity that a worker carries out, bound to the parts that it works on."""
+    meter = meter_of(temporal)
+    closed_orders = ClosedOrders(meter)
     reservations = ReservationActivities(mongo)
-    orders = OrderActivities(mongo)
+    orders = OrderActivities(mongo, closed_orders)
     payments = PaymentActivities(gateway)
-    refunds = RefundActivities(mongo, gateway)
-    reconciliation = ReconciliationActivities(mongo, gateway, temporal)
+    refunds = RefundActivities(mongo, gateway, closed_orders)
+    reconciliation = ReconciliationActivities(mongo, gateway, temporal, meter)
     return [
         reservations.reserve_ticket,
         reservations.abandon_reservation,

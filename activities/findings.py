@@ -14,8 +14,9 @@ from ticketing.models import Finding, FindingStatus
 
 logger = logging.getLogger("holdfast.reconciliation")
 
-FINDINGS_COUNTER = "holdfast_invariant_findings_total"
+FINDINGS_COUNTER = "holdfast_invariant_findings"
 OPEN_GAUGE = "holdfast_invariant_findings_open"
+REPORTED, REPAIRED = OUTCOMES = ("reported", "repaired")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,14 @@ class FindingLog:
     """Keeps findings, logs and counts each when it is new; one that lasts is told once."""
 
     def __init__(self, meter: MetricMeter) -> None:
-        self._meter = meter
+        self._found = meter.create_counter(
+            FINDINGS_COUNTER, "Broken invariants that were found, each once until it is gone"
+        )
+        self._open = meter.create_gauge(OPEN_GAUGE, "Findings that somebody has to look at")
+        for invariant in Invariant:
+            for outcome in OUTCOMES:
+                # A series that begins with its first finding has never increased.
+                self._found.add(0, {"invariant": str(invariant), "outcome": outcome})
 
     async def keep(self, subject: Subject, anomalies: dict[Anomaly, bool]) -> None:
         """Store what was found of a subject, and whether it was repaired; the rest is resolved."""
@@ -52,11 +60,10 @@ class FindingLog:
 
     async def measure_open(self) -> None:
         """Set the gauge: open findings of each invariant, those without any included."""
-        gauge = self._meter.create_gauge(OPEN_GAUGE, "Findings that somebody has to look at")
         for invariant in Invariant:
             where = {"invariant": invariant, "status": FindingStatus.OPEN}
             number = await Finding.find(where).count()
-            gauge.set(number, {"invariant": str(invariant)})
+            self._open.set(number, {"invariant": str(invariant)})
 
     async def _store(
         self, subject: Subject, anomaly: Anomaly, is_repaired: bool, now: datetime
@@ -94,7 +101,7 @@ class FindingLog:
         return key
 
     def _tell(self, subject: Subject, anomaly: Anomaly, is_repaired: bool) -> None:
-        outcome = "repaired" if is_repaired else "reported"
+        outcome = REPAIRED if is_repaired else REPORTED
         logger.log(
             logging.INFO if is_repaired else logging.WARNING,
             "%s %s %s, %s: %s",
@@ -104,7 +111,4 @@ class FindingLog:
             subject.name,
             anomaly.detail,
         )
-        counter = self._meter.create_counter(
-            FINDINGS_COUNTER, "Broken invariants that were found, each once until it is gone"
-        )
-        counter.add(1, {"invariant": str(anomaly.invariant), "outcome": outcome})
+        self._found.add(1, {"invariant": str(anomaly.invariant), "outcome": outcome})

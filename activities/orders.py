@@ -10,6 +10,7 @@ from pymongo.results import UpdateResult
 from temporalio import activity
 
 from ticketing.clock import to_milliseconds, utc_now
+from ticketing.metrics import ClosedOrders
 from ticketing.models import Charge, Order, Ticket, told
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
@@ -92,8 +93,11 @@ class OrderActivities:
     the write that can happen only once.
     """
 
-    def __init__(self, mongo: AsyncMongoClient[BSONDocument]) -> None:
+    def __init__(
+        self, mongo: AsyncMongoClient[BSONDocument], closed_orders: ClosedOrders | None = None
+    ) -> None:
         self._mongo = mongo
+        self._closed_orders = closed_orders or ClosedOrders()
 
     @activity.defn
     async def begin_payment(self, input: BeginPayment) -> BegunPayment:
@@ -151,7 +155,7 @@ class OrderActivities:
             TicketNotHeld: retried until somebody has looked, since the money has moved.
         """
 
-        async def complete(session: AsyncClientSession) -> None:
+        async def complete(session: AsyncClientSession) -> Order | None:
             order_id = PydanticObjectId(input.order_id)
             at = to_milliseconds(input.at)
             held = {"_id": PydanticObjectId(input.ticket_id), "order_id": order_id}
@@ -160,24 +164,30 @@ class OrderActivities:
             )
             if await Ticket.find_one(held, session=session) is None:
                 if await _was_refunded(order_id, session):
-                    return  # this is a late repetition: sold, paid back and given up since
+                    return None  # this is a late repetition: sold, paid back and given up since
                 raise TicketNotHeld(f"order {order_id} is paid but does not hold its ticket")
             await Charge.find_one(
                 {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED},
                 session=session,
             ).update({"$set": {"status": ChargeStatus.COMPLETED, "client_secret": None}})
-            await Order.find_one(
+            order = await Order.find_one(
                 {"_id": order_id, "status": OrderStatus.AWAITING_PAYMENT}, session=session
             ).update(
                 {
                     "$set": {"status": OrderStatus.COMPLETED, "completed_at": at},
                     **_tell(told(TimelineCode.ORDER_COMPLETED, at)),
-                }
+                },
+                response_type=UpdateResponse.NEW_DOCUMENT,
             )
+            if isinstance(order, Order):
+                return order
             if await _status_of(order_id, session) is not OrderStatus.COMPLETED:
                 raise TicketNotHeld(f"order {order_id} is paid but was closed without it")
+            return None
 
-        await in_transaction(self._mongo, complete)
+        completed = await in_transaction(self._mongo, complete)
+        if completed is not None:
+            self._closed_orders.completed(paid_after=input.at - completed.created_at)
 
     @activity.defn
     async def cancel_order(self, input: CancelOrder) -> OrderStatus:
@@ -187,21 +197,24 @@ class OrderActivities:
         has failed. An order that was completed stays completed, and says so.
         """
 
-        async def cancel(session: AsyncClientSession) -> OrderStatus:
+        async def cancel(session: AsyncClientSession) -> tuple[OrderStatus, bool]:
             order_id = PydanticObjectId(input.order_id)
             failed = input.failed_charge
             if failed and (failure := await _fail_charge(failed, input.at, session)):
-                await _close(input, OrderStatus.AWAITING_PAYMENT, failure, session)
+                is_new = await _close(input, OrderStatus.AWAITING_PAYMENT, failure, session)
             else:
                 # A charge that was failed before leaves the order unpaid, as a task that was
                 # lost may have; unless another payment is under way by now.
-                await _close(input, OrderStatus.CREATED, [], session)
+                is_new = await _close(input, OrderStatus.CREATED, [], session)
             status = await _status_of(order_id, session)
             if status is OrderStatus.CANCELLED:
                 await release_ticket(PydanticObjectId(input.ticket_id), order_id, session)
-            return status
+            return status, is_new
 
-        return await in_transaction(self._mongo, cancel)
+        status, is_new = await in_transaction(self._mongo, cancel)
+        if is_new:
+            self._closed_orders.cancelled(input.reason)
+        return status
 
 
 async def _close(
@@ -209,11 +222,11 @@ async def _close(
     seen: OrderStatus,
     failure: list[StoredEntry],
     session: AsyncClientSession,
-) -> None:
-    """Cancel the order, if it is still in the state that was seen."""
+) -> bool:
+    """Cancel the order, if it is still in the state that was seen; whether it was."""
     at = to_milliseconds(input.at)
     end = told(TimelineCode.ORDER_CANCELLED, at, reason=input.reason)
-    await Order.find_one(
+    result = await Order.find_one(
         {"_id": PydanticObjectId(input.order_id), "status": seen}, session=session
     ).update(
         {
@@ -225,6 +238,7 @@ async def _close(
             **_tell(*failure, end),
         }
     )
+    return isinstance(result, UpdateResult) and result.modified_count == 1
 
 
 async def _fail_charge(

@@ -11,6 +11,7 @@ from beanie import PydanticObjectId, SortDirection
 from pymongo import AsyncMongoClient
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.common import MetricMeter
 
 from activities.cases import CaseReader
 from activities.findings import FindingLog, Subject
@@ -25,6 +26,7 @@ from ticketing.invariants import (
     order_anomalies,
     ticket_anomalies,
 )
+from ticketing.metrics import ClosedOrders
 from ticketing.models import Checked, Finding, FindingStatus, Order, ReconciliationRun, Ticket
 from ticketing.models.ticket import RESERVED
 from ticketing.mongodb import BSONDocument
@@ -111,12 +113,17 @@ class ReconciliationActivities:
     """Looking changes nothing; what is repaired may be repaired twice (`activities/repairs.py`)."""
 
     def __init__(
-        self, mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway, temporal: Client
+        self,
+        mongo: AsyncMongoClient[BSONDocument],
+        gateway: StripeGateway,
+        temporal: Client,
+        meter: MetricMeter = MetricMeter.noop,
     ) -> None:
         self._temporal = temporal
         self._gateway = gateway
         self._cases = CaseReader(mongo, gateway, temporal)
-        self._repairs = Repairs(mongo, gateway)
+        self._repairs = Repairs(mongo, gateway, ClosedOrders(meter))
+        self._findings_log = FindingLog(meter)
         self._pages: Mapping[Source, Callable[[PageRequest], Coroutine[Any, Any, SuspectPage]]] = {
             Source.TICKETS: self._tickets,
             Source.OPEN_ORDERS: self._open_orders,
@@ -143,7 +150,7 @@ class ReconciliationActivities:
         before, and a finding that is seen again is the same finding.
         """
         found = await (self._ticket(input) if input.kind == "ticket" else self._order(input))
-        await FindingLog(activity.metric_meter()).keep(input, found)
+        await self._findings_log.keep(input, found)
         repaired = sum(found.values())
         return Examination(reported=len(found) - repaired, repaired=repaired)
 
@@ -167,7 +174,7 @@ class ReconciliationActivities:
         )
         if run.finished_at is not None:
             # First: whoever sees that the run is through may look at the metric.
-            await FindingLog(activity.metric_meter()).measure_open()
+            await self._findings_log.measure_open()
         await run.save()
 
     async def _tickets(self, input: PageRequest) -> SuspectPage:

@@ -11,6 +11,7 @@ from pymongo.results import UpdateResult
 from temporalio import activity
 
 from ticketing.clock import to_milliseconds
+from ticketing.metrics import ClosedOrders
 from ticketing.models import Charge, Order, Ticket, told
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.payments.gateway import StripeGateway
@@ -113,9 +114,15 @@ def refund_key(order_id: str) -> str:
 class RefundActivities:
     """Every method may run twice, also long after the ticket was sold to somebody else."""
 
-    def __init__(self, mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway) -> None:
+    def __init__(
+        self,
+        mongo: AsyncMongoClient[BSONDocument],
+        gateway: StripeGateway,
+        closed_orders: ClosedOrders | None = None,
+    ) -> None:
         self._mongo = mongo
         self._gateway = gateway
+        self._closed_orders = closed_orders or ClosedOrders()
 
     @activity.defn
     async def find_payment(self, order_id: str) -> OrderPayment:
@@ -190,7 +197,7 @@ class RefundActivities:
         cancelled, and touches the ticket only while this order holds it.
         """
 
-        async def record(session: AsyncClientSession) -> None:
+        async def record(session: AsyncClientSession) -> bool:
             order_id = PydanticObjectId(input.order_id)
             at = to_milliseconds(input.at)
             cancelled = await Order.find_one(
@@ -210,13 +217,15 @@ class RefundActivities:
                 }
             )
             if not (isinstance(cancelled, UpdateResult) and cancelled.modified_count):
-                return
+                return False
             await Charge.find_one(
                 {"order_id": order_id, "status": ChargeStatus.COMPLETED}, session=session
             ).update({"$set": {"stripe_refund_id": input.refund_id}})
             await _give_ticket_back(input, at, session)
+            return True
 
-        await in_transaction(self._mongo, record)
+        if await in_transaction(self._mongo, record):
+            self._closed_orders.cancelled(CancelReason.REFUNDED)
 
 
 async def _give_ticket_back(input: RecordRefund, at: datetime, session: AsyncClientSession) -> None:

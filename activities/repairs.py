@@ -23,6 +23,7 @@ from ticketing.invariants import (
     OrderFacts,
     TicketFacts,
 )
+from ticketing.metrics import ClosedOrders
 from ticketing.models import Charge, Order
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.payments.gateway import StripeGateway
@@ -38,11 +39,16 @@ class Repairs:
     Stripe's to decide, where an intent is captured or canceled and never both.
     """
 
-    def __init__(self, mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway) -> None:
+    def __init__(
+        self,
+        mongo: AsyncMongoClient[BSONDocument],
+        gateway: StripeGateway,
+        closed_orders: ClosedOrders | None = None,
+    ) -> None:
         self._mongo = mongo
         self._gateway = gateway
-        self._orders = OrderActivities(mongo)
-        self._refunds = RefundActivities(mongo, gateway)
+        self._orders = OrderActivities(mongo, closed_orders)
+        self._refunds = RefundActivities(mongo, gateway, closed_orders)
 
     async def release(self, ticket: TicketFacts) -> bool:
         """Release a ticket that is locked by an order which will never sell it.

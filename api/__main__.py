@@ -12,6 +12,7 @@ from pymongo.errors import PyMongoError
 
 from api.app import create_app
 from ticketing.logs import configure_logging
+from ticketing.metrics import CannotServeMetrics
 from ticketing.settings import ApiSettings, SettingsError, read_api_settings
 
 WRONG_SETTINGS = 2
@@ -58,6 +59,8 @@ def main() -> int:
         except PyMongoError as error:
             reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout")[0]
             return _give_up(CANNOT_START, f"MONGODB_URL: MongoDB cannot be used: {reason}")
+        except CannotServeMetrics as error:
+            return _give_up(CANNOT_START, str(error))
     return 0
 
 

@@ -13,6 +13,8 @@ from api.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, oper
 from api.passwords import Passwords
 from api.problems import problems
 from api.rate_limits import RateLimitHeadersMiddleware, RateLimits
+from api.refused_orders import RefusedOrders
+from api.request_metrics import RequestMetrics, RequestMetricsMiddleware
 from api.routes import (
     health,
     invariants,
@@ -32,6 +34,7 @@ from api.storefront.assets import PATH as STATIC_PATH
 from api.storefront.assets import static_files
 from api.ticket_feed import TicketFeed
 from ticketing.errors import ContentTooLarge, MongoDBUnavailable, TicketingError
+from ticketing.metrics import measured_runtime, meter_of
 from ticketing.mongodb import connect_mongodb
 from ticketing.settings import ApiSettings
 from ticketing.temporal import connect_temporal
@@ -83,6 +86,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.add_middleware(
         SecurityHeadersMiddleware, is_served_over_https=settings.session.cookie_secure
     )
+    if settings.metrics.address:
+        app.add_middleware(RequestMetricsMiddleware)
     return app
 
 
@@ -93,11 +98,16 @@ async def refuse_foreign_cookie(request: Request) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
+    address = settings.metrics.address
+    runtime = measured_runtime(address) if address else None
     app.state.mongo = await connect_mongodb(settings.mongodb)
     try:
         await make_older_titles_searchable()
         # Lazily: without Temporal nobody can buy, but everybody can still look.
-        app.state.temporal = await connect_temporal(settings.temporal, lazy=True)
+        temporal = await connect_temporal(settings.temporal, lazy=True, runtime=runtime)
+        app.state.temporal = temporal
+        app.state.request_metrics = RequestMetrics(meter_of(temporal))
+        app.state.refused_orders = RefusedOrders(meter_of(temporal))
         yield
     finally:
         await app.state.ticket_feed.aclose()

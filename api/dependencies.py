@@ -16,6 +16,7 @@ from temporalio.client import Client
 from api.idempotency import HEADER, KEY_PATTERN, parse_key
 from api.rate_limits import ORDER
 from api.rate_limits import RateLimits as RateLimitKeeper
+from api.refused_orders import RefusedOrders as RefusedOrderCounter
 from api.security import COOKIE, SignedInUser, require_operator
 from api.security import Sessions as SessionKeeper
 from api.services.invariants import InvariantService
@@ -170,8 +171,22 @@ Users = Annotated[UserService, Depends(user_service)]
 Tickets = Annotated[TicketService, Depends(ticket_service)]
 
 
-async def order_service(settings: Settings, temporal: Temporal) -> OrderService:
-    return OrderService(temporal, task_queue=settings.task_queue, rules=settings.purchase)
+async def refused_orders(request: Request) -> RefusedOrderCounter:
+    return cast(RefusedOrderCounter, request.app.state.refused_orders)
+
+
+RefusedOrders = Annotated[RefusedOrderCounter, Depends(refused_orders)]
+
+
+async def order_service(
+    settings: Settings, temporal: Temporal, refused_orders: RefusedOrders
+) -> OrderService:
+    return OrderService(
+        temporal,
+        task_queue=settings.task_queue,
+        rules=settings.purchase,
+        refused_orders=refused_orders,
+    )
 
 
 async def payment_service(settings: Settings, temporal: Temporal) -> PaymentService:

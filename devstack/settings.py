@@ -11,7 +11,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from devstack.ports import LOOPBACK, free_ports, is_free
 from devstack.process import StackError
 
-PORTS = ("API_PORT", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "MONGODB_PORT", "STRIPE_SANDBOX_PORT")
+PORTS = (
+    "API_PORT",
+    "TEMPORAL_PORT",
+    "TEMPORAL_UI_PORT",
+    "MONGODB_PORT",
+    "STRIPE_SANDBOX_PORT",
+    "API_METRICS_PORT",
+    "WORKER_METRICS_PORT",
+)
 
 
 @dataclass(frozen=True)
@@ -34,30 +42,35 @@ class StackSettings(BaseSettings):
     temporal_ui_port: int = Field(default=8233, ge=1, le=65535)
     mongodb_port: int = Field(default=27017, ge=1, le=65535)
     stripe_sandbox_port: int = Field(default=12111, ge=1, le=65535)
+    api_metrics_port: int = Field(default=9464, ge=1, le=65535)
+    worker_metrics_port: int = Field(default=9465, ge=1, le=65535)
     stack_dir: Path = Path(".stack")
     """Holds everything that outlives a stop."""
     stripe_api_key: SecretStr | None = None
     """Set: real Stripe is used, and no sandbox is started."""
 
     # Private, so that no environment variable reaches them: `make run` has one of each.
-    _workers: int = PrivateAttr(1)
     _more_api_ports: tuple[int, ...] = PrivateAttr(())
     _more_mongodb_ports: tuple[int, ...] = PrivateAttr(())
+    _more_api_metrics_ports: tuple[int, ...] = PrivateAttr(())
+    _more_worker_metrics_ports: tuple[int, ...] = PrivateAttr(())
 
     @classmethod
     def on_free_ports(cls, stack_dir: Path, shape: Shape = Shape()) -> Self:
         """Settings for a stack beside others, with the sandbox, as tests want it."""
-        ports = iter(free_ports(len(PORTS) + shape.api - 1 + shape.mongodb - 1))
+        more = 2 * (shape.api - 1) + shape.mongodb - 1 + shape.workers - 1
+        ports = iter(free_ports(len(PORTS) + more))
         named: dict[str, Any] = {name.lower(): next(ports) for name in PORTS}
         settings = cls(stack_dir=stack_dir, stripe_api_key=None, **named)
-        settings._workers = shape.workers
         settings._more_api_ports = tuple(islice(ports, shape.api - 1))
+        settings._more_api_metrics_ports = tuple(islice(ports, shape.api - 1))
+        settings._more_worker_metrics_ports = tuple(islice(ports, shape.workers - 1))
         settings._more_mongodb_ports = tuple(ports)
         return settings
 
     @property
     def shape(self) -> Shape:
-        return Shape(len(self.mongodb_ports), len(self.api_ports), self._workers)
+        return Shape(len(self.mongodb_ports), len(self.api_ports), len(self.worker_metrics_ports))
 
     @property
     def api_ports(self) -> tuple[int, ...]:
@@ -68,6 +81,16 @@ class StackSettings(BaseSettings):
     def mongodb_ports(self) -> tuple[int, ...]:
         """A port for each member of the replica set; the first is `mongodb_port`."""
         return (self.mongodb_port, *self._more_mongodb_ports)
+
+    @property
+    def api_metrics_ports(self) -> tuple[int, ...]:
+        """Where each API process serves its metrics; the first is `api_metrics_port`."""
+        return (self.api_metrics_port, *self._more_api_metrics_ports)
+
+    @property
+    def worker_metrics_ports(self) -> tuple[int, ...]:
+        """Where each worker serves its metrics; the first is `worker_metrics_port`."""
+        return (self.worker_metrics_port, *self._more_worker_metrics_ports)
 
     @property
     def uses_sandbox(self) -> bool:
@@ -86,6 +109,8 @@ class StackSettings(BaseSettings):
         for name, more in (
             ("API_PORT", self._more_api_ports),
             ("MONGODB_PORT", self._more_mongodb_ports),
+            ("API_METRICS_PORT", self._more_api_metrics_ports),
+            ("WORKER_METRICS_PORT", self._more_worker_metrics_ports),
         ):
             ports |= {f"{name}_{number}": port for number, port in enumerate(more, start=2)}
         return ports

@@ -130,7 +130,7 @@ class Stack:
         parts = [*self._mongodb_parts(), self._temporal_part()]
         if self.settings.uses_sandbox:
             parts.append(self._sandbox_part())
-        parts += [self._worker_part(name) for name in _names("worker", self.settings.shape.workers)]
+        parts += self._worker_parts()
         parts += self._api_parts()
         return {part.name: part for part in parts}
 
@@ -167,7 +167,12 @@ class Stack:
             cwd=REPOSITORY,
         )
 
-    def _worker_part(self, name: str) -> Part:
+    def _worker_parts(self) -> list[Part]:
+        ports = self.settings.worker_metrics_ports
+        names = _names("worker", len(ports))
+        return [self._worker_part(name, port) for name, port in zip(names, ports, strict=True)]
+
+    def _worker_part(self, name: str, metrics_port: int) -> Part:
         part = Part(
             name=name,
             command=[sys.executable, "worker.py"],
@@ -175,24 +180,28 @@ class Stack:
             is_ready=lambda: is_polled_by(
                 self.settings.temporal_address, self.environment["TASK_QUEUE"], part.pid
             ),
-            environ=self.environment,
+            environ={**self.environment, "METRICS_ADDRESS": f"{LOOPBACK}:{metrics_port}"},
             cwd=REPOSITORY,
             on_line=self._on_line,
         )
         return part
 
     def _api_parts(self) -> list[Part]:
-        ports = self.settings.api_ports
-        names = _names("api", len(ports))
-        return [self._api_part(name, port) for name, port in zip(names, ports, strict=True)]
+        ports, metrics_ports = self.settings.api_ports, self.settings.api_metrics_ports
+        each = zip(_names("api", len(ports)), ports, metrics_ports, strict=True)
+        return [self._api_part(*part) for part in each]
 
-    def _api_part(self, name: str, port: int) -> Part:
+    def _api_part(self, name: str, port: int, metrics_port: int) -> Part:
         return Part(
             name=name,
             command=[sys.executable, "-m", "api"],
             log=self._log(name),
             is_ready=lambda: _answers(port, "/readyz"),
-            environ={**self.environment, "API_PORT": str(port)},
+            environ={
+                **self.environment,
+                "API_PORT": str(port),
+                "METRICS_ADDRESS": f"{LOOPBACK}:{metrics_port}",
+            },
             cwd=REPOSITORY,
             on_line=self._on_line,
         )

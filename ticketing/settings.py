@@ -208,12 +208,12 @@ class OperatorSettings(_Group):
 
 
 class MetricsSettings(_Group):
-    """Where the worker can be scraped by Prometheus."""
+    """Where the process can be scraped by Prometheus."""
 
     model_config = SettingsConfigDict(env_prefix="METRICS_")
 
     address: str | None = None
-    """An IP address and a port; without them, nothing listens."""
+    """An IP address and a port of the process's own; without them, nothing listens."""
 
     @field_validator("address")
     @classmethod
@@ -246,6 +246,7 @@ class _ProcessSettings(BaseModel):
     """From `TEMPORAL_*` and Temporal's own configuration file; may hold an API key."""
     task_queue: str = "orders"
     log: LogSettings
+    metrics: MetricsSettings = MetricsSettings.model_construct()
 
 
 class ApiSettings(_ProcessSettings):
@@ -260,7 +261,6 @@ class ApiSettings(_ProcessSettings):
 
 class WorkerSettings(_ProcessSettings):
     stripe: StripeApiSettings
-    metrics: MetricsSettings
 
 
 class _TaskQueue(_Group):
@@ -305,7 +305,6 @@ def read_worker_settings() -> WorkerSettings:
     values = {
         **read.process_settings(),
         "stripe": read(StripeApiSettings),
-        "metrics": read(MetricsSettings),
     }
     read.raise_problems()
     return WorkerSettings(**values)
@@ -335,6 +334,7 @@ class _Reader:
             "temporal": self._temporal(),
             "task_queue": queue.task_queue if queue else "",
             "log": self(LogSettings),
+            "metrics": self(MetricsSettings),
         }
 
     def _temporal(self) -> ClientConfigProfile | None:

@@ -25,6 +25,7 @@ from activities.reservations import Refusal, Reservation, holds_too_many
 from api.idempotency import derived_ids
 from api.models import path_id
 from api.pagination import NEWEST_FIRST, PageQuery, find_page
+from api.refused_orders import RefusedOrders
 from api.services.order_starts import Offer, order_start
 from ticketing.errors import (
     IdempotencyKeyReused,
@@ -95,8 +96,16 @@ class FoundOrders:
 class OrderService:
     """What a buyer can do with an order besides paying for it."""
 
-    def __init__(self, temporal: Client, *, task_queue: str, rules: PurchaseSettings) -> None:
+    def __init__(
+        self,
+        temporal: Client,
+        *,
+        task_queue: str,
+        rules: PurchaseSettings,
+        refused_orders: RefusedOrders,
+    ) -> None:
         self._temporal = temporal
+        self._refused_orders = refused_orders
         self._task_queue = task_queue
         self._rules = rules
 
@@ -123,7 +132,7 @@ class OrderService:
         """
         if idempotency_key is None:
             ticket = await Ticket.get(ticket_id)
-            return await self._reserve(PydanticObjectId(), buyer_id, ticket)
+            return await self._reserve_or_count(PydanticObjectId(), buyer_id, ticket)
         order_ids = derived_ids(RESERVE_ROUTE, buyer_id, idempotency_key)
         while True:
             answer = await self._reserve_or_repeat(next(order_ids), buyer_id, ticket_id)
@@ -176,8 +185,17 @@ class OrderService:
         ticket = await Ticket.get(ticket_id)
         if await _order_under(order_id, buyer_id) is None:
             with suppress(WorkflowAlreadyStartedError):
-                return await self._reserve(order_id, buyer_id, ticket)
+                return await self._reserve_or_count(order_id, buyer_id, ticket)
         return await self._repeat(order_id, buyer_id, ticket_id)
+
+    async def _reserve_or_count(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket | None
+    ) -> ReservedOrder:
+        try:
+            return await self._reserve(order_id, buyer_id, ticket)
+        except TicketingError as refusal:
+            self._refused_orders.count(refusal)
+            raise
 
     async def _reserve(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket | None

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_a_mongodb_that_does_not_respond_is_named(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "holdfast api: MONGODB_URL: MongoDB cannot be used: 127.0.0.1:1: [Errno 111]" in errors
     assert "hunter2" not in errors
+    assert "Traceback" not in errors
+
+
+def test_a_metrics_address_that_is_taken_is_named(tmp_path: Path, mongodb_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = start(tmp_path, **settings(mongodb_url, 0), METRICS_ADDRESS=address)
+        _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert f"holdfast api: METRICS_ADDRESS={address}: " in errors
+    assert "in use" in errors
     assert "Traceback" not in errors
 
 

@@ -57,8 +57,13 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_process_of_a_shape_has_a_port_and_every_member_is_in_the_url(tmp_path: Path) -> None:
     settings = StackSettings.on_free_ports(tmp_path, Shape(mongodb=3, api=2, workers=2))
     assert settings.shape == Shape(mongodb=3, api=2, workers=2)
-    assert len(set(settings.ports.values())) == len(settings.ports) == 8
-    assert set(settings.ports.values()) > {*settings.api_ports, *settings.mongodb_ports}
+    assert len(set(settings.ports.values())) == len(settings.ports) == 12
+    assert set(settings.ports.values()) > {
+        *settings.api_ports,
+        *settings.mongodb_ports,
+        *settings.api_metrics_ports,
+        *settings.worker_metrics_ports,
+    }
     members = parse_uri(app_environment(settings, {})["MONGODB_URL"])["nodelist"]
     assert members == [(LOOPBACK, port) for port in settings.mongodb_ports]
 

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import httpx
-import pytest
 from beanie import PydanticObjectId
 
 from devstack.ports import LOOPBACK, free_ports
@@ -14,9 +13,10 @@ from tests.purchases.marketplace import Marketplace
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from ticketing.invariants import Invariant
+from ticketing.metrics import measured_runtime
 from ticketing.temporal import connect_temporal
 
-SAMPLE = re.compile(r"^(holdfast_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+SAMPLE = re.compile(r"^(holdfast_invariant_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 Samples = dict[tuple[str, str, str | None], float]
@@ -42,7 +42,7 @@ async def test_findings_are_counted_once_and_open_ones_measured(idle_market: Mar
     (port,) = free_ports(1)
     address = f"{LOOPBACK}:{port}"
     idle_market.temporal = await connect_temporal(
-        idle_market.settings.temporal, metrics_address=address
+        idle_market.settings.temporal, runtime=measured_runtime(address)
     )
     auditor = Auditor(idle_market)
     (person,) = idle_market.crowd(1)
@@ -68,27 +68,10 @@ async def test_findings_are_counted_once_and_open_ones_measured(idle_market: Mar
     assert later[total, "I5", "reported"] == 1
 
 
-async def test_without_an_address_nothing_listens_and_a_taken_one_is_told(
-    idle_market: Marketplace,
-) -> None:
-    (port,) = free_ports(1)
-    address = f"{LOOPBACK}:{port}"
-    await connect_temporal(idle_market.settings.temporal)
-    with pytest.raises(httpx.ConnectError):
-        await scrape(address)
-    first = await connect_temporal(idle_market.settings.temporal, metrics_address=address)
-
-    with pytest.raises(RuntimeError, match=f"METRICS_ADDRESS={address}: .* in use"):
-        await connect_temporal(idle_market.settings.temporal, metrics_address=address)
-
-    assert first.namespace
-
-
 async def test_a_worker_process_schedules_the_check_and_serves_its_metrics(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
-    address = f"{LOOPBACK}:{port}"
     settings = StackSettings.on_free_ports(tmp_path)
-    with Stack(settings, {"METRICS_ADDRESS": address, "LOG_LEVEL": "WARNING"}) as stack:
+    address = f"{LOOPBACK}:{settings.worker_metrics_port}"
+    with Stack(settings, {"LOG_LEVEL": "WARNING"}) as stack:
         url = f"{stack.urls['api']}/api/operations/invariants"
         headers = {"Authorization": f"Bearer {stack.environment['OPERATOR_TOKEN']}"}
         async with httpx.AsyncClient(trust_env=False, headers=headers, timeout=30) as http:

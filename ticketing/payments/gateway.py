@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import stripe
-from stripe import HTTPXClient, StripeClient
+from stripe import StripeClient
+from temporalio.common import MetricMeter
 
 from ticketing.payments.intents import (
     IntentStatus,
@@ -13,6 +14,7 @@ from ticketing.payments.intents import (
     PaymentOutcomeUnknown,
     PaymentRefused,
 )
+from ticketing.payments.measured_http import MeasuredHTTPXClient
 from ticketing.payments.refunds import IntentRefunds, Refund, RefundStatus
 from ticketing.settings import StripeApiSettings
 
@@ -47,8 +49,8 @@ class StripeGateway:
     what Stripe holds, or raises `PaymentRefused` (a definite no) or `PaymentOutcomeUnknown`.
     """
 
-    def __init__(self, settings: StripeApiSettings) -> None:
-        self._http = HTTPXClient(timeout=HTTP_TIMEOUT_SECONDS)
+    def __init__(self, settings: StripeApiSettings, meter: MetricMeter = MetricMeter.noop) -> None:
+        self._http = MeasuredHTTPXClient(timeout=HTTP_TIMEOUT_SECONDS, meter=meter)
         stripe_api = StripeClient(
             settings.api_key.get_secret_value(),
             stripe_version=API_VERSION,

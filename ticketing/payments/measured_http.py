@@ -1,0 +1,76 @@
+"""Stripe's HTTP client, which tells how long each request took and what went wrong with it."""
+
+import re
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from stripe import HTTPXClient
+from temporalio.common import MetricMeter
+
+from ticketing.metrics import SECONDS, STRIPE_REQUEST_DURATION
+
+CALLS = (
+    ("POST", re.compile(r"/v1/payment_intents"), "authorize"),
+    ("GET", re.compile(r"/v1/payment_intents"), "list_intents"),
+    ("GET", re.compile(r"/v1/payment_intents/[^/]+"), "read"),
+    ("POST", re.compile(r"/v1/payment_intents/[^/]+/capture"), "capture"),
+    ("POST", re.compile(r"/v1/payment_intents/[^/]+/cancel"), "cancel"),
+    ("POST", re.compile(r"/v1/refunds"), "refund"),
+    ("GET", re.compile(r"/v1/refunds"), "list_refunds"),
+)
+OTHER = "other"
+
+NO_ANSWER = "no_answer"
+KINDS = {
+    401: "unauthorized",
+    402: "declined",
+    403: "unauthorized",
+    409: "conflict",
+    429: "rate_limited",
+}
+
+
+def call_of(method: str, url: str) -> str:
+    """What is asked for, without the ids in its address."""
+    path = urlsplit(url).path
+    return next(
+        (call for verb, pattern, call in CALLS if verb == method and pattern.fullmatch(path)),
+        OTHER,
+    )
+
+
+def kind_of(status: int) -> str | None:
+    """What is wrong with an answer, if anything is; a declined card is nobody's fault."""
+    if status < 400:
+        return None
+    return KINDS.get(status, "server_error" if status >= 500 else "refused")
+
+
+class MeasuredHTTPXClient(HTTPXClient):
+    """Every request to Stripe goes through here, the pages of a list one by one."""
+
+    def __init__(self, *, timeout: float, meter: MetricMeter) -> None:
+        super().__init__(timeout=timeout)
+        self._durations = meter.create_histogram_float(
+            STRIPE_REQUEST_DURATION, "Time that a request to Stripe took, answered or not", SECONDS
+        )
+        self._errors = meter.create_counter(
+            "holdfast_stripe_errors", "Requests to Stripe that were not answered with a yes"
+        )
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: object = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Send one request, and measure it."""
+        call = call_of(method.upper(), url)
+        began = time.perf_counter()
+        kind: str | None = NO_ANSWER
+        try:
+            answer = await super().request_async(method, url, headers, post_data)
+            kind = kind_of(answer[1])
+        finally:
+            self._durations.record(time.perf_counter() - began, {"call": call})
+            if kind is not None:
+                self._errors.add(1, {"call": call, "kind": kind})
+        return answer
