@@ -9,7 +9,7 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo browser test faults faults-control properties fuzz bench-pages \
+.PHONY: help install run demo browser test faults faults-control properties fuzz bench \
 	screenshots lint record-histories format lock image clean
 
 help: ## List the targets
@@ -49,8 +49,8 @@ fuzz: $(INSTALLED) ## Send the API random requests; CASES=200 for each route, SE
 	CASES=$(or $(CASES),200) $(BIN)/python -m pytest tests/fuzz --timeout 0 \
 		--hypothesis-seed=$(or $(SEED),$(shell date +%s)) $(ARGS)
 
-bench-pages: $(INSTALLED) ## Time every page of the storefront, with 100,000 tickets
-	@$(BIN)/python -m bench.pages $(ARGS)
+bench: $(INSTALLED) ## Measure everything (40 minutes); ONLY=purchase measures one part
+	@$(BIN)/python -m bench $(ONLY) $(ARGS)
 
 screenshots: $(INSTALLED) browser ## Take pictures of every page, for a desktop and a phone
 	@$(BIN)/python -m tests.browser.screenshots

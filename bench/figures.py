@@ -73,6 +73,20 @@ class Row:
         }
 
 
+@dataclass(frozen=True)
+class Curve:
+    """How something went on; for a plot."""
+
+    name: str
+    x: str
+    """What is along the axis, with its unit."""
+    y: str
+    points: Sequence[tuple[float, float]]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 def plain(
     name: str, values: Sequence[float] | float, unit: str, target: Target | None = None
 ) -> Row:

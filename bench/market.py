@@ -97,6 +97,16 @@ def open_market(shape: Shape = ONE_OF_EACH, **environ: str) -> Iterator[Market]:
             yield Market(stack, mongo, Processes(stack), Path(directory))
 
 
+def fill(market: Market, count: int) -> None:
+    """Tickets of many sellers over the last year, in every state."""
+    chance = random.Random(1)
+    now = datetime.now(UTC)
+    sellers = [ObjectId() for _ in range(500)]
+    for first in range(0, count, BATCH):
+        batch = range(first, min(first + BATCH, count))
+        market.database["tickets"].insert_many([older_ticket(chance, sellers, now) for _ in batch])
+
+
 def ticket(chance: random.Random, seller_id: ObjectId, listed: datetime) -> Document:
     """A ticket for sale as the API stores it."""
     town = RARE if chance.random() < 0.001 else chance.choice(TOWNS)

@@ -1,112 +1,41 @@
-"""`make bench-pages`: how long the server takes for each page of the storefront.
+"""Pages of the storefront: how long the server takes for each, with many tickets.
 
-One client asks for one page after the other, on loopback, of the real stack; the market is large.
+One client asks for one page after the other, on loopback.
 """
 
-import argparse
-import os
-import random
-import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 from bson import ObjectId
-from pymongo import MongoClient
 
-from devstack.mongodb import mongodb_url
-from devstack.settings import StackSettings
-from devstack.stack import Stack
-from ticketing.title_words import words_of
+from bench.figures import Row, Target, percentile, plain
+from bench.market import RARE, Market, fill, open_market
 
-TARGET_MS = 50.0
-"""The 95th percentile that no page may be above."""
+TICKETS = 100_000
+REQUESTS = 100
+REPEATS = 3
 
-ACTS = "Amber Lanterns|Velvet Foxes|North Pier|Glass Orchard|Paper Tigers|Slow Comet|Iron Lilies"
-TOWNS = ["Berlin", "Lyon", "Porto", "Gdansk", "Turin", "Leeds", "Ghent", "Malmo", "Graz", "Cork"]
-RARE = "Zanzibar"
-"""In one title of a thousand."""
-BATCH = 10_000
+P95 = Target("<=", 50.0)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One page's times, in milliseconds, and its size."""
-
-    page: str
-    times: list[float]
-    size: int
-
-    @property
-    def p95(self) -> float:
-        return statistics.quantiles(self.times, n=20)[18]
-
-
-def main() -> int:
-    """Fill a market, ask for every page, tell; 1 if a page is slower than it may be."""
-    arguments = _parse()
-    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as directory:
-        settings = StackSettings.on_free_ports(Path(directory))
-        environ = {name: v for name, v in os.environ.items() if name != "STRIPE_API_KEY"}
-        with Stack(settings, environ) as stack:
-            began = time.perf_counter()
-            _fill(settings, arguments.tickets)
-            print(f"{arguments.tickets:,} tickets in {time.perf_counter() - began:.0f} s")
-            measured = list(_measure(stack, arguments.requests))
-    print(_table(measured))
-    return int(any(one.p95 > TARGET_MS for one in measured))
+def rows() -> Iterator[Row]:
+    """Every page, asked for by somebody who may see it."""
+    with open_market() as market:
+        fill(market, TICKETS)
+        with closing(_client(market)) as seller, closing(_client(market)) as buyer:
+            order = _reserve(seller, buyer)
+            for page, path in _pages(seller, order):
+                yield _row(seller if path == "/listings" else buyer, page, path)
+            buyer.cookies.clear()
+            yield _row(buyer, "signing in", "/signin")
 
 
-def _fill(settings: StackSettings, count: int) -> None:
-    """Tickets of many sellers over a year; one in ten is reserved and three are sold."""
-    chance = random.Random(1)
-    now = datetime.now(UTC)
-    with MongoClient[dict[str, Any]](mongodb_url(*settings.mongodb_ports)) as mongo:
-        tickets = mongo["holdfast"]["tickets"]
-        sellers = [ObjectId() for _ in range(500)]
-        for first in range(0, count, BATCH):
-            batch = range(first, min(first + BATCH, count))
-            tickets.insert_many([_ticket(chance, sellers, now) for _ in batch])
-
-
-def _ticket(chance: random.Random, sellers: list[ObjectId], now: datetime) -> dict[str, Any]:
-    state = chance.choices(("available", "reserved", "sold"), (6, 1, 3))[0]
-    town = RARE if chance.random() < 0.001 else chance.choice(TOWNS)
-    title = f"{chance.choice(ACTS.split('|'))}, {town}, row {chance.randint(1, 60)}"
-    listed = now - timedelta(seconds=chance.uniform(0, 365 * 86_400))
-    return {
-        "title": title,
-        "words": words_of(title),
-        "price": chance.randint(8, 420) * 100,
-        "currency": "usd",
-        "user_id": chance.choice(sellers),
-        "order_id": None if state == "available" else ObjectId(),
-        "sold_at": now if state == "sold" else None,
-        "version": 1,
-        "created_at": listed,
-        "updated_at": listed,
-    }
-
-
-def _measure(stack: Stack, requests: int) -> Iterator[Measured]:
-    with closing(_client(stack)) as seller, closing(_client(stack)) as buyer:
-        order = _reserve(seller, buyer)
-        for page, path in _pages(seller, order):
-            who = seller if path == "/listings" else buyer
-            yield _time(who, page, path, requests)
-        buyer.cookies.clear()
-        yield _time(buyer, "signing in", "/signin", requests)
-
-
-def _client(stack: Stack) -> httpx.Client:
+def _client(market: Market) -> httpx.Client:
     """Somebody who has signed up."""
-    client = httpx.Client(base_url=stack.urls["api"], timeout=60, trust_env=False)
+    client = httpx.Client(base_url=market.stack.urls["api"], timeout=60, trust_env=False)
     user = {"email": f"{ObjectId()}@example.com", "password": "correct horse battery"}
     client.post("/api/users/signup", json=user).raise_for_status()
     return client
@@ -146,34 +75,16 @@ def _deep(client: httpx.Client, pages: int) -> str:
     return f"/?cursor={cursor}"
 
 
-def _time(client: httpx.Client, page: str, path: str, requests: int) -> Measured:
-    headers = {"Accept": "text/html"}
-    answer = client.get(path, headers=headers)
-    assert answer.status_code == 200, (path, answer.status_code)
+def _row(client: httpx.Client, page: str, path: str) -> Row:
+    repeats = [percentile(_times(client, path), 95) for _ in range(REPEATS)]
+    return plain(f"page, {TICKETS:,} tickets, {page}: p95", repeats, "ms", P95)
+
+
+def _times(client: httpx.Client, path: str) -> list[float]:
     times = []
-    for _ in range(requests):
+    for _ in range(REQUESTS):
         began = time.perf_counter()
-        client.get(path, headers=headers)
+        answer = client.get(path, headers={"Accept": "text/html"})
         times.append((time.perf_counter() - began) * 1000)
-    return Measured(page, times, len(answer.content))
-
-
-def _table(measured: list[Measured]) -> str:
-    lines = ["| page | p50 ms | p95 ms | max ms | KB |", "| --- | --- | --- | --- | --- |"]
-    for one in measured:
-        p50, most = statistics.median(one.times), max(one.times)
-        lines.append(
-            f"| {one.page} | {p50:.1f} | {one.p95:.1f} | {most:.1f} | {one.size / 1000:.1f} |"
-        )
-    return "\n".join(lines)
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench-pages", description=__doc__)
-    parser.add_argument("--tickets", type=int, default=100_000)
-    parser.add_argument("--requests", type=int, default=200, help="of each page")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        assert answer.status_code == 200, (path, answer.status_code)
+    return times

@@ -21,7 +21,7 @@ TARGETS = {
     "faults-control",
     "properties",
     "fuzz",
-    "bench-pages",
+    "bench",
     "screenshots",
     "lint",
     "record-histories",

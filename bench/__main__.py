@@ -1,0 +1,54 @@
+"""`make bench`: what the system does, measured; `make bench ONLY=rush` measures one part of it."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+
+from bench import expiry, listings, memory, open_reservations, pages, processes, purchases, rush
+from bench.figures import Curve, Row
+from bench.results import circumstances, keep, table
+
+Benchmark = Callable[[], Iterator[Row | Curve]]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "purchase": purchases.rows,
+    "rush": rush.rows,
+    "expiry": expiry.rows,
+    "open": open_reservations.rows,
+    "listings": listings.rows,
+    "pages": pages.rows,
+    "memory": memory.rows,
+    "processes": processes.rows,
+}
+
+
+def main() -> int:
+    """Run the benchmarks, tell and keep what they found; 1 if a target is not reached."""
+    arguments = _parse()
+    print(circumstances(), flush=True)
+    found: dict[str, list[Row | Curve]] = {}
+    for name in arguments.only:
+        began = time.perf_counter()
+        found[name] = list(BENCHMARKS[name]())
+        print(f"\n{name}, in {time.perf_counter() - began:.0f} s\n")
+        print(table([row.as_json() for row in found[name] if isinstance(row, Row)]), flush=True)
+    if not arguments.discard:
+        keep(found)
+    rows = [one for figures in found.values() for one in figures if isinstance(one, Row)]
+    missed = [row.name for row in rows if row.is_ok is False]
+    for name in missed:
+        print(f"not reached: {name}")
+    return int(bool(missed))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("only", nargs="*", choices=[*BENCHMARKS, []], help="all of them without")
+    parser.add_argument("--discard", action="store_true", help="keep nothing of what was found")
+    arguments = parser.parse_args()
+    arguments.only = arguments.only or list(BENCHMARKS)
+    return arguments
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

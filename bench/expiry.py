@@ -1,0 +1,68 @@
+"""The expiry storm: reservations that all end in the same second."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bench.figures import Curve, Row, Target, plain
+from bench.market import Market, open_market
+from bench.reservations import reserve_directly
+from ticketing.clock import utc_now
+
+RESERVATIONS = 2_000
+LEAD = timedelta(seconds=180)
+"""Time to make them all in, before the first ends."""
+LOOK_EVERY = 0.1
+GIVE_UP = timedelta(minutes=5)
+
+ALL_FREE = Target("<=", 30.0)
+NONE = Target("==", 0)
+
+
+@dataclass(frozen=True)
+class Storm:
+    """How the tickets came free: at each look, the seconds since the deadline and how many."""
+
+    looks: list[tuple[float, int]]
+    lost: int
+    """Orders that did not expire, and tickets that are not free."""
+
+    def freed_after(self, share: float) -> float:
+        """Seconds after the deadline until this share of the tickets was free."""
+        wanted = RESERVATIONS * share
+        return next((at for at, freed in self.looks if freed >= wanted), float("inf"))
+
+
+def rows() -> Iterator[Row | Curve]:
+    """Reserved over minutes, each for as long as is left until one deadline."""
+    with open_market() as market:
+        storm = asyncio.run(_storm(market))
+    name = f"expiry storm, {RESERVATIONS:,} reservations"
+    yield plain(f"{name}: all free after the deadline", storm.freed_after(1), "s", ALL_FREE)
+    yield plain(f"{name}: free after the deadline, p50", storm.freed_after(0.5), "s")
+    yield plain(f"{name}: free after the deadline, p95", storm.freed_after(0.95), "s")
+    yield plain(f"{name}: lost", storm.lost, "", NONE)
+    points = [(at, float(freed)) for at, freed in storm.looks]
+    yield Curve(name, "seconds after the deadline", "free tickets", points)
+
+
+async def _storm(market: Market) -> Storm:
+    tickets = market.list_tickets(RESERVATIONS)
+    deadline = utc_now() + LEAD
+    await reserve_directly(market, tickets, lambda: deadline - utc_now())
+    assert utc_now() < deadline, "the reservations were not made in time"
+    looks = [look async for look in _looks(market, deadline)]
+    expired = {"status": "cancelled", "cancel_reason": "expired"}
+    unexpired = RESERVATIONS - market.database["orders"].count_documents(expired)
+    held = market.database["tickets"].count_documents({"order_id": {"$ne": None}})
+    return Storm(looks, lost=unexpired + held)
+
+
+async def _looks(market: Market, deadline: datetime) -> AsyncIterator[tuple[float, int]]:
+    await asyncio.sleep((deadline - utc_now()).total_seconds())
+    freed = 0
+    while freed < RESERVATIONS and utc_now() < deadline + GIVE_UP:
+        freed = market.database["tickets"].count_documents({"order_id": None})
+        yield (utc_now() - deadline).total_seconds(), freed
+        await asyncio.sleep(LOOK_EVERY)

@@ -1,0 +1,47 @@
+"""Open reservations: what 20,000 orders that wait cost a purchase."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+from bench.figures import Row, Target, compared
+from bench.market import Market, open_market
+from bench.purchases import buy
+from bench.reservations import reserve_directly
+
+OPEN = 20_000
+TTL = timedelta(days=1)
+AT_ONCE = 8
+PURCHASES = 160
+REPEATS = 5
+
+LATENCY = Target("<=", 1.2)
+
+
+def rows() -> Iterator[Row]:
+    """Two markets, one of them full of open orders; purchases take turns in them."""
+    with open_market() as empty, open_market() as full:
+        yield from asyncio.run(_compare(empty, full))
+
+
+async def _compare(empty: Market, full: Market) -> list[Row]:
+    await reserve_directly(full, full.list_tickets(OPEN), lambda: TTL)
+    for market in (empty, full):
+        await buy(market, PURCHASES, AT_ONCE)
+    pairs = [
+        (await buy(full, PURCHASES, AT_ONCE), await buy(empty, PURCHASES, AT_ONCE))
+        for _ in range(REPEATS)
+    ]
+    still_open = full.database["orders"].count_documents({"status": "created"})
+    assert still_open == OPEN, still_open
+    return [
+        compared(
+            f"purchase with {OPEN:,} open orders: {step} p{percent}",
+            [loaded.milliseconds(step, percent) for loaded, _ in pairs],
+            [unloaded.milliseconds(step, percent) for _, unloaded in pairs],
+            "ms",
+            LATENCY if percent == 50 else None,
+        )
+        for step in ("reserve", "pay")
+        for percent in (50, 95)
+    ]

@@ -1,0 +1,45 @@
+"""Reservations by the thousand, started as the API starts them, without its HTTP."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from bson import ObjectId
+
+from api.services.order_starts import Offer, order_start
+from bench.floor import connect
+from bench.market import Market
+from bench.timing import side_by_side
+from workflows.order import OrderInput, OrderWorkflow
+
+AT_ONCE = 16
+MOST_BY_ONE_BUYER = 8
+
+
+async def reserve_directly(
+    market: Market, tickets: Sequence[str], ttl: Callable[[], timedelta]
+) -> None:
+    """Hold every one of the tickets, each for some buyer; how long is asked for each.
+
+    Raises:
+        AssertionError: one could not be reserved.
+    """
+    client = await connect(market.temporal_address)
+    queue = market.stack.environment["TASK_QUEUE"]
+    buyers = [str(ObjectId()) for _ in range(len(tickets) // MOST_BY_ONE_BUYER + 1)]
+
+    async def reserve(number: int) -> None:
+        order = OrderInput(
+            order_id=str(ObjectId()),
+            ticket_id=tickets[number],
+            buyer_id=buyers[number // MOST_BY_ONE_BUYER],
+            reservation_ttl=ttl(),
+            payment_attempts=1,
+            max_reservations=MOST_BY_ONE_BUYER,
+        )
+        reservation = await client.execute_update_with_start_workflow(
+            OrderWorkflow.reserve,
+            start_workflow_operation=order_start(order, Offer(str(ObjectId()), 5000, "usd"), queue),
+        )
+        assert reservation.refusal is None, reservation
+
+    await side_by_side(len(tickets), AT_ONCE, reserve)

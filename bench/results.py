@@ -1,0 +1,102 @@
+"""Where the figures are kept: as JSON, as a table in the documentation, and as plots."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.figures import Curve, Row
+from bench.plots import draw
+from devstack.process import REPOSITORY
+
+LATEST = REPOSITORY / "bench" / "results" / "latest.json"
+CURVES = REPOSITORY / "bench" / "results" / "curves.json"
+DOCUMENT = REPOSITORY / "docs" / "performance.md"
+PLOTS = REPOSITORY / "docs" / "performance"
+BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
+
+MARKS = {True: "reached", False: "**not reached**", None: ""}
+
+Json = dict[str, Any]
+
+
+def keep(found: Mapping[str, Sequence[Row | Curve]]) -> None:
+    """Put the figures of these benchmarks in the place of their earlier ones."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = [one for one in _read(LATEST) if one["benchmark"] not in found]
+    curves = [one for one in _read(CURVES) if one["benchmark"] not in found]
+    for benchmark, figures in found.items():
+        about = {"benchmark": benchmark, "measuredAt": now}
+        rows += [one.as_json() | about for one in figures if isinstance(one, Row)]
+        curves += [one.as_json() | about for one in figures if isinstance(one, Curve)]
+    _write(LATEST, rows)
+    _write(CURVES, curves)
+    _tabulate(rows)
+    draw(PLOTS, rows, curves)
+
+
+def table(rows: Sequence[Json]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| what | value | measured beside | ratio | to reach | |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        spread = row["spread"]
+        cells = [
+            row["name"],
+            _cell(spread["value"], row["unit"]),
+            _cell(spread.get("reference"), row["unit"]),
+            _cell(spread.get("ratio"), "", digits=2),
+            row["target"] or "",
+            MARKS[row["ok"]],
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def circumstances() -> str:
+    """The machine, as far as it matters."""
+    return (
+        f"{os.cpu_count()} cores ({platform.machine()}), {platform.system()} {platform.release()}, "
+        f"{psutil.virtual_memory().total >> 30} GiB, Python {platform.python_version()}; "
+        f"load average before: {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _tabulate(rows: Sequence[Json]) -> None:
+    text = DOCUMENT.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}")
+
+
+def _cell(spread: Mapping[str, float] | None, unit: str, digits: int | None = None) -> str:
+    if spread is None:
+        return ""
+    median, least, most = (_number(spread[k], digits) for k in ("median", "least", "most"))
+    value = f"{median} {unit}".strip()
+    return value if least == most else f"{value} ({least}–{most})"
+
+
+def _number(value: float, digits: int | None) -> str:
+    if digits is None:
+        digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
+def _read(path: Path) -> list[Json]:
+    if not path.exists():
+        return []
+    stored: list[Json] = json.loads(path.read_text())
+    return stored
+
+
+def _write(path: Path, stored: Sequence[Json]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(stored, indent=1) + "\n")
