@@ -10,10 +10,10 @@ export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo browser test faults faults-control properties fuzz bench \
-	screenshots lint record-histories format lock image clean
+	screenshots operations-pictures lint record-histories format lock image clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Create .venv and install what requirements.lock pins
 
@@ -54,6 +54,9 @@ bench: $(INSTALLED) ## Measure everything (40 minutes); ONLY=purchase measures o
 
 screenshots: $(INSTALLED) browser ## Take pictures of every page, for a desktop and a phone
 	@$(BIN)/python -m tests.browser.screenshots
+
+operations-pictures: $(INSTALLED) browser ## Take pictures of orders in Temporal's Web UI
+	@$(BIN)/python -m tests.browser.operations_pictures
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	$(BIN)/ruff check .

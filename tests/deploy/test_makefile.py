@@ -23,6 +23,7 @@ TARGETS = {
     "fuzz",
     "bench",
     "screenshots",
+    "operations-pictures",
     "lint",
     "record-histories",
     "format",
