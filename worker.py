@@ -11,7 +11,6 @@ from datetime import timedelta
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from temporalio.client import Client
-from temporalio.common import MetricMeter
 from temporalio.service import RPCError
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -20,11 +19,12 @@ from activities import build_activities
 from activities.heartbeats import Heartbeats
 from activities.open_reservations import OpenReservations
 from ticketing.logs import configure_logging
-from ticketing.metrics import measured_runtime
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import SettingsError, WorkerSettings, read_worker_settings
+from ticketing.telemetry import Telemetry, start_telemetry
 from ticketing.temporal import connect_temporal
+from ticketing.tracing import WORKER
 from workflows import WORKFLOWS
 from workflows.reconciliation_schedules import schedule_reconciliation
 
@@ -73,30 +73,33 @@ async def run_worker(settings: WorkerSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    address = settings.metrics.address
-    runtime = measured_runtime(address) if address else None
-    meter = runtime.metric_meter if runtime else MetricMeter.noop
-    mongo = await connect_mongodb(settings.mongodb)
-    gateway = StripeGateway(settings.stripe, meter)
+    telemetry = start_telemetry(settings.metrics, settings.tracing, WORKER)
+    mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
+    gateway = StripeGateway(settings.stripe, telemetry.meter, telemetry.tracer)
     try:
-        client = await connect_temporal(settings.temporal, runtime=runtime)
+        client = await connect_temporal(
+            settings.temporal,
+            runtime=telemetry.runtime,
+            interceptors=telemetry.interceptors(),
+        )
         worker = create_worker(client, task_queue=settings.task_queue, mongo=mongo, gateway=gateway)
-        async with worker, _measuring(OpenReservations(meter) if runtime else None):
+        async with worker, _measuring(telemetry):
             await _schedule_reconciliation(client, settings.task_queue)
             logger.info("carrying out orders of task queue %s", settings.task_queue)
             await stop.wait()
     finally:
         await gateway.close()
         await mongo.close()
+        await telemetry.stop()
 
 
 @asynccontextmanager
-async def _measuring(open_reservations: OpenReservations | None) -> AsyncIterator[None]:
-    """Count open reservations as long as the block runs, if somebody wants to know."""
-    if open_reservations is None:
+async def _measuring(telemetry: Telemetry) -> AsyncIterator[None]:
+    """Count open reservations as long as the block runs, if anybody wants to know."""
+    if not telemetry.is_scraped:
         yield
         return
-    task = asyncio.create_task(open_reservations.measure_forever())
+    task = asyncio.create_task(OpenReservations(telemetry.meter).measure_forever())
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from api.problems import problems
 from api.rate_limits import RateLimitHeadersMiddleware, RateLimits
 from api.refused_orders import RefusedOrders
 from api.request_metrics import RequestMetrics, RequestMetricsMiddleware
+from api.request_spans import RequestSpansMiddleware
 from api.routes import (
     health,
     invariants,
@@ -34,10 +35,11 @@ from api.storefront.assets import PATH as STATIC_PATH
 from api.storefront.assets import static_files
 from api.ticket_feed import TicketFeed
 from ticketing.errors import ContentTooLarge, MongoDBUnavailable, TicketingError
-from ticketing.metrics import measured_runtime, meter_of
 from ticketing.mongodb import connect_mongodb
 from ticketing.settings import ApiSettings
+from ticketing.telemetry import start_telemetry
 from ticketing.temporal import connect_temporal
+from ticketing.tracing import API
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -88,6 +90,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     if settings.metrics.address:
         app.add_middleware(RequestMetricsMiddleware)
+    if settings.tracing.endpoint:
+        app.add_middleware(RequestSpansMiddleware)
     return app
 
 
@@ -98,17 +102,22 @@ async def refuse_foreign_cookie(request: Request) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
-    address = settings.metrics.address
-    runtime = measured_runtime(address) if address else None
-    app.state.mongo = await connect_mongodb(settings.mongodb)
+    telemetry = start_telemetry(settings.metrics, settings.tracing, API)
+    app.state.tracer = telemetry.tracer
+    app.state.request_metrics = RequestMetrics(telemetry.meter)
+    app.state.refused_orders = RefusedOrders(telemetry.meter)
+    app.state.mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
     try:
         await make_older_titles_searchable()
         # Lazily: without Temporal nobody can buy, but everybody can still look.
-        temporal = await connect_temporal(settings.temporal, lazy=True, runtime=runtime)
-        app.state.temporal = temporal
-        app.state.request_metrics = RequestMetrics(meter_of(temporal))
-        app.state.refused_orders = RefusedOrders(meter_of(temporal))
+        app.state.temporal = await connect_temporal(
+            settings.temporal,
+            lazy=True,
+            runtime=telemetry.runtime,
+            interceptors=telemetry.interceptors(),
+        )
         yield
     finally:
         await app.state.ticket_feed.aclose()
         await app.state.mongo.close()
+        await telemetry.stop()

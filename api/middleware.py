@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.refusals import refusal
 from ticketing.errors import ContentTooLarge, TicketingError
-from ticketing.logs import request_id
+from ticketing.logs import order_id, request_id
 
 access_logger = logging.getLogger("api.access")
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class RequestLogMiddleware:
                 MutableHeaders(scope=message)[REQUEST_ID] = name
             await send(message)
 
-        token = request_id.set(name)
+        token, order_token = request_id.set(name), order_id.set(None)
         try:
             await self._app(scope, receive, send_named)
         except Exception:
@@ -78,6 +78,7 @@ class RequestLogMiddleware:
             # repr: a path is decoded, and a line break in it would forge a line.
             access_logger.info("%s %r %d %.1f ms", scope["method"], scope["path"], status, duration)
             request_id.reset(token)
+            order_id.reset(order_token)
 
 
 class SecurityHeadersMiddleware:

@@ -1,5 +1,6 @@
 """How every process logs: one line per event to standard error, as text or as JSON.
 
+Each line says by itself which request, order and trace it belongs to, where it does.
 Log ids, never e-mail addresses, tokens, card data or the bodies that carry them.
 """
 
@@ -9,28 +10,67 @@ import logging.config
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from opentelemetry import trace
+from temporalio import activity, workflow
+
 from ticketing.settings import LogSettings
+from ticketing.workflow_ids import order_id_in
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The HTTP request that is being answered."""
+
+order_id: ContextVar[str | None] = ContextVar("order_id", default=None)
+"""The order that the HTTP request concerns, as soon as it is known."""
+
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+"""The trace that goes on where no span does, as after an activity has failed."""
 
 TALKATIVE = {
     "pymongo": "INFO",  # its DEBUG lines hold whole commands, e-mail addresses included
     "stripe": "WARNING",  # its DEBUG lines likewise, and its INFO lines say nothing new
     "httpcore": "WARNING",
     "httpx": "WARNING",
+    "urllib3": "INFO",  # whose DEBUG lines tell of each batch of spans
 }
+SHOWN_OF_A_TRACE = 8
+"""Characters of its id that people are shown."""
+
+
+def concerns(order: object) -> None:
+    """Name the order that the current HTTP request is about in its lines from now on."""
+    order_id.set(str(order))
+
+
+def current_order_id() -> str | None:
+    """The order that the current request, workflow or activity is about."""
+    if activity.in_activity():
+        return order_id_in(activity.info().workflow_id or "")
+    if workflow.in_workflow():
+        return order_id_in(workflow.info().workflow_id)
+    return order_id.get()
+
+
+def current_trace_id() -> str | None:
+    """The trace that the current span belongs to, as OpenTelemetry writes it."""
+    context = trace.get_current_span().get_span_context()
+    return trace.format_trace_id(context.trace_id) if context.is_valid else trace_id.get()
 
 
 class TextFormatter(logging.Formatter):
-    """For people: time, level, logger, request, message."""
+    """For people: time, level, logger, request, order, trace, message."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s%(request)s: %(message)s")
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s%(place)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        name = request_id.get()
-        record.request = f" [{name}]" if name else ""
+        order, trace = current_order_id(), current_trace_id()
+        place = (
+            request_id.get(),
+            order and f"order={order}",
+            trace and f"trace={trace[:SHOWN_OF_A_TRACE]}",
+        )
+        said = " ".join(filter(None, place))
+        record.place = f" [{said}]" if said else ""
         return super().format(record)
 
 
@@ -44,8 +84,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if name := request_id.get():
-            line["requestId"] = name
+        place = {
+            "requestId": request_id.get(),
+            "orderId": current_order_id(),
+            "traceId": current_trace_id(),
+        }
+        line |= {name: id for name, id in place.items() if id}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
@@ -68,6 +112,9 @@ def configure_logging(settings: LogSettings) -> None:
         }
     )
     logging.captureWarnings(True)
+    # What these would append to each message is in the line already, and not as a Python dict.
+    activity.logger.activity_info_on_message = False
+    workflow.logger.workflow_info_on_message = False
 
 
 def _severity(level: str) -> int:

@@ -5,12 +5,21 @@ one address tells everything. Names get Prometheus's suffixes there (`_total`, `
 No label ever holds an id, a path or anything else that a client can make up.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 
 from temporalio.client import Client
 from temporalio.common import MetricMeter
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 from ticketing.statuses import CancelReason
 
@@ -31,8 +40,25 @@ BUCKETS: Mapping[str, Sequence[float]] = {
 """Upper bounds in seconds, where Temporal's own would be too coarse or too low."""
 
 
+LOGGING = LoggingConfig(
+    filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+    forwarding=LogForwardingConfig(
+        logging.getLogger("temporalio.core"),
+        append_target_to_name=False,
+        prepend_target_on_message=False,
+    ),
+)
+"""What the SDK's core has to say becomes lines like all others, and not lines of its own kind."""
+
+
 class CannotServeMetrics(RuntimeError):
     """The metrics address cannot be listened on."""
+
+
+@cache
+def plain_runtime() -> Runtime:
+    """The one runtime of a process that nobody scrapes; it has threads of its own."""
+    return Runtime(telemetry=TelemetryConfig(logging=LOGGING))
 
 
 def measured_runtime(address: str) -> Runtime:
@@ -49,7 +75,11 @@ def measured_runtime(address: str) -> Runtime:
         histogram_bucket_overrides=BUCKETS,
     )
     try:
-        return Runtime(telemetry=TelemetryConfig(metrics=prometheus, attach_service_name=False))
+        return Runtime(
+            telemetry=TelemetryConfig(
+                logging=LOGGING, metrics=prometheus, attach_service_name=False
+            )
+        )
     except ValueError as error:
         raise CannotServeMetrics(f"METRICS_ADDRESS={address}: {error}") from None
 

@@ -1,12 +1,13 @@
 """The one place that connects to MongoDB."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from beanie import init_beanie
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.monitoring import CommandListener
 from pymongo.read_concern import ReadConcern
 
 from ticketing.models import DOCUMENT_MODELS
@@ -32,11 +33,13 @@ A `socketTimeoutMS` of 5 s in its place made reads take 6.5 s, and would cut lon
 """
 
 
-async def connect_mongodb(settings: MongoDBSettings) -> AsyncMongoClient[BSONDocument]:
+async def connect_mongodb(
+    settings: MongoDBSettings, listeners: Sequence[CommandListener] = ()
+) -> AsyncMongoClient[BSONDocument]:
     """Connect, bind the documents to the database and create missing indexes.
 
     Writes are acknowledged by a majority and reads see only what a majority has, so nothing
-    that was answered is rolled back by a failover.
+    that was answered is rolled back by a failover. Listeners hear of every command.
 
     Raises:
         PyMongoError: no primary answered in time.
@@ -50,6 +53,7 @@ async def connect_mongodb(settings: MongoDBSettings) -> AsyncMongoClient[BSONDoc
         connectTimeoutMS=CONNECT_TIMEOUT_MS,
         heartbeatFrequencyMS=HEARTBEAT_FREQUENCY_MS,
         appname="holdfast",
+        event_listeners=listeners,
     )
     try:
         await bind_documents(client[settings.database])

@@ -229,6 +229,21 @@ class MetricsSettings(_Group):
         return address
 
 
+def _without_password(address: str | None) -> str | None:
+    if address is not None and urlsplit(address).username is not None:
+        raise ValueError("must hold no user; OTEL_EXPORTER_OTLP_HEADERS can identify us")
+    return address
+
+
+class TracingSettings(_Group):
+    """Where traces go; OpenTelemetry's SDK reads its other variables (`OTEL_*`) itself."""
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_EXPORTER_OTLP_")
+
+    endpoint: Annotated[WebAddress | None, AfterValidator(_without_password)] = None
+    """An OTLP collector's address (HTTP, without `/v1/traces`); without one, nothing is traced."""
+
+
 class LogSettings(_Group):
     model_config = SettingsConfigDict(env_prefix="LOG_")
 
@@ -247,6 +262,7 @@ class _ProcessSettings(BaseModel):
     task_queue: str = "orders"
     log: LogSettings
     metrics: MetricsSettings = MetricsSettings.model_construct()
+    tracing: TracingSettings = TracingSettings.model_construct()
 
 
 class ApiSettings(_ProcessSettings):
@@ -335,6 +351,7 @@ class _Reader:
             "task_queue": queue.task_queue if queue else "",
             "log": self(LogSettings),
             "metrics": self(MetricsSettings),
+            "tracing": self(TracingSettings),
         }
 
     def _temporal(self) -> ClientConfigProfile | None:

@@ -1,17 +1,24 @@
 """The one place that connects to Temporal."""
 
-from temporalio.client import Client
+from collections.abc import Sequence
+
+from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.runtime import Runtime
 
 
 async def connect_temporal(
-    profile: ClientConfigProfile, *, lazy: bool = False, runtime: Runtime | None = None
+    profile: ClientConfigProfile,
+    *,
+    lazy: bool = False,
+    runtime: Runtime | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Client:
     """Connect with the address, namespace, API key and TLS of the profile.
 
-    What the client and its workers do is measured by the runtime, if one is given.
+    What the client and its workers do is measured by the runtime, if one is given, and passes
+    through the interceptors.
 
     Raises:
         RuntimeError: the server does not answer (unless `lazy`, which connects on first use).
@@ -21,4 +28,5 @@ async def connect_temporal(
         data_converter=pydantic_data_converter,
         lazy=lazy,
         runtime=runtime,
+        interceptors=interceptors,
     )

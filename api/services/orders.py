@@ -43,6 +43,7 @@ from ticketing.errors import (
     TicketSold,
     TooManyReservations,
 )
+from ticketing.logs import concerns
 from ticketing.models import Charge, Order, Ticket
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
@@ -280,6 +281,7 @@ class OrderService:
     async def _start(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
     ) -> Reservation:
+        concerns(order_id)
         start = order_start(
             OrderInput(
                 order_id=str(order_id),
@@ -348,6 +350,7 @@ async def order_of(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Or
     Raises:
         OrderNotFound: there is none, or it is somebody else's, which is nobody's business.
     """
+    concerns(order_id)
     order = await _order_under(order_id, buyer_id)
     if order is None:
         raise OrderNotFound

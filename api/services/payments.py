@@ -31,6 +31,7 @@ from ticketing.errors import (
     TemporalUnavailable,
     TicketingError,
 )
+from ticketing.logs import concerns
 from ticketing.models import Charge, Order
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 from ticketing.workflow_ids import order_workflow_id
@@ -85,6 +86,7 @@ class PaymentService:
             RequestInProgress: the first request with the key is not decided yet.
             TemporalUnavailable: the payment could not be handed over.
         """
+        concerns(order_id)
         if idempotency_key is None:
             order = await order_of(buyer_id, order_id)
             return await self._pay(order, _submitted(PydanticObjectId(), payment_method))

@@ -35,6 +35,7 @@ from ticketing.errors import (
     RequestInProgress,
     TemporalUnavailable,
 )
+from ticketing.logs import concerns
 from ticketing.models import Order
 from ticketing.statuses import CancelReason, OrderStatus
 from ticketing.workflow_ids import refund_workflow_id
@@ -245,6 +246,7 @@ def is_refunded(order: Order) -> bool:
 
 
 async def _order_of_seller(seller_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:
+    concerns(order_id)
     order = await Order.get(order_id)
     if order is None or seller_id not in (order.seller_id, order.user_id):
         raise OrderNotFound

@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.services.orders import order_handle
 from api.services.refunds import start_refund
 from ticketing.clock import utc_now
+from ticketing.logs import concerns
 from ticketing.models import Charge, Order, StripeEvent
 from ticketing.payments.webhooks import REFUND_FAILED, IntentEvent, RefundEvent, StripeNews
 from ticketing.statuses import ChargeStatus
@@ -34,6 +35,8 @@ class StripeWebhookService:
         Of most payments Stripe's answer has told everything by the time its events come: nobody
         waits for these, and nothing is kept of them.
         """
+        if isinstance(event, IntentEvent):
+            concerns(event.order_id)
         if isinstance(event, IntentEvent) and not await _is_waited_for(event):
             return
         if await StripeEvent.get(event.id) is not None:
@@ -66,6 +69,7 @@ class StripeWebhookService:
         charge = await Charge.find_one({"stripe_id": event.intent_id})
         if charge is None or charge.status is ChargeStatus.FAILED:
             return  # nothing of ours, or an authorization that was given up
+        concerns(charge.order_id)
         if charge.stripe_refund_id is not None:
             _report_late_failure(event, charge)
             return

@@ -8,6 +8,7 @@ from beanie import PydanticObjectId
 from api.models import path_id
 from api.timeline_words import Reader, reason_for, words_for
 from ticketing.errors import OrderNotFound
+from ticketing.logs import concerns
 from ticketing.models import Order, TimelineEntry
 from ticketing.statuses import TimelineCode
 
@@ -32,9 +33,11 @@ class TimelineService:
         Raises:
             OrderNotFound: there is none, or it is between others.
         """
+        wanted = path_id(order_id, OrderNotFound)
+        concerns(wanted)
         order = await Order.find_one(
             {
-                "_id": path_id(order_id, OrderNotFound),
+                "_id": wanted,
                 "$or": [{"user_id": user_id}, {"seller_id": user_id}],
             }
         )

@@ -71,6 +71,29 @@ def test_a_metrics_address_that_is_taken_is_named(tmp_path: Path, mongodb_url: s
     assert "Traceback" not in errors
 
 
+def test_it_serves_and_stops_although_nobody_takes_its_traces(
+    tmp_path: Path, mongodb_url: str
+) -> None:
+    (port,) = free_ports(1)
+    nowhere = "http://127.0.0.1:1"
+    environment = {**settings(mongodb_url, port), "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}
+    process = start(tmp_path, **environment)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "running on" in line:
+                break
+        assert httpx.get(f"http://127.0.0.1:{port}/api/tickets").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=10)
+    finally:
+        process.kill()
+
+    assert process.returncode == 0
+    assert '"traceId"' in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_it_is_told_to_stop(
     tmp_path: Path, mongodb_url: str, stop: signal.Signals

@@ -4,12 +4,20 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext
+from temporalio import activity, workflow
+from temporalio.testing import ActivityEnvironment
 
-from ticketing.logs import JsonFormatter, TextFormatter, configure_logging, request_id
+from ticketing.logs import JsonFormatter, TextFormatter, configure_logging, order_id, request_id
 from ticketing.settings import LogSettings
+
+ORDER = "6b035d412918cbe232ed5d85"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def record(message: str = "Reserved %s", *arguments: object) -> logging.LogRecord:
@@ -21,6 +29,21 @@ def named_request() -> Iterator[None]:
     token = request_id.set("abc-123")
     yield
     request_id.reset(token)
+
+
+@pytest.fixture
+def concerned_order() -> Iterator[None]:
+    token = order_id.set(ORDER)
+    yield
+    order_id.reset(token)
+
+
+@pytest.fixture
+def span() -> Iterator[None]:
+    """Somebody's span, of a trace that is known."""
+    context = SpanContext(int(TRACE, 16), 7, is_remote=True)
+    with trace.use_span(NonRecordingSpan(context)):
+        yield
 
 
 @pytest.fixture
@@ -42,7 +65,51 @@ def test_a_line_for_people_names_the_request(named_request: None) -> None:
 
 def test_a_line_outside_of_a_request_names_none() -> None:
     assert "[" not in TextFormatter().format(record("Started"))
-    assert "requestId" not in json.loads(JsonFormatter().format(record("Started")))
+    fields = json.loads(JsonFormatter().format(record("Started")))
+    assert fields.keys() == {"time", "level", "logger", "message"}
+
+
+def test_a_line_names_order_and_trace_for_people_in_short(
+    named_request: None, concerned_order: None, span: None
+) -> None:
+    line = TextFormatter().format(record())
+
+    assert line.endswith(f"api.orders [abc-123 order={ORDER} trace=4bf92f35]: Reserved %s")
+
+
+def test_a_line_names_order_and_trace_for_collectors_in_full(
+    concerned_order: None, span: None
+) -> None:
+    fields = json.loads(JsonFormatter().format(record()))
+
+    assert (fields["orderId"], fields["traceId"]) == (ORDER, TRACE)
+
+
+@pytest.mark.parametrize(
+    ("workflow_id", "named"),
+    [
+        (f"order:{ORDER}", ORDER),
+        (f"refund:{ORDER}", ORDER),
+        ("reconciliation:recent:orders-2026-11-26", None),
+    ],
+)
+async def test_what_an_activity_logs_names_the_order_of_its_workflow(
+    workflow_id: str, named: str | None
+) -> None:
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, workflow_id=workflow_id)
+
+    async def log() -> Any:
+        return json.loads(JsonFormatter().format(record()))
+
+    assert (await environment.run(log)).get("orderId") == named
+
+
+def test_the_sdks_own_loggers_append_nothing_to_messages(root_logger: logging.Logger) -> None:
+    configure_logging(LogSettings())
+
+    assert not activity.logger.activity_info_on_message
+    assert not workflow.logger.workflow_info_on_message
 
 
 def test_a_line_for_collectors_is_one_json_object(named_request: None) -> None:

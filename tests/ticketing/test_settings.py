@@ -28,6 +28,8 @@ def complete(monkeypatch: pytest.MonkeyPatch) -> None:
         "CURRENCY",
         "RATE_LIMITS",
         "TRUSTED_PROXIES",
+        "METRICS_ADDRESS",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
     ):
         monkeypatch.delenv(name, raising=False)
     for name, value in COMPLETE.items():
@@ -43,6 +45,30 @@ def test_a_complete_environment_is_enough() -> None:
     assert api.purchase.payment_wait == timedelta(seconds=10)
     assert worker.stripe.api_base == "https://api.stripe.com"
     assert worker.temporal.address == "127.0.0.1:1"
+
+
+def test_nothing_is_measured_or_traced_unless_a_setting_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for settings in (read_api_settings(), read_worker_settings()):
+        assert (settings.metrics.address, settings.tracing.endpoint) == (None, None)
+
+    monkeypatch.setenv("METRICS_ADDRESS", "0.0.0.0:9464")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/")
+    for settings in (read_api_settings(), read_worker_settings()):
+        assert settings.metrics.address == "0.0.0.0:9464"
+        assert settings.tracing.endpoint == "http://collector:4318"
+
+
+@pytest.mark.parametrize("address", ["collector:4318", "http://user:hidden@collector:4318"])
+def test_an_address_of_a_collector_that_is_none_or_holds_a_password_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_ENDPOINT: must ") as refused:
+        read_api_settings()
+    assert "hidden" not in str(refused.value)
 
 
 def test_limits_are_on_and_no_proxy_is_trusted_unless_a_setting_says_so(

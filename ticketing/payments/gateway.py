@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import stripe
+from opentelemetry.trace import NoOpTracer, Tracer
 from stripe import StripeClient
 from temporalio.common import MetricMeter
 
@@ -49,8 +50,15 @@ class StripeGateway:
     what Stripe holds, or raises `PaymentRefused` (a definite no) or `PaymentOutcomeUnknown`.
     """
 
-    def __init__(self, settings: StripeApiSettings, meter: MetricMeter = MetricMeter.noop) -> None:
-        self._http = MeasuredHTTPXClient(timeout=HTTP_TIMEOUT_SECONDS, meter=meter)
+    def __init__(
+        self,
+        settings: StripeApiSettings,
+        meter: MetricMeter = MetricMeter.noop,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._http = MeasuredHTTPXClient(
+            timeout=HTTP_TIMEOUT_SECONDS, meter=meter, tracer=tracer or NoOpTracer()
+        )
         stripe_api = StripeClient(
             settings.api_key.get_secret_value(),
             stripe_version=API_VERSION,

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from stripe import HTTPXClient
 from temporalio.common import MetricMeter
 
@@ -20,6 +21,8 @@ CALLS = (
     ("GET", re.compile(r"/v1/refunds"), "list_refunds"),
 )
 OTHER = "other"
+ID = re.compile(r"/[a-z]+_\w*\d\w*")
+"""Of an object of Stripe's, in an address."""
 
 NO_ANSWER = "no_answer"
 KINDS = {
@@ -50,8 +53,9 @@ def kind_of(status: int) -> str | None:
 class MeasuredHTTPXClient(HTTPXClient):
     """Every request to Stripe goes through here, the pages of a list one by one."""
 
-    def __init__(self, *, timeout: float, meter: MetricMeter) -> None:
+    def __init__(self, *, timeout: float, meter: MetricMeter, tracer: Tracer) -> None:
         super().__init__(timeout=timeout)
+        self._tracer = tracer
         self._durations = meter.create_histogram_float(
             STRIPE_REQUEST_DURATION, "Time that a request to Stripe took, answered or not", SECONDS
         )
@@ -62,15 +66,32 @@ class MeasuredHTTPXClient(HTTPXClient):
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: object = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        """Send one request, and measure it."""
+        """Send one request, measure and trace it."""
         call = call_of(method.upper(), url)
         began = time.perf_counter()
         kind: str | None = NO_ANSWER
-        try:
-            answer = await super().request_async(method, url, headers, post_data)
-            kind = kind_of(answer[1])
-        finally:
-            self._durations.record(time.perf_counter() - began, {"call": call})
-            if kind is not None:
-                self._errors.add(1, {"call": call, "kind": kind})
+        with self._tracer.start_as_current_span(
+            f"Stripe {call}", kind=SpanKind.CLIENT, record_exception=False
+        ) as span:
+            try:
+                answer = await super().request_async(method, url, headers, post_data)
+                kind = kind_of(answer[1])
+                span.set_attribute("http.response.status_code", answer[1])
+            finally:
+                _describe(span, method, url, kind)
+                self._durations.record(time.perf_counter() - began, {"call": call})
+                if kind is not None:
+                    self._errors.add(1, {"call": call, "kind": kind})
         return answer
+
+
+def _describe(span: Span, method: str, url: str, kind: str | None) -> None:
+    if not span.is_recording():
+        return
+    address = urlsplit(url)
+    span.set_attribute("http.request.method", method.upper())
+    span.set_attribute("server.address", address.hostname or "")
+    span.set_attribute("url.template", ID.sub("/{id}", address.path))
+    if kind is not None:
+        span.set_attribute("error.type", kind)
+        span.set_status(StatusCode.ERROR)
