@@ -1,5 +1,6 @@
 """Moving an order, its ticket and its charges from one state to the next, together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -159,10 +160,7 @@ class OrderActivities:
             order_id = PydanticObjectId(input.order_id)
             at = to_milliseconds(input.at)
             held = {"_id": PydanticObjectId(input.ticket_id), "order_id": order_id}
-            await Ticket.find_one({**held, "sold_at": None}, session=session).update(
-                {"$set": {"sold_at": at, "updated_at": at}}
-            )
-            if await Ticket.find_one(held, session=session) is None:
+            if not await _sell(held, at, session):
                 if await _was_refunded(order_id, session):
                     return None  # this is a late repetition: sold, paid back and given up since
                 raise TicketNotHeld(f"order {order_id} is paid but does not hold its ticket")
@@ -215,6 +213,14 @@ class OrderActivities:
         if is_new:
             self._closed_orders.cancelled(input.reason)
         return status
+
+
+async def _sell(held: Mapping[str, object], at: datetime, session: AsyncClientSession) -> bool:
+    """Sell the ticket that is held; whether it is held, and sold by now or before."""
+    sold = await Ticket.find_one({**held, "sold_at": None}, session=session).update(
+        {"$set": {"sold_at": at, "updated_at": at}}
+    )
+    return _has_matched(sold) or await Ticket.find_one(held, session=session) is not None
 
 
 async def _close(
@@ -292,7 +298,11 @@ async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) ->
             **_tell(told(TimelineCode.PAYMENT_SUBMITTED, input.at, attempt=input.attempt)),
         }
     )
-    return isinstance(result, UpdateResult) and result.modified_count == 1
+    return _has_matched(result)
+
+
+def _has_matched(result: object) -> bool:
+    return isinstance(result, UpdateResult) and result.matched_count == 1
 
 
 def _tell(*entries: StoredEntry) -> dict[str, object]:
