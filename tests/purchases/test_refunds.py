@@ -244,7 +244,7 @@ async def test_what_stripe_refuses_is_told_and_the_order_stays_completed(
     for _ in range(2):
         answer = await seller.refund(order)
         assert_problem(answer, 409, "refund_refused")
-        assert "charge_disputed" in answer.json()["detail"]
+        assert "disputed the payment" in answer.json()["detail"]
 
     assert (await buyer.order(order))["status"] == "completed"
     assert (await seller.ticket(ticket))["status"] == "sold"
