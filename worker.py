@@ -16,8 +16,8 @@ from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import build_activities
+from activities.gauges import Gauges
 from activities.heartbeats import Heartbeats
-from activities.open_reservations import OpenReservations
 from ticketing.logs import configure_logging
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.payments.gateway import StripeGateway
@@ -95,11 +95,11 @@ async def run_worker(settings: WorkerSettings) -> None:
 
 @asynccontextmanager
 async def _measuring(telemetry: Telemetry) -> AsyncIterator[None]:
-    """Count open reservations as long as the block runs, if anybody wants to know."""
+    """Count what stands open as long as the block runs, if anybody wants to know."""
     if not telemetry.is_scraped:
         yield
         return
-    task = asyncio.create_task(OpenReservations(telemetry.meter).measure_forever())
+    task = asyncio.create_task(Gauges(telemetry.meter).measure_forever())
     try:
         yield
     finally:

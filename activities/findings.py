@@ -60,10 +60,15 @@ class FindingLog:
 
     async def measure_open(self) -> None:
         """Set the gauge: open findings of each invariant, those without any included."""
+        groups = await Finding.get_pymongo_collection().aggregate(
+            [
+                {"$match": {"status": FindingStatus.OPEN}},
+                {"$group": {"_id": "$invariant", "count": {"$sum": 1}}},
+            ]
+        )
+        found = {group["_id"]: group["count"] async for group in groups}
         for invariant in Invariant:
-            where = {"invariant": invariant, "status": FindingStatus.OPEN}
-            number = await Finding.find(where).count()
-            self._open.set(number, {"invariant": str(invariant)})
+            self._open.set(found.get(invariant, 0), {"invariant": str(invariant)})
 
     async def _store(
         self, subject: Subject, anomaly: Anomaly, is_repaired: bool, now: datetime

@@ -7,7 +7,7 @@ import pytest
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 
-from activities.open_reservations import count_open
+from activities.gauges import count_open_orders
 from activities.orders import (
     BeginPayment,
     CancelOrder,
@@ -156,7 +156,7 @@ async def test_open_orders_are_counted_by_status_in_the_index_of_open_ones(
     await completing(orders, await reserved(mongodb))
     await orders.complete_order(await completing(orders, await reserved(mongodb)))
 
-    assert await count_open() == {"created": 2, "awaiting_payment": 1}
+    assert await count_open_orders() == {"created": 2, "awaiting_payment": 1}
     plan = await Order.get_pymongo_collection().database.command(
         "explain",
         {

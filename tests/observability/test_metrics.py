@@ -3,19 +3,29 @@
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+import temporalio.bridge
 from prometheus_client import Metric
+from ruamel.yaml import YAML
 
+from devstack.process import REPOSITORY
 from devstack.settings import StackSettings
 from devstack.stack import Stack
 from tests.devstack.waiting import eventually
 from tests.observability.scraping import labels_of, scrape, value
 from tests.observability.shopping import shoppers
+from ticketing.errors import TemporalUnavailable
+from ticketing.payments.measured_http import KINDS
+from workflows import WORKFLOWS
 
 ID = re.compile(r"[0-9a-f]{24}|(?:pi|pm|ch|re|evt)_\w{8,}|@|\?")
 """What no label may hold: ids of ours and of Stripe's, addresses, queries."""
+
+PAGE = REPOSITORY / "docs" / "observability.md"
+ALERTS = REPOSITORY / "deploy" / "prometheus" / "alerts.yaml"
 
 Scraped = dict[str, Metric]
 
@@ -129,3 +139,64 @@ def test_no_label_holds_an_id_or_an_address(api: Scraped, worker: Scraped) -> No
 
 def test_the_apis_own_port_serves_no_metrics(stack: Stack) -> None:
     assert httpx.get(f"{stack.urls['api']}/metrics", trust_env=False).status_code == 404
+
+
+def test_the_documentation_tells_of_each_metric_of_ours_and_of_no_other(
+    api: Scraped, worker: Scraped
+) -> None:
+    served: dict[str, tuple[str, str, frozenset[str]]] = {}
+    for process, metrics in {"api": api, "worker": worker}.items():
+        for name, metric in metrics.items():
+            if name.startswith("holdfast_"):
+                before, _, _ = served.get(name, ("", "", frozenset()))
+                of = f"{before}, {process}" if before else process
+                served[name] = (of, metric.type, _label_names(metric))
+
+    assert _documented() == served
+
+
+def test_the_documentation_and_the_alerts_name_metrics_that_there_are(
+    api: Scraped, worker: Scraped
+) -> None:
+    served = {*api, *worker}
+    named = set(re.findall(r"\b(?:holdfast|temporal)_\w+", PAGE.read_text() + _expressions()))
+    named = {re.sub(r"_(bucket|count|sum)$", "", name) for name in named}
+    named -= {TemporalUnavailable.code}
+
+    assert len(named) > 20
+    assert {name for name in named - served if not _appears_with_its_first_event(name)} == set()
+
+
+def test_the_alerts_ask_for_labels_that_there_are(api: Scraped, worker: Scraped) -> None:
+    known = labels_of([*api.values(), *worker.values()])
+    known |= {("kind", kind) for kind in KINDS.values()}
+    known |= {("workflow_type", workflow.__name__) for workflow in WORKFLOWS}
+    known |= set(re.findall(r"(job)_name: (\S+)", PAGE.read_text()))
+    asked_for = set(re.findall(r'(\w+)="([^"]+)"', _expressions()))
+
+    assert asked_for
+    assert asked_for - known == set()
+
+
+def _documented() -> dict[str, tuple[str, str, frozenset[str]]]:
+    """Process, type and labels of each metric in the page's table."""
+    row = r"^\| `(holdfast_\w+)` \| (.*?) \| (\w+) \| (.*?) ?\|"
+    rows = re.findall(row, PAGE.read_text(), re.MULTILINE)
+    return {name: (of, kind, frozenset(re.findall(r"\w+", ls))) for name, of, kind, ls in rows}
+
+
+def _label_names(metric: Metric) -> frozenset[str]:
+    return frozenset(name for sample in metric.samples for name in sample.labels) - {"le"}
+
+
+def _expressions() -> str:
+    """What the alerts ask Prometheus."""
+    groups = YAML(typ="safe").load(ALERTS)["groups"]
+    return "\n".join(rule["expr"] for group in groups for rule in group["rules"])
+
+
+def _appears_with_its_first_event(name: str) -> bool:
+    """Whether Temporal's SDK knows the metric, and has had nothing to count."""
+    plain = re.sub(r"^temporal_|_total$|_seconds$", "", name)
+    library = Path(str(temporalio.bridge.__file__)).with_name("temporal_sdk_bridge.abi3.so")
+    return name.startswith("temporal_") and plain.encode() in library.read_bytes()

@@ -1,4 +1,4 @@
-"""How many orders are open, for Prometheus."""
+"""How many things stand open, for Prometheus."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from datetime import timedelta
 from pymongo.errors import PyMongoError
 from temporalio.common import MetricMeter
 
+from activities.findings import FindingLog
 from ticketing.models import Order
 from ticketing.statuses import UNPAID_STATUSES, OrderStatus
 
@@ -15,31 +16,33 @@ INTERVAL = timedelta(seconds=15)
 logger = logging.getLogger("holdfast.worker")
 
 
-class OpenReservations:
-    """A gauge that every worker sets to the same number: the maximum counts, not the sum."""
+class Gauges:
+    """Numbers that every worker counts for itself: their maximum is right, their sum is not."""
 
     def __init__(self, meter: MetricMeter) -> None:
-        self._gauge = meter.create_gauge(
+        self._reservations = meter.create_gauge(
             "holdfast_open_reservations", "Orders that hold a ticket and are not paid, by status"
         )
+        self._findings = FindingLog(meter)
 
     async def measure_forever(self) -> None:
-        """Count now and then; while MongoDB does not answer, the last number stays."""
+        """Count now and then; while MongoDB does not answer, the last numbers stay."""
         while True:
             try:
                 await self.measure()
             except PyMongoError as error:
-                logger.warning("open reservations not counted: %s", type(error).__name__)
+                logger.warning("what stands open was not counted: %s", type(error).__name__)
             await asyncio.sleep(INTERVAL.total_seconds())
 
     async def measure(self) -> None:
-        """Count them, in the index that holds open orders alone."""
-        found = await count_open()
+        """Count open orders, in the index that holds them alone, and open findings."""
+        found = await count_open_orders()
         for status in UNPAID_STATUSES:
-            self._gauge.set(found.get(status, 0), {"status": str(status)})
+            self._reservations.set(found.get(status, 0), {"status": str(status)})
+        await self._findings.measure_open()
 
 
-async def count_open() -> dict[str, int]:
+async def count_open_orders() -> dict[str, int]:
     """How many open orders there are of each status that occurs."""
     open_orders = {"status": {"$in": [str(status) for status in UNPAID_STATUSES]}}
     groups = await Order.get_pymongo_collection().aggregate(
