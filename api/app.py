@@ -61,6 +61,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.passwords = Passwords()
     app.state.rate_limits = RateLimits(settings.limits)
     app.state.ticket_feed = TicketFeed()
+    app.state.is_draining = False
 
     app.include_router(health.router)
     for resource in (

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic import model_validator as validator_of_model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.envconfig import ClientConfigProfile
 
 MINIMUM_JWT_KEY_LENGTH = 32
@@ -229,6 +230,29 @@ class MetricsSettings(_Group):
         return address
 
 
+class WorkerVersionSettings(_Group):
+    """Which build of the workers this one is; neither is set where builds need no telling apart."""
+
+    model_config = SettingsConfigDict(env_prefix="WORKER_")
+
+    deployment_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """All builds of one installation share it."""
+    build_id: str | None = None
+    """Such as the image's tag; another one for all code that decides otherwise."""
+
+    @validator_of_model(mode="after")
+    def _are_set_together(self) -> Self:
+        if (self.deployment_name is None) != (self.build_id is None):
+            raise ValueError("WORKER_DEPLOYMENT_NAME and WORKER_BUILD_ID must be set together")
+        return self
+
+    @property
+    def version(self) -> WorkerDeploymentVersion | None:
+        if self.deployment_name is None or self.build_id is None:
+            return None
+        return WorkerDeploymentVersion(self.deployment_name, self.build_id)
+
+
 def _without_password(address: str | None) -> str | None:
     if address is not None and urlsplit(address).username is not None:
         raise ValueError("must hold no user; OTEL_EXPORTER_OTLP_HEADERS can identify us")
@@ -273,10 +297,12 @@ class ApiSettings(_ProcessSettings):
     operator: OperatorSettings
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    drain: timedelta = timedelta(0)
 
 
 class WorkerSettings(_ProcessSettings):
     stripe: StripeApiSettings
+    versioning: WorkerVersionSettings
 
 
 class _TaskQueue(_Group):
@@ -288,6 +314,8 @@ class _Listen(_Group):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    drain: Seconds = Field(default=timedelta(0), ge=timedelta(0), le=timedelta(minutes=10))
+    """How long to serve on after SIGTERM, not ready, until balancers have heard of it."""
 
 
 def read_api_settings() -> ApiSettings:
@@ -308,7 +336,7 @@ def read_api_settings() -> ApiSettings:
     }
     read.raise_problems()
     listen = values.pop("listen")
-    return ApiSettings(host=listen.host, port=listen.port, **values)
+    return ApiSettings(host=listen.host, port=listen.port, drain=listen.drain, **values)
 
 
 def read_worker_settings() -> WorkerSettings:
@@ -321,6 +349,7 @@ def read_worker_settings() -> WorkerSettings:
     values = {
         **read.process_settings(),
         "stripe": read(StripeApiSettings),
+        "versioning": read(WorkerVersionSettings),
     }
     read.raise_problems()
     return WorkerSettings(**values)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from pymongo.errors import PyMongoError
 from temporalio.service import RPCError
@@ -30,8 +30,13 @@ async def get_health() -> Health:
 
 
 @router.get("/readyz", responses=problems(NotReady))
-async def get_readiness(mongo: Mongo, temporal: Temporal) -> Health:
-    """Requests can be served: MongoDB and Temporal respond. A refusal names what does not."""
+async def get_readiness(request: Request, mongo: Mongo, temporal: Temporal) -> Health:
+    """Requests can be served: MongoDB and Temporal respond. A refusal names what does not.
+
+    A process that is about to stop names itself (`api`): it still answers, so go elsewhere.
+    """
+    if request.app.state.is_draining:
+        raise NotReady(["api"], "This process is about to stop.")
     probes: dict[str, Callable[[], Awaitable[object]]] = {
         "mongodb": lambda: mongo.admin.command("ping"),
         "temporal": lambda: temporal.service_client.check_health(timeout=PROBE_TIMEOUT),

@@ -92,7 +92,7 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
         async with _market(stack, rules) as market, Breaker(stack) as breaker:
             said = await _shop_while_it_breaks(plan, market, breaker, stack)
             said += await _wait_for_quiet(stack, rules.quiet_within)
-            evidence = await _gather_evidence(stack)
+            evidence = await gather_evidence(stack)
             said += [part.obituary() for part in stack.ended_parts()]
         evidence.disturbances = breaker.disturbances
         return Report(
@@ -161,7 +161,7 @@ async def _wait_for_quiet(stack: Stack, within: float) -> list[str]:
     """
     deadline = time.monotonic() + within
     while True:
-        evidence = await _gather_evidence(stack)
+        evidence = await gather_evidence(stack)
         going_on = [id for id in evidence.running if id.startswith(("order:", "refund:"))]
         going_on += [id for id, order in evidence.orders.items() if order["status"] in OPEN]
         unknown = {f"order:{id}" for id in evidence.orders} - evidence.known
@@ -172,7 +172,8 @@ async def _wait_for_quiet(stack: Stack, within: float) -> list[str]:
         await asyncio.sleep(2)
 
 
-async def _gather_evidence(stack: Stack) -> Evidence:
+async def gather_evidence(stack: Stack) -> Evidence:
+    """Everything that the stack's servers hold now."""
     environment = stack.environment
     url = environment["MONGODB_URL"]
     async with AsyncMongoClient[dict[str, Any]](url, tz_aware=True) as mongo:

@@ -1,0 +1,43 @@
+"""One stack of two API processes and two workers, whole again after each test."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from devstack.settings import Shape, StackSettings
+from devstack.stack import Stack
+
+DRAIN_SECONDS = 4
+"""Some times longer than the balancer takes to notice."""
+
+
+@contextmanager
+def stripe_takes(stack: Stack, seconds: float) -> Iterator[None]:
+    """Every call to Stripe that begins in the block takes this long."""
+    faults = f"{stack.urls['stripe_sandbox']}/_sandbox/faults"
+    rule = {"kind": "latency", "delay_seconds": seconds, "times": None}
+    assert httpx.post(faults, json=rule).is_success
+    try:
+        yield
+    finally:
+        assert httpx.delete(faults).is_success
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = StackSettings.on_free_ports(
+        tmp_path_factory.mktemp("drain"), Shape(api=2, workers=2)
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
+    rules = {"API_DRAIN": str(DRAIN_SECONDS), "PAYMENT_WAIT": "30"}
+    with Stack(settings, environ | rules) as stack:
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def whole(stack: Stack) -> Iterator[None]:
+    yield
+    stack.start_parts(*(part.name for part in stack.ended_parts()))

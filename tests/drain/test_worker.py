@@ -1,0 +1,110 @@
+"""A worker that is told to stop ends what it does, and hands over the rest at once."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from devstack.stack import Stack
+from tests.devstack.test_shape import Json, pay, person, reserve
+from tests.devstack.waiting import eventually
+from tests.drain.conftest import stripe_takes
+from tests.drain.histories import begun_again, holder_of, is_at_stripe, lost_tasks
+from tests.drain.load import Load
+from tests.drain.test_api import assert_nothing_is_left_over
+
+SLOW_STRIPE_SECONDS = 8.0
+"""Longer than the heartbeats of a worker that has died are waited for."""
+BRISK_STRIPE_SECONDS = 1.0
+"""Long enough for some purchase to be at Stripe at any time."""
+PATIENCE_SECONDS = 4.0
+"""Less than a task waits for a worker that is dead."""
+
+
+def seconds_to_pay(buyer: httpx.Client, order: Json) -> float:
+    began_at = time.monotonic()
+    assert pay(buyer, order).status_code == 201
+    return time.monotonic() - began_at
+
+
+def test_a_rolling_restart_of_the_workers_under_load_loses_no_step_and_fails_no_request(
+    stack: Stack,
+) -> None:
+    with stripe_takes(stack, BRISK_STRIPE_SECONDS), Load(stack) as load:
+        for name in ("worker-1", "worker-2"):
+            load.wait_for_purchases(3)
+            stack.stop_part(name)
+            assert stack.parts[name].exit_code == 0
+            load.wait_for_purchases(3)
+            stack.start_part(name)
+        load.wait_for_purchases(3)
+
+    assert load.unanswered == []
+    assert load.unexpected == []
+    assert begun_again(stack, load.promises.reserved) == 0
+    assert_nothing_is_left_over(stack, load)
+
+
+def test_control_workers_that_die_leave_steps_to_be_begun_again(stack: Stack) -> None:
+    with stripe_takes(stack, BRISK_STRIPE_SECONDS), Load(stack) as load:
+        load.wait_for_purchases(3)
+        stack.kill("worker-1")
+        stack.kill("worker-2")
+        stack.start_parts("worker-1", "worker-2")
+        load.wait_for_purchases(3)
+
+    assert begun_again(stack, load.promises.reserved) > 0
+    assert_nothing_is_left_over(stack, load)
+
+
+def test_an_order_of_a_worker_that_stopped_goes_on_at_once_with_another(stack: Stack) -> None:
+    with person(stack.urls["api"]) as buyer:
+        order = reserve(buyer)
+        stack.stop_part(holder_of(stack, order["id"]))
+
+        assert seconds_to_pay(buyer, order) < PATIENCE_SECONDS
+    assert not lost_tasks(stack, [order["id"]])
+
+
+def test_control_an_order_of_a_worker_that_died_waits(stack: Stack) -> None:
+    with person(stack.urls["api"]) as buyer:
+        order = reserve(buyer)
+        stack.kill(holder_of(stack, order["id"]))
+
+        assert seconds_to_pay(buyer, order) > PATIENCE_SECONDS
+    assert lost_tasks(stack, [order["id"]])
+
+
+def test_a_step_at_stripe_that_is_under_way_is_ended_and_not_begun_again(stack: Stack) -> None:
+    with (
+        person(stack.urls["api"]) as buyer,
+        ThreadPoolExecutor() as threads,
+        stripe_takes(stack, SLOW_STRIPE_SECONDS),
+    ):
+        order = reserve(buyer)
+        payment = threads.submit(pay, buyer, order)
+        eventually(lambda: is_at_stripe(stack, order["id"]))
+        for name in ("worker-1", "worker-2"):  # one of them has the step
+            stack.stop_part(name)
+            assert stack.parts[name].exit_code == 0
+            stack.start_part(name)
+
+        assert payment.result().status_code == 201
+    assert begun_again(stack, [order["id"]]) == 0
+
+
+def test_control_a_step_of_workers_that_die_is_begun_again(stack: Stack) -> None:
+    with (
+        person(stack.urls["api"]) as buyer,
+        ThreadPoolExecutor() as threads,
+        stripe_takes(stack, SLOW_STRIPE_SECONDS),
+    ):
+        order = reserve(buyer)
+        payment = threads.submit(pay, buyer, order)
+        eventually(lambda: is_at_stripe(stack, order["id"]))
+        stack.kill("worker-1")
+        stack.kill("worker-2")
+        stack.start_parts("worker-1", "worker-2")
+        payment.result()
+
+    assert begun_again(stack, [order["id"]]) > 0
