@@ -11,8 +11,9 @@ from datetime import timedelta
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import build_activities
@@ -25,11 +26,16 @@ from ticketing.settings import SettingsError, WorkerSettings, read_worker_settin
 from ticketing.telemetry import Telemetry, start_telemetry
 from ticketing.temporal import connect_temporal
 from ticketing.tracing import WORKER
+from ticketing.worker_versions import tell_whether_current
 from workflows import WORKFLOWS
 from workflows.reconciliation_schedules import schedule_reconciliation
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """Activities in flight may finish; the rest is taken up by the next worker."""
+
+STICKY_TIMEOUT = timedelta(seconds=5)
+"""How long a task waits for the worker that has its order in memory, before any may take it.
+It may be dead; half of Temporal's default, since reading an order's history anew costs little."""
 
 logger = logging.getLogger("holdfast.worker")
 
@@ -52,8 +58,13 @@ def create_worker(
     mongo: AsyncMongoClient[BSONDocument],
     gateway: StripeGateway,
     workflows: Sequence[type] = WORKFLOWS,
+    version: WorkerDeploymentVersion | None = None,
 ) -> Worker:
-    """Build a worker for every activity and, unless others are given, every workflow."""
+    """Build a worker for every activity and, unless others are given, every workflow.
+
+    With a version it is given only what Temporal means for that version
+    (docs/adr/0019-worker-versions.md).
+    """
     return Worker(
         client,
         task_queue=task_queue,
@@ -64,6 +75,17 @@ def create_worker(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        deployment_config=_pinning_to(version) if version else None,
+    )
+
+
+def _pinning_to(version: WorkerDeploymentVersion) -> WorkerDeploymentConfig:
+    # Not on the workflows themselves: a server refuses what an unversioned worker says of it.
+    return WorkerDeploymentConfig(
+        version=version,
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
     )
 
 
@@ -82,8 +104,16 @@ async def run_worker(settings: WorkerSettings) -> None:
             runtime=telemetry.runtime,
             interceptors=telemetry.interceptors(),
         )
-        worker = create_worker(client, task_queue=settings.task_queue, mongo=mongo, gateway=gateway)
-        async with worker, _measuring(telemetry):
+        version = settings.versioning.version
+        worker = create_worker(
+            client,
+            task_queue=settings.task_queue,
+            mongo=mongo,
+            gateway=gateway,
+            version=version,
+        )
+        telling = _telling_whether_current(client, version)
+        async with worker, _measuring(telemetry), telling:
             await _schedule_reconciliation(client, settings.task_queue)
             logger.info("carrying out orders of task queue %s", settings.task_queue)
             await stop.wait()
@@ -91,6 +121,16 @@ async def run_worker(settings: WorkerSettings) -> None:
         await gateway.close()
         await mongo.close()
         await telemetry.stop()
+
+
+@asynccontextmanager
+async def _telling_whether_current(
+    client: Client, version: WorkerDeploymentVersion | None
+) -> AsyncIterator[None]:
+    telling = version and asyncio.create_task(tell_whether_current(client, version))
+    yield
+    if telling:
+        telling.cancel()
 
 
 @asynccontextmanager

@@ -1,0 +1,58 @@
+"""Whether this build of the workers is given orders, and what to do where none is."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
+from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.service import RPCError
+
+logger = logging.getLogger(__name__)
+
+LOOK_INTERVAL = timedelta(seconds=30)
+
+
+async def tell_whether_current(client: Client, version: WorkerDeploymentVersion) -> None:
+    """Log whether the version is given new orders, and warn for as long as nobody is."""
+    told = ""
+    while True:
+        try:
+            standing, is_trouble = await standing_of(client, version)
+        except RPCError as error:
+            standing, is_trouble = f"cannot tell which build is current: {error.message}", False
+        if is_trouble:
+            logger.warning(standing)
+        elif standing != told:
+            logger.info(standing)
+        told = standing
+        await asyncio.sleep(LOOK_INTERVAL.total_seconds())
+
+
+async def standing_of(client: Client, version: WorkerDeploymentVersion) -> tuple[str, bool]:
+    """What the version is to its deployment, in words, and whether somebody has to act.
+
+    Raises:
+        RPCError: Temporal does not say; NOT_FOUND until the first worker has asked for work.
+    """
+    name, build = version.deployment_name, version.build_id
+    answer = await client.workflow_service.describe_worker_deployment(
+        DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=name)
+    )
+    routing = answer.worker_deployment_info.routing_config
+    current = routing.current_deployment_version.build_id
+    ramping = routing.ramping_deployment_version.build_id
+    if current == build:
+        return f"build {build} of {name} is current: it gets all new orders", False
+    if ramping == build:
+        percentage = routing.ramping_version_percentage
+        return f"build {build} of {name} is ramping: it gets {percentage:g} % of new orders", False
+    if current:
+        return f"build {build} of {name} gets no new orders: build {current} is current", False
+    return (
+        f"no build of {name} is current, so new orders go to unversioned workers only, if there"
+        " are any. To have this build get them: temporal worker deployment set-current-version"
+        f" --deployment-name {name} --build-id {build}",
+        True,
+    )
