@@ -38,5 +38,6 @@ class _Heartbeats(ActivityInboundInterceptor):
 
 async def _beat(interval: timedelta) -> None:
     while True:
-        activity.heartbeat()
+        # Before the first one, too: most steps are over by then, and spare the server a request.
         await asyncio.sleep(interval.total_seconds())
+        activity.heartbeat()

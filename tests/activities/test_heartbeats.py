@@ -57,3 +57,15 @@ async def test_a_step_without_a_heartbeat_timeout_is_left_alone() -> None:
     step.may_end.set()
 
     assert await env.run(Heartbeats().intercept_activity(step).execute_activity, step_input())
+
+
+async def test_a_step_that_is_over_at_once_costs_no_heartbeat() -> None:
+    step, env = Step(), environment(timedelta(seconds=30))
+    env.on_heartbeat = lambda *_: pytest.fail("the server was asked for nothing")
+    steps = Heartbeats().intercept_activity(step)
+    running = asyncio.ensure_future(env.run(steps.execute_activity, step_input()))
+    for _ in range(5):
+        await asyncio.sleep(0)  # until what runs beside the step has had its turn
+    step.may_end.set()
+
+    assert await running == "done"
