@@ -19,6 +19,7 @@ from tests.operations.scenes import Market, Scene, open_market
 
 DOCUMENT = REPOSITORY / "docs" / "operations.md"
 TEXT = DOCUMENT.read_text()
+ALERTS = REPOSITORY / "deploy" / "prometheus" / "alerts.yaml"
 
 SHOWN = re.compile(
     r"^(?P<indent> *)<!-- (?P<kind>setup|run)(?:: (?P<scene>\w+))? -->\n"
@@ -177,6 +178,13 @@ def test_every_command_that_is_shown_is_run() -> None:
     assert TEXT.count("```sh") == len(BLOCKS) + 1
     assert len(BLOCKS) > 10
     assert len(QUERIES) > 8
+
+
+def test_every_alert_has_a_heading_that_says_what_to_do() -> None:
+    alerts = re.findall(r"- alert: (\w+)", ALERTS.read_text())
+    headings = re.findall(r"^### (Holdfast\w+)$", TEXT, re.MULTILINE)
+
+    assert headings == alerts
 
 
 def test_every_heading_that_is_linked_to_is_there() -> None:
