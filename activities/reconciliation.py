@@ -26,6 +26,7 @@ from ticketing.invariants import (
     order_anomalies,
     ticket_anomalies,
 )
+from ticketing.logs import concerns
 from ticketing.metrics import ClosedOrders
 from ticketing.models import Checked, Finding, FindingStatus, Order, ReconciliationRun, Ticket
 from ticketing.models.ticket import RESERVED
@@ -149,6 +150,8 @@ class ReconciliationActivities:
         Safe to run twice: the facts are gathered anew, each repair is harmless when it was made
         before, and a finding that is seen again is the same finding.
         """
+        if input.kind == "order":
+            concerns(input.id)  # in this activity's own task: nobody needs it put back
         found = await (self._ticket(input) if input.kind == "ticket" else self._order(input))
         await self._findings_log.keep(input, found)
         repaired = sum(found.values())

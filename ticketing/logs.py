@@ -20,7 +20,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The HTTP request that is being answered."""
 
 order_id: ContextVar[str | None] = ContextVar("order_id", default=None)
-"""The order that the HTTP request concerns, as soon as it is known."""
+"""The order that the HTTP request concerns, or the activity where its workflow has many."""
 
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 """The trace that goes on where no span does, as after an activity has failed."""
@@ -37,17 +37,19 @@ SHOWN_OF_A_TRACE = 8
 
 
 def concerns(order: object) -> None:
-    """Name the order that the current HTTP request is about in its lines from now on."""
+    """Name the order in all lines of this request, or this activity, from now on."""
     order_id.set(str(order))
 
 
 def current_order_id() -> str | None:
-    """The order that the current request, workflow or activity is about."""
+    """The order that is said to be concerned, or else the one of this workflow or activity."""
+    if order := order_id.get():
+        return order
     if activity.in_activity():
         return order_id_in(activity.info().workflow_id or "")
     if workflow.in_workflow():
         return order_id_in(workflow.info().workflow_id)
-    return order_id.get()
+    return None
 
 
 def current_trace_id() -> str | None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from devstack.ports import free_ports
+from tests.observability.collector import running_collector
 
 ROOT = Path(__file__).parents[2]
 KEY = "a-key-of-the-tests-that-is-long-enough"
@@ -92,6 +93,31 @@ def test_it_serves_and_stops_although_nobody_takes_its_traces(
     assert process.returncode == 0
     assert '"traceId"' in errors
     assert "Traceback" not in errors
+
+
+def test_what_was_traced_is_sent_before_it_ends(tmp_path: Path, mongodb_url: str) -> None:
+    (port,) = free_ports(1)
+    with running_collector() as collector:
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",
+        }
+        process = start(tmp_path, **settings(mongodb_url, port), **environment)
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "running on" in line:
+                    break
+            httpx.get(f"http://127.0.0.1:{port}/api/tickets")
+            assert collector.spans() == []
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
+
+        spans = collector.spans()
+    assert "GET /api/tickets" in {span.name for span in spans}
+    assert "find tickets" in {span.name for span in spans}
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

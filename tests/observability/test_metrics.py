@@ -137,6 +137,12 @@ def test_no_label_holds_an_id_or_an_address(api: Scraped, worker: Scraped) -> No
     assert {(name, text) for name, text in labels if ID.search(text)} == set()
 
 
+def test_no_metric_holds_a_secret(stack: Stack, api: Scraped, worker: Scraped) -> None:
+    served = repr([*api.values(), *worker.values()])
+    for name in ("JWT_KEYS", "STRIPE_API_KEY", "OPERATOR_TOKEN", "STRIPE_WEBHOOK_SECRET"):
+        assert stack.environment[name] not in served
+
+
 def test_the_apis_own_port_serves_no_metrics(stack: Stack) -> None:
     assert httpx.get(f"{stack.urls['api']}/metrics", trust_env=False).status_code == 404
 

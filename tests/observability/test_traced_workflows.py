@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from google.protobuf.message import Message
+from opentelemetry import baggage, context
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pymongo import AsyncMongoClient
 from temporalio.api.common.v1 import Header, Payload
@@ -128,10 +129,12 @@ async def test_a_traced_history_holds_nothing_more_than_the_parent_and_is_replay
     market: Market, traced: Client, working: Working, tracing: Tracing
 ) -> None:
     traced_market = replace(market, env=WorkflowEnvironment.from_client(traced))
+    token = context.attach(baggage.set_baggage("note", "what somebody wants to be handed on"))
     async with working(traced):
         purchase = await traced_market.sell()
         refund = await traced_market.refund(purchase)
         await refund.result()
+    context.detach(token)
 
     for handle in (purchase.handle, refund):
         history = await handle.fetch_history()

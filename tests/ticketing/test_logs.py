@@ -13,7 +13,14 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext
 from temporalio import activity, workflow
 from temporalio.testing import ActivityEnvironment
 
-from ticketing.logs import JsonFormatter, TextFormatter, configure_logging, order_id, request_id
+from ticketing.logs import (
+    JsonFormatter,
+    TextFormatter,
+    concerns,
+    configure_logging,
+    order_id,
+    request_id,
+)
 from ticketing.settings import LogSettings
 
 ORDER = "6b035d412918cbe232ed5d85"
@@ -103,6 +110,17 @@ async def test_what_an_activity_logs_names_the_order_of_its_workflow(
         return json.loads(JsonFormatter().format(record()))
 
     assert (await environment.run(log)).get("orderId") == named
+
+
+async def test_what_an_activity_about_many_logs_names_the_one_that_it_says() -> None:
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, workflow_id="reconciliation:recent:orders")
+
+    async def log() -> Any:
+        concerns(ORDER)
+        return json.loads(JsonFormatter().format(record()))
+
+    assert (await environment.run(log))["orderId"] == ORDER
 
 
 def test_the_sdks_own_loggers_append_nothing_to_messages(root_logger: logging.Logger) -> None:
