@@ -392,6 +392,10 @@ class _Reader:
             return None
         if not profile.address:
             self._problems.append("TEMPORAL_ADDRESS: is missing")
+        try:
+            profile.to_client_connect_config()
+        except OSError as error:
+            self._problems.append(f"TEMPORAL_TLS_*: {error.filename}: {error.strerror}")
         return profile
 
     def raise_problems(self) -> None:

@@ -21,12 +21,27 @@ async def connect_temporal(
     through the interceptors.
 
     Raises:
-        RuntimeError: the server does not answer (unless `lazy`, which connects on first use).
+        RuntimeError: the server does not answer (unless `lazy`, which connects on first use); the
+            message names the settings to look at.
     """
-    return await Client.connect(
-        **profile.to_client_connect_config(),
-        data_converter=pydantic_data_converter,
-        lazy=lazy,
-        runtime=runtime,
-        interceptors=interceptors,
-    )
+    config = profile.to_client_connect_config()
+    try:
+        return await Client.connect(
+            **config,
+            data_converter=pydantic_data_converter,
+            lazy=lazy,
+            runtime=runtime,
+            interceptors=interceptors,
+        )
+    except RuntimeError as error:
+        raise RuntimeError(
+            _explained(error, profile, is_encrypted=bool(config.get("tls")))
+        ) from None
+
+
+def _explained(error: RuntimeError, profile: ClientConfigProfile, *, is_encrypted: bool) -> str:
+    how = "over TLS" if is_encrypted else "without TLS"
+    where = f"TEMPORAL_ADDRESS={profile.address}, {how}: Temporal cannot be used: {error}"
+    if "InvalidCertificate" in str(error):
+        where += "; TEMPORAL_TLS_SERVER_CA_CERT_PATH names the authority that is trusted"
+    return where

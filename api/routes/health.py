@@ -1,6 +1,7 @@
 """Health: for load balancers and orchestrators."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Literal
@@ -13,6 +14,8 @@ from temporalio.service import RPCError
 from api.dependencies import Mongo, Temporal
 from api.problems import problems
 from ticketing.errors import NotReady
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["health"])
 
@@ -41,16 +44,20 @@ async def get_readiness(request: Request, mongo: Mongo, temporal: Temporal) -> H
         "mongodb": lambda: mongo.admin.command("ping"),
         "temporal": lambda: temporal.service_client.check_health(timeout=PROBE_TIMEOUT),
     }
-    responds = await asyncio.gather(*(_responds(probe) for probe in probes.values()))
+    responds = await asyncio.gather(*(_responds(*probe) for probe in probes.items()))
     unavailable = [name for name, up in zip(probes, responds, strict=True) if not up]
     if unavailable:
         raise NotReady(unavailable)
     return Health()
 
 
-async def _responds(probe: Callable[[], Awaitable[object]]) -> bool:
+async def _responds(part: str, probe: Callable[[], Awaitable[object]]) -> bool:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT.total_seconds()):
             return bool(await probe())
-    except (PyMongoError, RPCError, RuntimeError, TimeoutError):
-        return False
+    except (PyMongoError, TimeoutError) as error:
+        logger.warning("%s does not respond: %s", part, type(error).__name__)
+    except (RPCError, RuntimeError) as error:
+        # Such as a certificate that is not trusted, which nothing else would tell.
+        logger.warning("%s does not respond: %s", part, error)
+    return False

@@ -5,6 +5,7 @@ import sys
 from datetime import timedelta
 
 import pytest
+from temporalio.common import WorkerDeploymentVersion
 
 from devstack.process import REPOSITORY
 from ticketing.settings import SettingsError, read_api_settings, read_worker_settings
@@ -30,6 +31,9 @@ def complete(monkeypatch: pytest.MonkeyPatch) -> None:
         "TRUSTED_PROXIES",
         "METRICS_ADDRESS",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "API_DRAIN",
+        "WORKER_BUILD_ID",
+        "WORKER_DEPLOYMENT_NAME",
     ):
         monkeypatch.delenv(name, raising=False)
     for name, value in COMPLETE.items():
@@ -204,6 +208,33 @@ def test_a_contradiction_of_the_worker_is_named(
 
     with pytest.raises(SettingsError, match=named):
         read_worker_settings()
+
+
+def test_a_build_has_a_name_only_together_with_its_deployment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read_worker_settings().versioning.version is None
+
+    monkeypatch.setenv("WORKER_BUILD_ID", "1.0.0")
+    both = "WORKER_DEPLOYMENT_NAME and WORKER_BUILD_ID must be set together"
+    with pytest.raises(SettingsError, match=both):
+        read_worker_settings()
+
+    monkeypatch.setenv("WORKER_DEPLOYMENT_NAME", "holdfast")
+    assert read_worker_settings().versioning.version == WorkerDeploymentVersion("holdfast", "1.0.0")
+
+
+def test_the_api_stops_at_once_unless_it_is_told_to_drain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read_api_settings().drain == timedelta(0)
+
+    monkeypatch.setenv("API_DRAIN", "10")
+    assert read_api_settings().drain == timedelta(seconds=10)
+
+    monkeypatch.setenv("API_DRAIN", "-1")
+    with pytest.raises(SettingsError, match="API_DRAIN"):
+        read_api_settings()
 
 
 def test_a_worker_without_its_settings_names_them_and_exits_with_2() -> None:
