@@ -90,7 +90,7 @@ def test_a_request_is_in_flight_until_it_is_answered(stack: Stack, bought: None)
 
 def test_what_a_client_makes_up_is_no_label(api: Scraped) -> None:
     unknown = {"route": "other", "status": "404"}
-    assert value(api, "holdfast_http_requests_total", **unknown) == 1
+    assert value(api, "holdfast_http_requests_total", **unknown) >= 1
     assert value(api, "holdfast_http_requests_total", method="other", status="405") == 1
 
 
