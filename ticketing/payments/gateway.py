@@ -56,6 +56,8 @@ class StripeGateway:
         meter: MetricMeter = MetricMeter.noop,
         tracer: Tracer | None = None,
     ) -> None:
+        # It keeps an id in the home directory, and tells Stripe of this machine.
+        stripe.enable_telemetry = False
         self._http = MeasuredHTTPXClient(
             timeout=HTTP_TIMEOUT_SECONDS, meter=meter, tracer=tracer or NoOpTracer()
         )
