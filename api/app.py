@@ -29,6 +29,7 @@ from api.routes import (
     users,
 )
 from api.security import Sessions
+from api.services.ticket_turns import TicketTurns
 from api.services.tickets import make_older_titles_searchable
 from api.storefront import routes as storefront
 from api.storefront.assets import PATH as STATIC_PATH
@@ -61,6 +62,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.passwords = Passwords()
     app.state.rate_limits = RateLimits(settings.limits)
     app.state.ticket_feed = TicketFeed()
+    app.state.ticket_turns = TicketTurns()
     app.state.is_draining = False
 
     app.include_router(health.router)

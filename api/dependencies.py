@@ -24,6 +24,7 @@ from api.services.orders import OrderService
 from api.services.payments import PaymentService
 from api.services.refunds import RefundService
 from api.services.stripe_webhooks import StripeWebhookService
+from api.services.ticket_turns import TicketTurns
 from api.services.tickets import TicketService
 from api.services.timelines import TimelineService
 from api.services.users import UserService
@@ -178,14 +179,22 @@ async def refused_orders(request: Request) -> RefusedOrderCounter:
 RefusedOrders = Annotated[RefusedOrderCounter, Depends(refused_orders)]
 
 
+async def ticket_turns(request: Request) -> TicketTurns:
+    return cast(TicketTurns, request.app.state.ticket_turns)
+
+
 async def order_service(
-    settings: Settings, temporal: Temporal, refused_orders: RefusedOrders
+    settings: Settings,
+    temporal: Temporal,
+    refused_orders: RefusedOrders,
+    turns: Annotated[TicketTurns, Depends(ticket_turns)],
 ) -> OrderService:
     return OrderService(
         temporal,
         task_queue=settings.task_queue,
         rules=settings.purchase,
         refused_orders=refused_orders,
+        turns=turns,
     )
 
 

@@ -27,6 +27,7 @@ from api.models import path_id
 from api.pagination import NEWEST_FIRST, PageQuery, find_page
 from api.refused_orders import RefusedOrders
 from api.services.order_starts import Offer, order_start
+from api.services.ticket_turns import TicketTurns, Turn
 from ticketing.errors import (
     IdempotencyKeyReused,
     OrderCancelled,
@@ -104,8 +105,10 @@ class OrderService:
         task_queue: str,
         rules: PurchaseSettings,
         refused_orders: RefusedOrders,
+        turns: TicketTurns,
     ) -> None:
         self._temporal = temporal
+        self._turns = turns
         self._refused_orders = refused_orders
         self._task_queue = task_queue
         self._rules = rules
@@ -202,11 +205,17 @@ class OrderService:
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket | None
     ) -> ReservedOrder:
         ticket = _for_sale(ticket, buyer_id)
+        while ticket.status is not TicketStatus.RESERVED and (
+            ahead := self._turns.ahead(ticket.id)
+        ):
+            _refuse_behind(await ahead, buyer_id)
+            ticket = _for_sale(await Ticket.get(ticket.id), buyer_id)
+            if ticket.order_id == order_id:
+                raise _already_started(order_id)
         if ticket.status is TicketStatus.RESERVED:
             # Answered without a workflow, so a rush for one ticket costs next to nothing.
             return await self._held_by(buyer_id, ticket)
-        await self._refuse_too_many(buyer_id, ticket)
-        reservation = await self._start(order_id, buyer_id, ticket)
+        reservation = await self._start_ahead(order_id, buyer_id, ticket)
         if reservation.refusal is Refusal.TICKET_RESERVED:
             return await self._held_by(buyer_id, _for_sale(await Ticket.get(ticket.id), buyer_id))
         if reservation.refusal is not None:
@@ -277,6 +286,18 @@ class OrderService:
             reservation = await handle.execute_update(OrderWorkflow.reserve)
         if reservation.refusal is not None:
             raise REFUSALS[reservation.refusal]
+
+    async def _start_ahead(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
+    ) -> Reservation:
+        with self._turns.go_ahead(ticket.id) as turn:
+            await self._refuse_too_many(buyer_id, ticket)
+            reservation = await self._start(order_id, buyer_id, ticket)
+            if reservation.refusal is None:
+                turn.holder = buyer_id
+            elif reservation.refusal is Refusal.UNAVAILABLE:
+                raise TemporalUnavailable
+        return reservation
 
     async def _start(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
@@ -379,6 +400,19 @@ def _for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
     if ticket.status is TicketStatus.SOLD:
         raise TicketSold
     return ticket
+
+
+def _refuse_behind(turn: Turn, buyer_id: PydanticObjectId) -> None:
+    """Refuse who came behind a turn, if that tells already what they would be told."""
+    if turn.outage is not None:
+        raise TemporalUnavailable
+    if turn.holder not in (None, buyer_id):
+        raise TicketReserved
+
+
+def _already_started(order_id: PydanticObjectId) -> WorkflowAlreadyStartedError:
+    """What Temporal says to the same request, come again meanwhile."""
+    return WorkflowAlreadyStartedError(order_workflow_id(str(order_id)), OrderWorkflow.__name__)
 
 
 async def _order_under(order_id: PydanticObjectId, buyer_id: PydanticObjectId) -> Order | None:

@@ -6,22 +6,26 @@ After each race comes its control: the same race with the guard off, lost on pur
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from beanie import PydanticObjectId
 from httpx import Response
 
 from activities import reservations
+from activities.reservations import Reservation
 from api.services import payments
 from api.services.orders import OrderService
 from api.services.payments import PaymentService
+from api.services.ticket_turns import TicketTurns, Turn
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually, until
-from ticketing.models import Order
+from ticketing.models import Order, Ticket
 from ticketing.mongodb import in_transaction
 from ticketing.statuses import CancelReason
 
@@ -40,6 +44,32 @@ async def other_door(market: Marketplace, buyer: Person) -> Person:
     """The buyer, at another instance of the API."""
     app = await market.open_api()
     return buyer.at(market.visit(app))
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many workflows were started for each ticket."""
+    counted = Counter[str]()
+    start = OrderService._start
+
+    async def count_and_start(
+        service: OrderService,
+        order_id: PydanticObjectId,
+        buyer_id: PydanticObjectId,
+        ticket: Ticket,
+    ) -> Reservation:
+        counted[str(ticket.id)] += 1
+        return await start(service, order_id, buyer_id, ticket)
+
+    monkeypatch.setattr(OrderService, "_start", count_and_start)
+    return counted
+
+
+@pytest.fixture
+def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody who sees a free ticket goes ahead at once."""
+    monkeypatch.setattr(TicketTurns, "ahead", lambda *_: None)
+    monkeypatch.setattr(TicketTurns, "go_ahead", lambda *_: nullcontext(Turn()))
 
 
 @pytest.fixture
@@ -71,6 +101,57 @@ async def test_of_fifty_buyers_at_the_same_instant_exactly_one_gets_the_ticket(
     await market.is_consistent()
 
 
+async def test_a_rush_starts_one_workflow_for_a_ticket_in_each_process(
+    market: Marketplace, seller: Person, started: Counter[str]
+) -> None:
+    tickets = [await seller.list_ticket(), await seller.list_ticket()]
+    crowd = market.crowd(CROWD, market.app, await market.open_api())
+    asking = [person.ask_for(tickets[number % 2]) for number, person in enumerate(crowd)]
+    answers = await asyncio.gather(*asking)
+
+    assert Counter(answer.status_code for answer in answers) == {201: 2, 409: CROWD - 2}
+    assert {started[ticket["id"]] for ticket in tickets} <= {1, 2}
+    await market.is_consistent()
+
+
+@pytest.mark.usefixtures("no_turns")
+async def test_control_without_turns_a_rush_starts_many_workflows(
+    market: Marketplace, seller: Person, started: Counter[str]
+) -> None:
+    ticket = await seller.list_ticket()
+    answers = await asyncio.gather(*(person.ask_for(ticket) for person in market.crowd(CROWD)))
+
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: CROWD - 1}
+    assert started[ticket["id"]] > 2
+
+
+async def test_whoever_comes_behind_a_refused_buyer_gets_the_ticket(
+    market: Marketplace, seller: Person
+) -> None:
+    market.set_rules(max_reservations=1)
+    eager, *others = market.crowd(3)
+    await eager.reserve(await seller.list_ticket())
+    ticket = await seller.list_ticket()
+
+    answers = await asyncio.gather(*(person.ask_for(ticket) for person in (eager, *others)))
+
+    assert_problem(answers[0], 409, "too_many_reservations")
+    assert sorted(answer.status_code for answer in answers[1:]) == [201, 409]
+
+
+async def test_who_waits_behind_somebody_while_no_worker_runs_is_told_no_later(
+    market: Marketplace, seller: Person
+) -> None:
+    ticket = await seller.list_ticket()
+    await market.lose_temporal()
+    answers = await asyncio.gather(*(person.ask_for(ticket) for person in market.crowd(FEW)))
+    for answer in answers:
+        assert_problem(answer, 503, "temporal_unavailable")
+
+    market.find_temporal()
+    assert (await market.crowd(1)[0].ask_for(ticket)).status_code == 201
+
+
 async def test_of_many_buyers_who_pay_at_once_only_one_pays(
     market: Marketplace, seller: Person
 ) -> None:
@@ -86,7 +167,7 @@ async def test_of_many_buyers_who_pay_at_once_only_one_pays(
     await market.is_consistent()
 
 
-@pytest.mark.usefixtures("no_unique_index")
+@pytest.mark.usefixtures("no_unique_index", "no_turns")
 async def test_control_without_the_guards_one_ticket_is_sold_to_everybody_who_looked_in_time(
     market: Marketplace, seller: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +180,7 @@ async def test_control_without_the_guards_one_ticket_is_sold_to_everybody_who_lo
     assert len((await market.written())["orders"]) == FEW
 
 
+@pytest.mark.usefixtures("no_turns")
 async def test_the_unique_index_alone_keeps_a_ticket_from_being_ordered_twice(
     market: Marketplace, seller: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

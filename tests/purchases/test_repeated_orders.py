@@ -304,8 +304,9 @@ async def test_a_refusal_of_the_workflows_is_repeated_though_the_ticket_is_free_
     idle_market: Marketplace, seller: Person, buyer: Person, other_buyer: Person, key: str
 ) -> None:
     ticket = await seller.list_ticket()
-    # Both have looked before either is served, so both start a workflow.
-    people = [buyer, other_buyer]
+    # Both have looked before either is served, at two processes, so both start a workflow.
+    elsewhere = other_buyer.at(idle_market.visit(await idle_market.open_api()))
+    people = [buyer, elsewhere]
     asked = [asyncio.create_task(person.ask_for(ticket, key=key)) for person in people]
     await eventually(lambda: _are_started(idle_market, len(people)))
     async with idle_market.working():
