@@ -231,7 +231,7 @@ def test_probes_ask_ports_and_paths_that_are_served(
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             if asked := container.get(kind, {}).get("httpGet"):
                 assert asked["port"] in ports
-                assert asked["path"] in paths | {"/metrics"}
+                assert asked["path"] in paths
 
 
 def test_whatever_chooses_pods_or_workloads_finds_them(manifests: list[Manifest]) -> None:
