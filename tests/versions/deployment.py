@@ -37,8 +37,18 @@ def make_current(stack: Stack, build: str) -> None:
     )
 
 
+def make_none_current(stack: Stack) -> None:
+    """As it is before the first build was made current."""
+    temporal(
+        stack,
+        "temporal worker deployment set-current-version"
+        f" --deployment-name {DEPLOYMENT} --unversioned --allow-no-pollers"
+        " --ignore-missing-task-queues",
+    )
+
+
 def builds_of(stack: Stack, order_id: str) -> set[str]:
-    """The builds that have done any of the order's tasks."""
+    """The builds that have done any of the order's tasks; an empty one for unversioned workers."""
     return run_apart(_builds_of(stack, order_id))
 
 

@@ -2,35 +2,24 @@
 
 import re
 
-import pytest
-
 from devstack.stack import Stack
 from tests.devstack.test_shape import has_status, list_ticket, pay, person, reserve
 from tests.devstack.waiting import eventually
+from tests.versions.conftest import UNVERSIONED
 from tests.versions.deployment import (
     DEPLOYMENT,
     backlog_of,
     builds_of,
     make_current,
+    make_none_current,
     temporal,
 )
-
-
-@pytest.fixture(autouse=True)
-def both_there(stack: Stack) -> None:
-    for part in stack.ended_parts():
-        stack.start_part(part.name)
 
 
 def test_no_build_gets_orders_before_one_is_made_current_and_the_workers_say_how(
     stack: Stack,
 ) -> None:
-    temporal(
-        stack,
-        "temporal worker deployment set-current-version"
-        f" --deployment-name {DEPLOYMENT} --unversioned --allow-no-pollers"
-        " --ignore-missing-task-queues",
-    )
+    make_none_current(stack)
     log = stack.parts["worker-1"].log
     stack.stop_part("worker-1")
     log.write_text("")
@@ -96,3 +85,18 @@ def test_an_order_whose_build_is_gone_waits_is_seen_and_can_be_moved(stack: Stac
         )
         eventually(lambda: has_status(buyer, order, "completed"))
     assert builds_of(stack, order["id"]) == {"1", "2"}
+
+
+def test_open_orders_of_unversioned_workers_go_to_the_first_build_that_is_current(
+    stack: Stack,
+) -> None:
+    make_none_current(stack)
+    stack.start_part(UNVERSIONED)
+    with person(stack.urls["api"]) as buyer:
+        order = reserve(buyer)
+        assert builds_of(stack, order["id"]) == {""}
+        make_current(stack, "1")
+        stack.stop_part(UNVERSIONED)
+
+        assert pay(buyer, order).status_code == 201
+    assert builds_of(stack, order["id"]) == {"", "1"}
