@@ -183,12 +183,15 @@ def _submitted(charge_id: PydanticObjectId, payment_method: str) -> PaymentSubmi
 
 async def _outcome(order: Order, payment: PaymentSubmitted) -> Charge | None:
     """The payment's charge, or why there is none; None if the documents do not say yet."""
-    # In this order: what closes an order has written its charge before.
-    now = await Order.get(order.id) or order
-    charge = await Charge.get(PydanticObjectId(payment.charge_id))
+    charge_id = PydanticObjectId(payment.charge_id)
+    charge = await Charge.get(charge_id)
     if charge is None:
-        _refuse_closed(now)
-        return None
+        # In this order: what closes an order has written its charge before.
+        now = await Order.get(order.id) or order
+        charge = await Charge.get(charge_id)
+        if charge is None:
+            _refuse_closed(now)
+            return None
     _refuse_another_request(charge, order.id, payment)
     return await _told(charge)
 

@@ -1,0 +1,107 @@
+"""What one purchase asks of MongoDB and of Temporal, counted, so that it cannot grow unnoticed.
+
+A count that changes is no mistake by itself: say in docs/performance.md what it is spent on.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.service import ServiceClient
+
+from tests.purchases.marketplace import Marketplace, Person
+from tests.purchases.waiting import eventually
+
+PURCHASES = 3
+COMMANDS = ("find", "aggregate", "insert", "update", "findAndModify", "commitTransaction")
+
+RESERVE = Counter(find=3, aggregate=2, update=1, findAndModify=1, insert=1, commitTransaction=1)
+"""The session, the ticket and, once it is reserved, the order; how many are held, before and in
+the reservation; the buyer's turn, the ticket's lock and the order, in one transaction."""
+PAY = Counter(find=8, insert=1, update=4, findAndModify=1, commitTransaction=2)
+"""The session and the order, and the charge afterwards; the attempt and the sale, each in a
+transaction; the charge before and after Stripe is asked; and whether anybody waits for the two
+events that Stripe sends."""
+
+EVENTS = 39
+WORKFLOW_TASKS = 5
+"""The reservation, the payment, the one who waits for it, the authorization and the capture."""
+
+
+async def _mongodb_commands(market: Marketplace) -> Counter[str]:
+    status = await market.mongo.admin.command("serverStatus")
+    commands = status["metrics"]["commands"]
+    return Counter({name: int(commands[name]["total"]) for name in COMMANDS})
+
+
+async def _counted(market: Marketplace, step: Callable[[], Awaitable[Any]]) -> Counter[str]:
+    before = await _mongodb_commands(market)
+    for _ in range(PURCHASES):
+        await step()
+    after = await _mongodb_commands(market)
+    return Counter({name: (after[name] - before[name]) // PURCHASES for name in COMMANDS})
+
+
+async def test_a_purchase_asks_mongodb_no_more_than_it_did(
+    market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    await buyer.buy(await buyer.reserve(await seller.list_ticket()))  # makes the buyer known
+    tickets = [await seller.list_ticket() for _ in range(PURCHASES)]
+    orders = []
+    await market.webhooks_are_delivered()
+
+    async def reserve() -> None:
+        orders.append(await buyer.reserve(tickets.pop()))
+
+    async def pay() -> None:
+        await buyer.buy(orders.pop())
+        await market.webhooks_are_delivered()
+
+    assert await _counted(market, reserve) == RESERVE
+    assert await _counted(market, pay) == PAY
+
+
+async def test_a_purchase_asks_temporal_for_three_things(
+    market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+    service = type(market.app.state.temporal.service_client)
+    assert issubclass(service, ServiceClient)
+    call = service._rpc_call
+
+    async def count_and_call(client: Any, rpc: str, *args: Any, **more: Any) -> Any:
+        asked[rpc] += 1
+        return await call(client, rpc, *args, **more)
+
+    ticket = await seller.list_ticket()
+    monkeypatch.setattr(service, "_rpc_call", count_and_call)
+    await buyer.buy(await buyer.reserve(ticket))
+
+    assert asked == {
+        "execute_multi_operation": 1,
+        "signal_workflow_execution": 1,
+        "update_workflow_execution": 1,
+    }
+
+
+async def test_a_purchase_leaves_no_more_events_than_it_did(
+    market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    order = await buyer.reserve(await seller.list_ticket())
+    await buyer.buy(order)
+
+    async def is_over() -> bool:
+        history = await market.history(order)
+        last = history.events[-1].event_type
+        return last == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
+
+    await eventually(is_over)
+    events = (await market.history(order)).events
+    types = Counter(EventType.Name(event.event_type) for event in events)
+    # One task fewer where the one who waits comes before the task of the payment begins.
+    assert EVENTS - 3 <= len(events) <= EVENTS, types
+    assert types["EVENT_TYPE_WORKFLOW_TASK_COMPLETED"] <= WORKFLOW_TASKS
+    assert types["EVENT_TYPE_WORKFLOW_TASK_FAILED"] == 0
+    assert types["EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED"] == 1
