@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 1.5
 """How often it asks who is ready; so long it may still send somebody to one that is not."""
 KEEP_ALIVE_SECONDS = 30.0
 """How long it keeps idle connections; shorter than the API does, as every proxy has to."""
@@ -28,6 +29,8 @@ class Balancer:
         self._doors = doors
         self._open = list(doors)
         self.unanswered: list[str] = []
+        self.looks: Counter[httpx.URL] = Counter()
+        """How often each door was asked whether it is ready."""
 
     async def post(
         self, path: str, body: Json, headers: Mapping[str, str] | None = None
@@ -50,6 +53,7 @@ class Balancer:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 is_ready = await _is_ready(probe)
+                self.looks[door.base_url] += 1
                 if is_ready and door not in self._open:
                     self._open.append(door)
                 if is_ready is False and door in self._open:

@@ -11,7 +11,7 @@ from devstack.settings import Shape, StackSettings
 from devstack.stack import Stack
 
 DRAIN_SECONDS = 4
-"""Some times longer than the balancer takes to notice."""
+"""More than twice as long as the balancer takes to notice."""
 
 
 @contextmanager

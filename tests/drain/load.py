@@ -7,7 +7,10 @@ from threading import Event, Thread
 from typing import Self
 from uuid import uuid4
 
+import httpx
+
 from devstack.stack import Stack
+from tests.devstack.waiting import eventually
 from tests.drain.balancer import Balancer, Json, NotAnswered, balancer_before
 from tests.faults.promises import ListedTicket, Promises, ReservedOrder
 
@@ -50,8 +53,14 @@ class Load:
             assert self._thread.is_alive(), "nobody buys any more"
             time.sleep(0.02)
 
+    def wait_for_a_look_at(self, url: str) -> None:
+        """Return when the balancer has just looked at the API process, and will not for a while."""
+        before = self._balancer.looks[httpx.URL(url)]
+        eventually(lambda: self._balancer.looks[httpx.URL(url)] > before)
+
     async def _run(self) -> None:
         async with balancer_before(self.stack.api_urls) as balancer:
+            self._balancer = balancer
             self.unanswered = balancer.unanswered
             await asyncio.gather(*(self._shop(balancer) for _ in range(CUSTOMERS)))
 

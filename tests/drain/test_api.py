@@ -63,6 +63,7 @@ def test_control_without_a_drain_somebody_finds_the_door_closed(
     stack.start_part("api-1")
     with Load(stack) as load:
         load.wait_for_purchases(3)
+        load.wait_for_a_look_at(stack.api_urls[0])
         stack.stop_part("api-1")
         load.wait_for_purchases(3)
 

@@ -3,12 +3,14 @@
 import shlex
 import subprocess
 
+from temporalio import common
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentVersionRequest
 from temporalio.client import Client
 
 from devstack.stack import Stack
 from devstack.temporal import find_temporal, run_apart
+from ticketing.worker_versions import standing_of
 
 DEPLOYMENT = "holdfast"
 
@@ -55,6 +57,18 @@ def builds_of(stack: Stack, order_id: str) -> set[str]:
 def backlog_of(stack: Stack, build: str) -> int:
     """How many tasks wait for workers of the build, as an autoscaler asks for it."""
     return run_apart(_backlog_of(stack, build))
+
+
+def told_of(stack: Stack, build: str) -> str:
+    """What a worker of the build logs about it."""
+    return run_apart(_told_of(stack, build))
+
+
+async def _told_of(stack: Stack, build: str) -> str:
+    client = await Client.connect(stack.settings.temporal_address)
+    told, is_trouble = await standing_of(client, common.WorkerDeploymentVersion(DEPLOYMENT, build))
+    assert not is_trouble
+    return told
 
 
 async def _builds_of(stack: Stack, order_id: str) -> set[str]:

@@ -13,6 +13,7 @@ from tests.versions.deployment import (
     make_current,
     make_none_current,
     temporal,
+    told_of,
 )
 
 
@@ -60,7 +61,10 @@ def test_a_ramp_gives_a_share_of_the_new_orders_to_the_new_build(stack: Stack) -
         f" --deployment-name {DEPLOYMENT} --build-id 2 --percentage"
     )
     with person(stack.urls["api"]) as buyer:
+        assert told_of(stack, "1") == "build 1 of holdfast is current: it gets all new orders"
+        assert told_of(stack, "2") == "build 2 of holdfast gets no new orders: build 1 is current"
         temporal(stack, f"{ramp} 100")
+        assert told_of(stack, "2") == "build 2 of holdfast is ramping: it gets 100 % of new orders"
         assert builds_of(stack, reserve(buyer)["id"]) == {"2"}
         temporal(stack, f"{ramp} 0")
         assert builds_of(stack, reserve(buyer)["id"]) == {"1"}
