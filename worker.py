@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities import build_activities
 from activities.gauges import Gauges
 from activities.heartbeats import Heartbeats
+from ticketing.event_loops import run
 from ticketing.logs import configure_logging
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.payments.gateway import StripeGateway
@@ -163,7 +164,7 @@ def main() -> None:
         sys.exit(2)
     configure_logging(settings.log)
     try:
-        asyncio.run(run_worker(settings))
+        run(run_worker(settings))
     except (PyMongoError, RuntimeError) as error:
         logger.critical("cannot start: %s", error)
         sys.exit(1)

@@ -30,6 +30,7 @@ from api.services.order_starts import Offer, order_start
 from bench.timing import Timings
 from devstack.process import REPOSITORY, Part
 from devstack.temporal import is_polled_by
+from ticketing.event_loops import run
 from ticketing.statuses import OrderStatus
 from worker import workflow_runner
 from workflows.order import OrderInput, OrderWorkflow, PaymentSubmitted
@@ -149,4 +150,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main())

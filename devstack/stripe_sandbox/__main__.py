@@ -11,6 +11,7 @@ from pathlib import Path
 from devstack.stripe_sandbox.app import create_sandbox
 from devstack.stripe_sandbox.config import EVERY_EVENT, SandboxConfig
 from devstack.stripe_sandbox.server import SandboxServer, listen, url_of
+from ticketing.event_loops import run
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
         )
     except ValueError as error:
         sys.exit(f"stripe-sandbox: {error} (the secret is read from STRIPE_WEBHOOK_SECRET)")
-    asyncio.run(_serve(config, options.host, options.port))
+    run(_serve(config, options.host, options.port))
 
 
 async def _serve(config: SandboxConfig, host: str, port: int) -> None:
