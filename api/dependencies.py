@@ -23,6 +23,7 @@ from api.services.invariants import InvariantService
 from api.services.orders import OrderService
 from api.services.payments import PaymentService
 from api.services.refunds import RefundService
+from api.services.reservations import ReservationService
 from api.services.stripe_webhooks import StripeWebhookService
 from api.services.ticket_turns import TicketTurns
 from api.services.tickets import TicketService
@@ -183,13 +184,17 @@ async def ticket_turns(request: Request) -> TicketTurns:
     return cast(TicketTurns, request.app.state.ticket_turns)
 
 
-async def order_service(
+async def order_service(temporal: Temporal) -> OrderService:
+    return OrderService(temporal)
+
+
+async def reservation_service(
     settings: Settings,
     temporal: Temporal,
     refused_orders: RefusedOrders,
     turns: Annotated[TicketTurns, Depends(ticket_turns)],
-) -> OrderService:
-    return OrderService(
+) -> ReservationService:
+    return ReservationService(
         temporal,
         task_queue=settings.task_queue,
         rules=settings.purchase,
@@ -222,6 +227,7 @@ async def invariant_service(settings: Settings, temporal: Temporal) -> Invariant
 
 Invariants = Annotated[InvariantService, Depends(invariant_service)]
 Orders = Annotated[OrderService, Depends(order_service)]
+Reservations = Annotated[ReservationService, Depends(reservation_service)]
 Payments = Annotated[PaymentService, Depends(payment_service)]
 Refunds = Annotated[RefundService, Depends(refund_service)]
 Timelines = Annotated[TimelineService, Depends(timeline_service)]

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Response, status
 from pydantic import Field
 
-from api.dependencies import CurrentUser, IdempotencyKey, OrderLimits, Orders
+from api.dependencies import CurrentUser, IdempotencyKey, OrderLimits, Orders, Reservations
 from api.failure_codes import ShownFailureCode
 from api.models import ApiModel, Id, RequestModel
 from api.pagination import Page, PageQuery
@@ -135,10 +135,14 @@ class OrderQuery(PageQuery):
     },
 )
 async def create_order(
-    user: CurrentUser, key: IdempotencyKey, body: OrderInput, orders: Orders, response: Response
+    user: CurrentUser,
+    key: IdempotencyKey,
+    body: OrderInput,
+    reservations: Reservations,
+    response: Response,
 ) -> OrderView:
     """Reserve a ticket; it is the caller's to pay for until `expiresAt`."""
-    reserved = await orders.reserve(user.id, body.ticket_id, key)
+    reserved = await reservations.reserve(user.id, body.ticket_id, key)
     if not reserved.is_new:
         response.status_code = status.HTTP_200_OK
     response.headers["Location"] = order_location(reserved.order.order.id)

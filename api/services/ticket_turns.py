@@ -19,6 +19,8 @@ from ticketing.errors import TemporalUnavailable
 class Turn:
     """What became of the buyer who was ahead."""
 
+    seller_id: PydanticObjectId
+    """The ticket's."""
     holder: PydanticObjectId | None = None
     """The buyer, where the ticket is now reserved for them."""
     outage: Exception | None = None
@@ -37,9 +39,11 @@ class TicketTurns:
         return None if turn is None else asyncio.shield(turn)
 
     @contextmanager
-    def go_ahead(self, ticket_id: PydanticObjectId | None) -> Iterator[Turn]:
+    def go_ahead(
+        self, ticket_id: PydanticObjectId | None, seller_id: PydanticObjectId
+    ) -> Iterator[Turn]:
         """Be ahead while the block runs; nobody must be."""
-        turn = Turn()
+        turn = Turn(seller_id)
         ended = asyncio.get_running_loop().create_future()
         self._ahead[ticket_id] = ended
         try:

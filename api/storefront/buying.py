@@ -9,7 +9,15 @@ from pydantic import Field
 from starlette.responses import Response
 from temporalio.service import RPCError
 
-from api.dependencies import CurrentUser, OrderLimits, Orders, Payments, Tickets, Timelines
+from api.dependencies import (
+    CurrentUser,
+    OrderLimits,
+    Orders,
+    Payments,
+    Reservations,
+    Tickets,
+    Timelines,
+)
 from api.idempotency import derived_id
 from api.models import path_id
 from api.pagination import PageQuery
@@ -94,12 +102,13 @@ async def reserve_ticket(
     _form: SignedInForm,
     tickets: Tickets,
     orders: Orders,
+    reservations: Reservations,
     page: Page,
 ) -> Response:
     ticket = await tickets.get(ticket_id)
     assert ticket.id is not None  # noqa: S101 - it was read
     try:
-        reserved = await orders.reserve(user.id, ticket.id)
+        reserved = await reservations.reserve(user.id, ticket.id)
     except (TicketReserved, TicketSold, OwnTicket, TooManyReservations) as error:
         now = await tickets.get(ticket_id)
         own_order = await order_that_holds(now, page.user, orders)

@@ -4,8 +4,10 @@ Each function takes what happens in between, so that a race is lost on purpose a
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import nullcontext
 from uuid import uuid4
 
+import pytest
 import stripe
 from beanie import PydanticObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -15,6 +17,7 @@ from activities.reservations import Refusal, Reservation, ReserveTicket
 from api.services.orders import OrderService, OrderWithCharges, order_of
 from api.services.payments import PaymentService
 from api.services.refunds import RefundService
+from api.services.ticket_turns import TicketTurns, Turn
 from devstack.stripe_sandbox.testing import stripe_client
 from ticketing.clock import utc_now
 from ticketing.errors import (
@@ -48,6 +51,12 @@ def reserve(
         return Reservation(price=ticket.price, currency=ticket.currency)
 
     return reserve
+
+
+def let_everybody_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everybody who sees a ticket free go ahead at once."""
+    monkeypatch.setattr(TicketTurns, "ahead", lambda *_: None)
+    monkeypatch.setattr(TicketTurns, "go_ahead", lambda *_: nullcontext(Turn(PydanticObjectId())))
 
 
 def cancel(

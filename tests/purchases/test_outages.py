@@ -13,7 +13,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, RetryConfig
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from api.services import orders
+from api.services import orders, reservations
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.lines import Line, line_to
@@ -35,7 +35,8 @@ NO_LONGER = timedelta(seconds=0.3)
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits as long as they would in production."""
-    monkeypatch.setattr(orders, "WORKFLOW_WAIT_SECONDS", IMPATIENT)
+    for service in (orders, reservations):
+        monkeypatch.setattr(service, "WORKFLOW_WAIT_SECONDS", IMPATIENT)
     monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", NO_LONGER)
 
 

@@ -6,7 +6,6 @@ After each race comes its control: the same race with the guard off, lost on pur
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +18,7 @@ from activities.reservations import Reservation
 from api.services import payments
 from api.services.orders import OrderService
 from api.services.payments import PaymentService
-from api.services.ticket_turns import TicketTurns, Turn
+from api.services.reservations import ReservationService
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json
@@ -50,10 +49,10 @@ async def other_door(market: Marketplace, buyer: Person) -> Person:
 def started(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many workflows were started for each ticket."""
     counted = Counter[str]()
-    start = OrderService._start
+    start = ReservationService._start
 
     async def count_and_start(
-        service: OrderService,
+        service: ReservationService,
         order_id: PydanticObjectId,
         buyer_id: PydanticObjectId,
         ticket: Ticket,
@@ -61,15 +60,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counted[str(ticket.id)] += 1
         return await start(service, order_id, buyer_id, ticket)
 
-    monkeypatch.setattr(OrderService, "_start", count_and_start)
+    monkeypatch.setattr(ReservationService, "_start", count_and_start)
     return counted
 
 
 @pytest.fixture
 def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everybody who sees a free ticket goes ahead at once."""
-    monkeypatch.setattr(TicketTurns, "ahead", lambda *_: None)
-    monkeypatch.setattr(TicketTurns, "go_ahead", lambda *_: nullcontext(Turn()))
+    careless.let_everybody_ahead(monkeypatch)
 
 
 @pytest.fixture
@@ -107,8 +104,9 @@ async def test_a_rush_starts_one_workflow_for_a_ticket_in_each_process(
     tickets = [await seller.list_ticket(), await seller.list_ticket()]
     crowd = market.crowd(CROWD, market.app, await market.open_api())
     asking = [person.ask_for(tickets[number % 2]) for number, person in enumerate(crowd)]
-    answers = await asyncio.gather(*asking)
+    *answers, own = await asyncio.gather(*asking, seller.ask_for(tickets[0]))
 
+    assert_problem(own, 403, "own_ticket")
     assert Counter(answer.status_code for answer in answers) == {201: 2, 409: CROWD - 2}
     assert {started[ticket["id"]] for ticket in tickets} <= {1, 2}
     await market.is_consistent()

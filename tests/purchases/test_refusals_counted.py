@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from api.refused_orders import RefusedOrders
-from api.services import orders as services
+from api.services import reservations as services
 from tests.observability.meters import ReadableMeter
 from tests.purchases.marketplace import Marketplace, Person
 

@@ -12,7 +12,7 @@ from httpx import Response
 from temporalio.client import WorkflowExecutionDescription
 
 from activities.reservations import ReservationActivities, ReserveTicket
-from api.services import orders
+from api.services import orders, reservations
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json, assert_order
 from tests.purchases.marketplace import Marketplace, Person
@@ -36,7 +36,8 @@ def key() -> str:
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits as long as they would in production."""
-    monkeypatch.setattr(orders, "WORKFLOW_WAIT_SECONDS", 0.4)
+    for service in (orders, reservations):
+        monkeypatch.setattr(service, "WORKFLOW_WAIT_SECONDS", 0.4)
     monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", PATIENCE)
 
 
@@ -233,14 +234,15 @@ async def test_a_reservation_that_ends_while_its_other_half_waits_for_it_is_unav
     first = asyncio.create_task(buyer.ask_for(ticket))
     order_id = await _started_order(idle_market)
     await _reserve_unrecorded(idle_market, order_id, ticket, buyer)
-    is_reserving, seen = orders._is_reserving, asyncio.Event()
+    is_reserving, seen = reservations._is_reserving, asyncio.Event()
 
     def look(execution: WorkflowExecutionDescription) -> bool:
         seen.set()
         return is_reserving(execution)
 
-    monkeypatch.setattr(orders, "_is_reserving", look)
-    second = asyncio.create_task(buyer.ask_for(ticket))
+    monkeypatch.setattr(reservations, "_is_reserving", look)
+    elsewhere = buyer.at(idle_market.visit(await idle_market.open_api()))
+    second = asyncio.create_task(elsewhere.ask_for(ticket))
     await seen.wait()
     await idle_market.terminate({"id": order_id})
 
@@ -255,11 +257,12 @@ async def test_control_without_the_question_to_temporal_a_reservation_is_promise
     dies: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(orders, "_is_reserving", lambda execution: False)
+    monkeypatch.setattr(reservations, "_is_reserving", lambda execution: False)
+    elsewhere = buyer.at(market.visit(await market.open_api()))
     ticket = await seller.list_ticket()
     first = asyncio.create_task(buyer.ask_for(ticket))
     await eventually(Order.find().count)
-    assert (await buyer.ask_for(ticket)).status_code == 200
+    assert (await elsewhere.ask_for(ticket)).status_code == 200
     await first
     dies.set()
     await eventually(lambda: _is_undone(buyer))

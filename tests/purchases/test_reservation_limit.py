@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from api.services.orders import OrderService
+from api.services.reservations import ReservationService
 from tests.api.conftest import assert_problem
 from tests.purchases.marketplace import Marketplace, Person
 
@@ -24,7 +24,7 @@ def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     async def look_away(*_arguments: object) -> None:
         pass
 
-    monkeypatch.setattr(OrderService, "_refuse_too_many", look_away)
+    monkeypatch.setattr(ReservationService, "_refuse_too_many", look_away)
 
 
 async def test_one_ticket_too_many_is_refused_without_asking_temporal(

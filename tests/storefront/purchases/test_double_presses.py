@@ -81,6 +81,7 @@ async def test_control_without_the_guards_each_press_is_an_order_of_its_own(
     market: Marketplace, seller: Browser, buyer: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     all_have_looked = asyncio.Barrier(FEW)
+    careless.let_everybody_ahead(monkeypatch)
     monkeypatch.setattr(reservations, "_reserve", careless.reserve(all_have_looked.wait))
     ticket = await list_ticket(seller.http)
     page = await buyer.open(f"/tickets/{ticket['id']}")

@@ -13,6 +13,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from activities import reservations
 from activities.reservations import Reservation, ReserveTicket
 from api.services import orders
+from api.services import reservations as reserving
 from tests.api.conftest import list_ticket
 from tests.api.tickets import SOME_ID
 from tests.purchases.lines import Line, line_to
@@ -52,7 +53,8 @@ async def temporal_line(idle_market: Marketplace, temporal_address: str) -> Asyn
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits as long as they would in production."""
-    monkeypatch.setattr(orders, "WORKFLOW_WAIT_SECONDS", 0.4)
+    for service in (orders, reserving):
+        monkeypatch.setattr(service, "WORKFLOW_WAIT_SECONDS", 0.4)
     monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", timedelta(seconds=0.3))
 
 
