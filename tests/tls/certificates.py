@@ -1,8 +1,9 @@
-"""An authority of the test's own, and what it signs; by the `openssl` command."""
+"""An authority of the test's own, and what it signs."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+import trustme
 
 NAME = "localhost"
 
@@ -16,38 +17,22 @@ class Signed:
 
 
 class Authority:
-    """Signs certificates for as long as the test's directory lives."""
+    """Signs certificates for servers and for clients."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
         self._name = name
-        self._own = Signed(directory / f"{name}.pem", directory / f"{name}.key")
-        _openssl(
-            *("req", "-x509", "-noenc", "-days", "2", "-subj", f"/CN={name}"),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-out", str(self.certificate), "-keyout", str(self._own.key)),
-        )
+        self._own = trustme.CA(organization_name=name)
+        self.certificate = directory / f"{name}.pem"
+        self._own.cert_pem.write_to_path(self.certificate)
 
-    @property
-    def certificate(self) -> Path:
-        return self._own.certificate
-
-    def sign(self, what: str, usage: str) -> Signed:
-        """A certificate for `serverAuth` or `clientAuth`."""
+    def sign(self, what: str) -> Signed:
+        """A certificate under the name of this machine."""
         signed = Signed(
             self._directory / f"{self._name}-{what}.pem", self._directory / f"{what}.key"
         )
-        _openssl(
-            *("req", "-x509", "-noenc", "-days", "2", "-subj", f"/CN={what}"),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-CA", str(self.certificate), "-CAkey", str(self._own.key)),
-            *("-addext", f"subjectAltName=DNS:{NAME}", "-addext", f"extendedKeyUsage={usage}"),
-            *("-addext", "basicConstraints=critical,CA:FALSE"),
-            *("-out", str(signed.certificate), "-keyout", str(signed.key)),
-        )
+        issued = self._own.issue_cert(NAME, common_name=what)
+        issued.private_key_pem.write_to_path(signed.key)
+        for certificate in issued.cert_chain_pems:
+            certificate.write_to_path(signed.certificate, append=True)
         return signed
-
-
-def _openssl(*arguments: str) -> None:
-    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -53,12 +53,12 @@ def authority(directory: Path) -> Authority:
 
 @pytest.fixture(scope="module")
 def client(authority: Authority) -> Signed:
-    return authority.sign("client", "clientAuth")
+    return authority.sign("client")
 
 
 @pytest.fixture(scope="module")
 def server(authority: Authority) -> Signed:
-    return authority.sign("server", "serverAuth")
+    return authority.sign("server")
 
 
 @pytest.fixture(scope="module")
