@@ -57,7 +57,7 @@ def sign(
 
 
 def unsigned(payload: dict[str, Any]) -> str:
-    return jwt.encode(payload, None, algorithm="none", headers={"kid": key_id(SecretStr(JWT_KEY))})
+    return jwt.encode(payload, "", algorithm="none", headers={"kid": key_id(SecretStr(JWT_KEY))})
 
 
 def under(header: object, payload: dict[str, Any] | None = None) -> str:
