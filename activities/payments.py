@@ -99,11 +99,11 @@ class PaymentActivities:
         await Charge.find_one(
             {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED}
         ).update(
+            # Never back to none: a run that was frozen may end when the bank has approved, and
+            # Stripe's news of that are told to the workflow only while the secret is here.
             {
-                "$set": {
-                    "stripe_id": intent.id,
-                    "client_secret": intent.client_secret if wants_buyer else None,
-                }
+                "$set": {"stripe_id": intent.id}
+                | ({"client_secret": intent.client_secret} if wants_buyer else {})
             }
         )
         return _state_of(intent, input.amount)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import uvicorn
 from fastapi import FastAPI
 
+from api.services.orders import WORKFLOW_WAIT_SECONDS
 from ticketing.settings import ApiSettings
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ class ApiServer(uvicorn.Server):
 
 
 def _config(app: FastAPI, settings: ApiSettings) -> uvicorn.Config:
-    longest_request = settings.purchase.payment_wait + GRACE
+    longest_wait = max(settings.purchase.payment_wait.total_seconds(), WORKFLOW_WAIT_SECONDS)
+    longest_request = timedelta(seconds=longest_wait) + GRACE
     return uvicorn.Config(
         app,
         host=settings.host,

@@ -143,7 +143,7 @@ class ReservationService:
     ) -> ReservedOrder:
         # In a rush most are told here, and the database is not asked about the ticket.
         while ahead := self._turns.ahead(ticket_id):
-            _refuse_behind(await ahead, buyer_id)
+            await _stand_behind(ahead, buyer_id)
         return await self._reserve_seen(order_id, buyer_id, await Ticket.get(ticket_id))
 
     async def _reserve_seen(
@@ -153,7 +153,7 @@ class ReservationService:
         while ticket.status is not TicketStatus.RESERVED and (
             ahead := self._turns.ahead(ticket.id)
         ):
-            _refuse_behind(await ahead, buyer_id)
+            await _stand_behind(ahead, buyer_id)
             ticket = _for_sale(await Ticket.get(ticket.id), buyer_id)
             if ticket.order_id == order_id:
                 raise _already_started(order_id)
@@ -303,12 +303,13 @@ def _for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
     return ticket
 
 
-def _refuse_behind(turn: Turn, buyer_id: PydanticObjectId) -> None:
-    """Refuse who came behind a turn, if that tells already what they would be told."""
-    if turn.outage is not None:
-        raise TemporalUnavailable
+async def _stand_behind(turn: Turn, buyer_id: PydanticObjectId) -> None:
+    """Wait until the turn is over, and refuse whoever gets nothing after it."""
     if turn.seller_id == buyer_id:
         raise OwnTicket
+    await turn.over.wait()
+    if turn.outage is not None:
+        raise TemporalUnavailable
     if turn.holder not in (None, buyer_id):
         raise TicketReserved
 

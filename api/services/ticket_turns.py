@@ -7,7 +7,7 @@ it free would start a workflow each, and all but one of them for nothing.
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from beanie import PydanticObjectId
 from temporalio.service import RPCError
@@ -17,7 +17,7 @@ from ticketing.errors import TemporalUnavailable
 
 @dataclass
 class Turn:
-    """What became of the buyer who was ahead."""
+    """The turn of the buyer who is ahead, and what became of it."""
 
     seller_id: PydanticObjectId
     """The ticket's."""
@@ -25,32 +25,31 @@ class Turn:
     """The buyer, where the ticket is now reserved for them."""
     outage: Exception | None = None
     """Why nobody could be asked; whoever waited would be told the same."""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class TicketTurns:
     """By ticket, the buyer who is ahead."""
 
     def __init__(self) -> None:
-        self._ahead: dict[PydanticObjectId | None, asyncio.Future[Turn]] = {}
+        self._ahead: dict[PydanticObjectId | None, Turn] = {}
 
-    def ahead(self, ticket_id: PydanticObjectId | None) -> asyncio.Future[Turn] | None:
-        """The turn of somebody who is ahead, to be waited for; None if nobody is."""
-        turn = self._ahead.get(ticket_id)
-        return None if turn is None else asyncio.shield(turn)
+    def ahead(self, ticket_id: PydanticObjectId | None) -> Turn | None:
+        """The turn of somebody who is ahead; None if nobody is."""
+        return self._ahead.get(ticket_id)
 
     @contextmanager
     def go_ahead(
         self, ticket_id: PydanticObjectId | None, seller_id: PydanticObjectId
     ) -> Iterator[Turn]:
         """Be ahead while the block runs; nobody must be."""
-        turn = Turn(seller_id)
-        ended = asyncio.get_running_loop().create_future()
-        self._ahead[ticket_id] = ended
+        turn = self._ahead[ticket_id] = Turn(seller_id)
         try:
             yield turn
-        except (TemporalUnavailable, RPCError) as error:
+        except (TemporalUnavailable, RPCError, RuntimeError) as error:
+            # A RuntimeError is what the client says that has never reached Temporal.
             turn.outage = error
             raise
         finally:
             del self._ahead[ticket_id]
-            ended.set_result(turn)
+            turn.over.set()

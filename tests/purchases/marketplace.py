@@ -272,9 +272,9 @@ class Marketplace:
 
     async def post(self, payload: str, signature: str | None) -> Response:
         """Post to the webhook's endpoint whatever it is."""
-        headers = {"Content-Type": "application/json"}
+        headers = [(b"Content-Type", b"application/json")]
         if signature is not None:
-            headers["Stripe-Signature"] = signature
+            headers.append((b"Stripe-Signature", signature.encode("latin-1")))
         return await self.visit().post(WEBHOOKS, content=payload, headers=headers)
 
     async def webhooks_are_delivered(self) -> None:

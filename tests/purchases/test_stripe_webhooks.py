@@ -87,6 +87,7 @@ async def test_what_stripe_did_not_sign_or_not_so_is_refused_and_nothing_comes_o
         await market.post(payload, ""),
         await market.post(payload, "t=1,v1=00"),
         await market.post(payload, "nonsense"),
+        await market.post(payload, "t=1,v1=é"),
         await market.post(payload + " ", good),
         await market.post(payload.replace(order["id"], "0" * 24), good),
         await market.post("", good),

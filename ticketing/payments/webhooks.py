@@ -60,6 +60,8 @@ def read_event(payload: bytes, signature: str, secret: SecretStr) -> StripeNews 
     Raises:
         InvalidSignature: it is not from Stripe, or not as Stripe sent it.
     """
+    if not signature.isascii():  # the official client compares it only with ASCII
+        raise InvalidSignature
     try:
         # Not `construct_event`, which makes an object of every part of it, for four words.
         text = payload.decode()
