@@ -13,6 +13,7 @@ from activities.cases import CaseReader
 from activities.findings import Subject
 from activities.reconciliation import ReconciliationActivities
 from activities.repairs import Repairs
+from api.services.orders import order_handle
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
@@ -21,6 +22,7 @@ from ticketing.clock import utc_now
 from ticketing.invariants import DOUBT, AnomalyCode
 from ticketing.models import FindingStatus, Order
 from ticketing.statuses import OrderStatus
+from workflows.order import OrderWorkflow, PaymentIntentChanged
 
 ABANDONED = AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW
 
@@ -274,6 +276,10 @@ async def test_control_without_asking_stripe_money_is_taken_for_a_cancelled_orde
 
     await Repairs(market.mongo, market.gateway).close_order(case)
     market.sandbox.authenticate(charge["stripeId"], approve=True)
+    # The workflow asks Stripe at its deadline, or now: of a closed order it is told no news.
+    await order_handle(market.temporal, PydanticObjectId(order["id"])).signal(
+        OrderWorkflow.payment_intent_changed, PaymentIntentChanged(charge["stripeId"])
+    )
     await eventually(lambda: market.captured() == [5000])
 
     found = await Order.get(order["id"])
