@@ -13,7 +13,7 @@ OPEN = 20_000
 TTL = timedelta(days=1)
 AT_ONCE = 8
 PURCHASES = 160
-REPEATS = 5
+REPEATS = 4
 
 LATENCY = Target("<=", 1.2)
 

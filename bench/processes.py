@@ -12,7 +12,7 @@ from devstack.settings import Shape
 SEVERAL = Shape(mongodb=3, api=2, workers=2)
 AT_ONCE = 32
 PURCHASES = 300
-REPEATS = 5
+REPEATS = 3
 
 NONE = Target("==", 0)
 

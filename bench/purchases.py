@@ -13,8 +13,8 @@ from bench.market import Market, open_market
 from bench.timing import Timings, side_by_side
 from bench.usage import Processes
 
-REPEATS = 5
-PURCHASES = {1: 60, 8: 200, 32: 400}
+REPEATS = 3
+PURCHASES = {1: 60, 8: 160, 32: 320}
 """By the number of concurrent buyers: how many in a repeat."""
 
 ORDERS_PER_SECOND = Target(">=", 0.6)
