@@ -204,7 +204,7 @@ class OrderActivities:
                 # A charge that was failed before leaves the order unpaid, as a task that was
                 # lost may have; unless another payment is under way by now.
                 is_new = await _close(input, OrderStatus.CREATED, [], session)
-            status = await _status_of(order_id, session)
+            status = OrderStatus.CANCELLED if is_new else await _status_of(order_id, session)
             if status is OrderStatus.CANCELLED:
                 await release_ticket(PydanticObjectId(input.ticket_id), order_id, session)
             return status, is_new
