@@ -34,6 +34,7 @@ from api.services.tickets import make_older_titles_searchable
 from api.storefront import routes as storefront
 from api.storefront.assets import PATH as STATIC_PATH
 from api.storefront.assets import static_files
+from api.temporal_probe import TemporalProbe
 from api.ticket_feed import TicketFeed
 from ticketing.errors import ContentTooLarge, MongoDBUnavailable, TicketingError
 from ticketing.mongodb import connect_mongodb
@@ -63,6 +64,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.rate_limits = RateLimits(settings.limits)
     app.state.ticket_feed = TicketFeed()
     app.state.ticket_turns = TicketTurns()
+    app.state.temporal_probe = TemporalProbe()
     app.state.is_draining = False
 
     app.include_router(health.router)
@@ -94,7 +96,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     if settings.metrics.address:
         app.add_middleware(RequestMetricsMiddleware)
     if settings.tracing.endpoint:
-        app.add_middleware(RequestSpansMiddleware)
+        app.add_middleware(RequestSpansMiddleware, trusted_proxies=settings.limits.trusted_proxies)
     return app
 
 
@@ -119,8 +121,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             runtime=telemetry.runtime,
             interceptors=telemetry.interceptors(),
         )
+        # At once, so that neither the first buyer has to wait for the connection nor whoever runs
+        # this for a word about why there is none.
+        app.state.temporal_probe.ask(app.state.temporal)
         yield
     finally:
+        await app.state.temporal_probe.aclose()
         await app.state.ticket_feed.aclose()
         await app.state.mongo.close()
         await telemetry.stop()

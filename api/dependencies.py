@@ -29,6 +29,7 @@ from api.services.ticket_turns import TicketTurns
 from api.services.tickets import TicketService
 from api.services.timelines import TimelineService
 from api.services.users import UserService
+from api.temporal_probe import TemporalProbe as TemporalProber
 from api.ticket_feed import TicketFeed
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings
@@ -73,6 +74,10 @@ async def mongo(request: Request) -> AsyncMongoClient[BSONDocument]:
 
 async def temporal(request: Request) -> Client:
     return cast(Client, request.app.state.temporal)
+
+
+async def temporal_probe(request: Request) -> TemporalProber:
+    return cast(TemporalProber, request.app.state.temporal_probe)
 
 
 async def ticket_feed(request: Request) -> TicketFeed:
@@ -126,6 +131,7 @@ RateLimits = Annotated[RateLimitKeeper, Depends(rate_limits)]
 Mongo = Annotated[AsyncMongoClient[BSONDocument], Depends(mongo)]
 Temporal = Annotated[Client, Depends(temporal)]
 """Connects on its first call; an outage shows there, and is answered with 503."""
+TemporalProbe = Annotated[TemporalProber, Depends(temporal_probe)]
 Feed = Annotated[TicketFeed, Depends(ticket_feed)]
 """The changes of tickets; it starts to watch with its first use."""
 
