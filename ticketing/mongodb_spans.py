@@ -1,5 +1,9 @@
 """A span for each command to MongoDB that is part of something that is traced."""
 
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span
 from pymongo.monitoring import (
     CommandFailedEvent,
@@ -10,6 +14,9 @@ from pymongo.monitoring import (
 
 Key = tuple[int, object]
 
+PATIENCE = timedelta(minutes=1)
+"""How long an answer may take before the command's span is ended without it."""
+
 
 class MongoDBSpans(CommandListener):
     """Names the command and its collection, never what is asked for or answered.
@@ -18,12 +25,14 @@ class MongoDBSpans(CommandListener):
     begins no trace of its own.
     """
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, clock: Callable[[], float] = time.monotonic) -> None:
         self._tracer = tracer
-        self._spans: dict[Key, Span] = {}
+        self._clock = clock
+        self._spans: dict[Key, tuple[float, Span]] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
         """A command is being sent."""
+        self._give_up_old_ones()
         if not get_current_span().is_recording():
             return
         command = event.command_name
@@ -33,21 +42,39 @@ class MongoDBSpans(CommandListener):
         if isinstance(collection, str):
             attributes["db.collection.name"] = collection
             name = f"{command} {collection}"
-        self._spans[_key(event)] = self._tracer.start_span(
-            name, kind=SpanKind.CLIENT, attributes=attributes
-        )
+        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+        self._spans[_key(event)] = self._clock(), span
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """It was answered."""
-        if span := self._spans.pop(_key(event), None):
+        if span := self._take(event):
             span.end()
 
     def failed(self, event: CommandFailedEvent) -> None:
         """It was refused, or its connection broke."""
-        if span := self._spans.pop(_key(event), None):
-            span.set_status(StatusCode.ERROR)
-            span.set_attribute("error.type", str(event.failure.get("codeName", "unknown")))
-            span.end()
+        if span := self._take(event):
+            _end_as_error(span, str(event.failure.get("codeName", "unknown")))
+
+    def _take(self, event: CommandSucceededEvent | CommandFailedEvent) -> Span | None:
+        _, span = self._spans.pop(_key(event), (0, None))
+        return span
+
+    def _give_up_old_ones(self) -> None:
+        """End what was never answered: PyMongo says nothing of a command that was cancelled."""
+        began_before = self._clock() - PATIENCE.total_seconds()
+        while self._spans:
+            oldest = next(iter(self._spans))
+            began, span = self._spans[oldest]
+            if began > began_before:
+                return
+            del self._spans[oldest]
+            _end_as_error(span, "no_answer")
+
+
+def _end_as_error(span: Span, kind: str) -> None:
+    span.set_status(StatusCode.ERROR)
+    span.set_attribute("error.type", kind)
+    span.end()
 
 
 def _key(event: CommandStartedEvent | CommandSucceededEvent | CommandFailedEvent) -> Key:

@@ -1,14 +1,23 @@
 """Only what is known to be harmless leaves the process, whoever made the span."""
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, format_span_id
 from pymongo import AsyncMongoClient
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
 
 from ticketing.metrics import CannotServeMetrics
 from ticketing.models import User
 from ticketing.mongodb import connect_mongodb
-from ticketing.mongodb_spans import MongoDBSpans
+from ticketing.mongodb_spans import PATIENCE, MongoDBSpans
 from ticketing.settings import MetricsSettings, MongoDBSettings, TracingSettings
 from ticketing.telemetry import start_telemetry
 from ticketing.tracing import API, TraceContext, Tracing
@@ -84,6 +93,53 @@ async def test_commands_to_mongodb_are_spans_of_what_sends_them_and_tell_no_valu
     parent_id = format_span_id(request.get_span_context().span_id)
     assert format_span_id(command.parent.span_id) == parent_id
     assert SECRET not in command.to_json()
+
+
+class Canceller(CommandListener):
+    """Cancels whoever sends a command, while it is under way."""
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name == "find" and (task := asyncio.current_task()):
+            task.cancel()
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """It came to nobody."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Nor did this."""
+
+
+async def test_a_command_that_was_cancelled_is_told_of_as_unanswered(
+    mongodb_settings: MongoDBSettings,
+    mongodb: AsyncMongoClient[dict[str, object]],
+    tracing: Tracing,
+    exporter: InMemorySpanExporter,
+) -> None:
+    now = timedelta()
+    spans = MongoDBSpans(tracing.tracer, lambda: now.total_seconds())
+    client = await connect_mongodb(mongodb_settings, [spans, Canceller()])
+
+    def told() -> dict[str, str | None]:
+        tracing.flush()
+        finished = [s for s in exporter.get_finished_spans() if s.attributes is not None]
+        return {s.name: s.attributes and str(s.attributes.get("error.type")) for s in finished}
+
+    async def read() -> None:
+        with tracing.tracer.start_as_current_span("a request"):
+            await User.find_one({"email": SECRET})
+
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(read())
+        now += PATIENCE / 2
+        await client.admin.command("ping")
+        assert "find users" not in told()
+
+        now += PATIENCE
+        await client.admin.command("ping")
+        assert told()["find users"] == "no_answer"
+    finally:
+        await client.close()
 
 
 def test_unless_a_setting_asks_for_it_nothing_is_watched() -> None:
