@@ -1,10 +1,12 @@
 """As much of kustomize as deploy/kubernetes uses, and an error for whatever else it would use.
 
-It leaves out the hashes at the ends of the names of ConfigMaps, which are the same for whoever
-names them. `kubectl kustomize` was held against it when it was written, and makes the rest alike.
+The hashes at the ends of the names of ConfigMaps are other ones, and come and go with the same
+changes. `kubectl kustomize` was held against it when it was written, and makes the rest alike.
 """
 
+import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ Manifest = dict[str, Any]
 
 KNOWN = {"apiVersion", "kind", "namespace", "nameSuffix", "resources", "labels", "images"}
 KNOWN |= {"configMapGenerator", "replacements"}
+HASHED = "the name that is to get a hash"
+UNHASHED = {"disableNameSuffixHash": True}
 CLUSTER_WIDE = {"Namespace"}
 
 
@@ -26,13 +30,28 @@ def load_all(file: Path) -> list[Manifest]:
 
 def render(directory: Path) -> list[Manifest]:
     """What `kubectl apply --kustomize` would send for the directory."""
+    manifests = _build(directory)
+    names = {name: _hashed(m) for m in manifests if (name := m.pop(HASHED, None))}
+    for manifest in manifests:
+        if manifest["kind"] == "ConfigMap":
+            name = manifest["metadata"]["name"]
+            manifest["metadata"]["name"] = names.get(name, name)
+    for _, pod in pods_of(manifests):
+        for container in pod["spec"]["containers"]:
+            for source in container.get("envFrom", []):
+                reference = source["configMapRef"]
+                reference["name"] = names.get(reference["name"], reference["name"])
+    return manifests
+
+
+def _build(directory: Path) -> list[Manifest]:
     (kustomization,) = load_all(directory / "kustomization.yaml")
     unknown = set(kustomization) - KNOWN
     assert not unknown, f"{directory}: this renderer does not know {unknown}"
     manifests: list[Manifest] = []
     for resource in kustomization.get("resources", []):
         path = directory / resource
-        manifests += render(path) if path.is_dir() else load_all(path)
+        manifests += _build(path) if path.is_dir() else load_all(path)
     for generator in kustomization.get("configMapGenerator", []):
         _generate(manifests, generator)
     for manifest in manifests:
@@ -64,7 +83,15 @@ def _generate(manifests: list[Manifest], generator: Manifest) -> None:
         return
     assert not found, f"two ConfigMaps are named {name}"
     metadata = {"name": name}
-    manifests.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    options = generator.get("options", {})
+    assert options in ({}, UNHASHED), f"this renderer does not know {options}"
+    manifests.append(made if options else made | {HASHED: name})
+
+
+def _hashed(config_map: Manifest) -> str:
+    content = json.dumps(config_map["data"], sort_keys=True)
+    return f"{config_map['metadata']['name']}-{zlib.crc32(content.encode()):08x}"
 
 
 def _set_namespace(manifest: Manifest, namespace: str | None) -> None:
@@ -108,11 +135,16 @@ def _replace(manifests: list[Manifest], replacement: Manifest) -> None:
     ]
     value, _ = _field(found, source["fieldPath"])
     for target in replacement["targets"]:
-        chosen = [m for m in manifests if m["kind"] == target["select"]["kind"]]
-        assert chosen, f"nothing is a {target['select']['kind']}"
+        chosen = [m for m in manifests if _is_selected(m, target["select"])]
+        assert chosen, f"nothing is a {target['select']}"
         for manifest in chosen:
             for path in target["fieldPaths"]:
-                _field(manifest, path)[1](value)
+                _field(manifest, path)[1](_copied(value))
+
+
+def _is_selected(manifest: Manifest, select: Manifest) -> bool:
+    name = manifest["metadata"]["name"]
+    return bool(manifest["kind"] == select["kind"] and select.get("name", name) == name)
 
 
 def _field(manifest: Manifest, path: str) -> tuple[Any, Callable[[Any], None]]:

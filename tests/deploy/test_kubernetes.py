@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import kubernetes_validate  # type: ignore[import-untyped] # it has none
 import pytest
+from ruamel.yaml import YAML
 
 from api.app import create_app
 from api.server import GRACE
@@ -220,7 +223,7 @@ def test_probes_ask_ports_and_paths_that_are_served(
 ) -> None:
     for name, value in environment_of(manifests, "api").items():
         no_environment.setenv(name, value)
-    paths = set(create_app(read_api_settings()).openapi()["paths"])
+    paths = create_app(read_api_settings()).openapi()["paths"]
     for component in ("api", "worker"):
         container = container_of(manifests, component)
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -231,7 +234,23 @@ def test_probes_ask_ports_and_paths_that_are_served(
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             if asked := container.get(kind, {}).get("httpGet"):
                 assert asked["port"] in ports
-                assert asked["path"] in paths
+                path, _, query = asked["path"].partition("?")
+                assert path in paths
+                known = {p["name"] for p in paths[path]["get"].get("parameters", [])}
+                assert {name for name, _ in parse_qsl(query)} <= known
+
+
+def test_an_api_is_given_time_to_start_and_is_in_reach_without_temporal(
+    manifests: list[Manifest],
+) -> None:
+    container = container_of(manifests, "api")
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?needs=mongodb"
+    startup = container["startupProbe"]
+    seconds = startup["periodSeconds"] * startup["failureThreshold"]
+    (api,) = [
+        m for m in of_kind(manifests, "Deployment") if m["metadata"]["name"] == "holdfast-api"
+    ]
+    assert 600 <= seconds < api["spec"]["progressDeadlineSeconds"]
 
 
 def test_whatever_chooses_pods_or_workloads_finds_them(manifests: list[Manifest]) -> None:
@@ -282,6 +301,59 @@ def test_a_build_of_the_workers_has_one_name_everywhere(manifests: list[Manifest
     }
 
 
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The overlay of a copy, to roll something out from."""
+    return Path(shutil.copytree(KUBERNETES, tmp_path / "kubernetes")) / "overlays" / "production"
+
+
+def test_a_new_build_registers_its_search_attributes_ahead_of_the_api(copied: Path) -> None:
+    """By the recipe of docs/deployment.md: a directory for the build, apply; newTag, apply."""
+    before = _jobs(copied)
+    _add_build(copied, "1.1.0")
+    added = _jobs(copied)
+    (new,) = added.keys() - before.keys()
+    (container,) = added[new]["spec"]["template"]["spec"]["containers"]
+    assert new == "holdfast-search-attributes-1-1-0"
+    assert container["image"] == "registry.example.com/holdfast:1.1.0"
+    assert before.items() <= added.items()
+    _change(copied / "kustomization.yaml", "newTag: 1.0.0", "newTag: 1.1.0")
+    assert _images(copied, "api") == {"registry.example.com/holdfast:1.1.0"}
+    assert _jobs(copied) == added
+
+
+def test_a_setting_that_changes_rolls_the_pods_and_leaves_the_jobs(copied: Path) -> None:
+    """Kubernetes refuses a Job that is not what it was."""
+    jobs, deployments = _jobs(copied), of_kind(render(copied), "Deployment")
+    _change(
+        copied / "kustomization.yaml", "TEMPORAL_NAMESPACE=holdfast", "TEMPORAL_NAMESPACE=other"
+    )
+    assert _jobs(copied) == jobs
+    changed = of_kind(render(copied), "Deployment")
+    assert all(old["spec"] != new["spec"] for old, new in zip(deployments, changed, strict=True))
+    assert environment_of(render(copied), "set-up")["TEMPORAL_NAMESPACE"] == "other"
+
+
+def test_the_set_up_has_the_settings_of_all(manifests: list[Manifest]) -> None:
+    worker, set_up = (environment_of(manifests, component) for component in ("worker", "set-up"))
+    assert set_up.items() <= worker.items()
+    assert {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"} <= set_up.keys()
+
+
+def test_the_policy_that_is_shown_is_one(manifests: list[Manifest]) -> None:
+    """docs/deployment.md shows how to let the API's traces out by another port."""
+    page = (REPOSITORY / "docs" / "deployment.md").read_text()
+    (shown,) = re.findall(r"^ *```yaml\n(.*?)```", page, re.M | re.S)
+    policy = YAML(typ="safe", pure=True).load(shown)
+    kubernetes_validate.validate(policy, VERSIONS[0], strict=True)
+    assert policy["kind"] == "NetworkPolicy"
+    assert policy["metadata"]["name"] not in {p["metadata"]["name"] for p in _policies(manifests)}
+    selector = policy["spec"]["podSelector"]["matchLabels"]
+    assert any(
+        selector.items() <= pod["metadata"]["labels"].items() for _, pod in pods_of(manifests)
+    )
+
+
 def test_the_scaled_object_is_what_keda_takes(manifests: list[Manifest]) -> None:
     """By its documentation: the schema is part of KEDA, and no package carries it."""
     (scaled,) = of_kind(manifests, "ScaledObject")
@@ -311,6 +383,29 @@ def test_the_scaled_object_is_what_keda_takes(manifests: list[Manifest]) -> None
     for trigger in spec["triggers"]:
         assert trigger["type"] in ("temporal", "cpu")
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
+
+
+def _jobs(overlay: Path) -> dict[str, Manifest]:
+    return {job["metadata"]["name"]: job for job in of_kind(render(overlay), "Job")}
+
+
+def _images(overlay: Path, component: str) -> set[str]:
+    return {container_of(render(overlay), component)["image"]}
+
+
+def _add_build(overlay: Path, build: str) -> None:
+    new = Path(shutil.copytree(overlay / "workers" / "1.0.0", overlay / "workers" / build))
+    file = new / "kustomization.yaml"
+    text = file.read_text().replace("1.0.0", build).replace("-1-0-0", f"-{build.replace('.', '-')}")
+    file.write_text(text)
+    first = "  - workers/1.0.0\n"
+    _change(overlay / "kustomization.yaml", first, f"{first}  - workers/{build}\n")
+
+
+def _change(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
 
 
 def _policies(manifests: list[Manifest]) -> list[Manifest]:
