@@ -32,8 +32,8 @@ def main() -> int:
         found[name] = list(BENCHMARKS[name]())
         print(f"\n{name}, in {time.perf_counter() - began:.0f} s\n")
         print(table([row.as_json() for row in found[name] if isinstance(row, Row)]), flush=True)
-    if not arguments.discard:
-        keep(found)
+        if not arguments.discard:
+            keep({name: found[name]}, list(BENCHMARKS))
     rows = [one for figures in found.values() for one in figures if isinstance(one, Row)]
     missed = [row.name for row in rows if row.is_ok is False]
     for name in missed:

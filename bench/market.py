@@ -89,7 +89,8 @@ def open_market(shape: Shape = ONE_OF_EACH, **environ: str) -> Iterator[Market]:
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as directory:
         settings = StackSettings.on_free_ports(Path(directory), shape)
         ours = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
-        ours |= {"LOG_LEVEL": "WARNING", **environ}
+        # A payment that takes long is to be measured, and not to be answered with "not yet".
+        ours |= {"LOG_LEVEL": "WARNING", "PAYMENT_WAIT": "120", **environ}
         with (
             Stack(settings, ours) as stack,
             MongoClient[Document](mongodb_url(*settings.mongodb_ports)) as mongo,

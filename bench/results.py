@@ -25,8 +25,8 @@ MARKS = {True: "reached", False: "**not reached**", None: ""}
 Json = dict[str, Any]
 
 
-def keep(found: Mapping[str, Sequence[Row | Curve]]) -> None:
-    """Put the figures of these benchmarks in the place of their earlier ones."""
+def keep(found: Mapping[str, Sequence[Row | Curve]], order: Sequence[str]) -> None:
+    """Put the figures of these benchmarks in the place of their earlier ones, all in this order."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     rows = [one for one in _read(LATEST) if one["benchmark"] not in found]
     curves = [one for one in _read(CURVES) if one["benchmark"] not in found]
@@ -34,6 +34,7 @@ def keep(found: Mapping[str, Sequence[Row | Curve]]) -> None:
         about = {"benchmark": benchmark, "measuredAt": now}
         rows += [one.as_json() | about for one in figures if isinstance(one, Row)]
         curves += [one.as_json() | about for one in figures if isinstance(one, Curve)]
+    rows.sort(key=lambda one: order.index(one["benchmark"]))
     _write(LATEST, rows)
     _write(CURVES, curves)
     _tabulate(rows)
