@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -16,6 +16,12 @@ WITH_PORT = re.compile(r"(?P<ipv4>[0-9.]+):\d+|\[(?P<ipv6>[^]]+)\](:\d+)?")
 """How some proxies write an address."""
 
 
+def is_from_trusted_proxy(connection: HTTPConnection, trusted: Sequence[Network]) -> bool:
+    """Whether it is a trusted proxy that has connected to us, whomever it forwards for."""
+    address = _peer(connection)
+    return address is not None and _is_within(address, trusted)
+
+
 def client_network(request: Request, trusted: Sequence[Network]) -> str:
     """The network that the request came from: an IPv4 address, or the /64 of an IPv6 address.
 
@@ -23,13 +29,17 @@ def client_network(request: Request, trusted: Sequence[Network]) -> str:
     right for as long as trusted proxies speak; what stands further left is hearsay.
     """
     hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
-    address = _parse(request.client.host if request.client else "")
+    address = _peer(request)
     while address is not None and hops and _is_within(address, trusted):
         said = _parse(hops.pop())
         if said is None:
             break
         address = said
     return "" if address is None else _network_of(address)
+
+
+def _peer(connection: HTTPConnection) -> Address | None:
+    return _parse(connection.client.host) if connection.client else None
 
 
 def _parse(text: str) -> Address | None:

@@ -32,9 +32,12 @@ class Shopper:
     def reserve(self, ticket: Json) -> Json:
         return _created(self.ask_for(ticket))
 
-    def submit(self, order: Json, card: str = "pm_card_visa") -> httpx.Response:
+    def submit(
+        self, order: Json, card: str = "pm_card_visa", *, key: str | None = None
+    ) -> httpx.Response:
         payment = {"orderId": order["id"], "paymentMethod": card}
-        return self.http.post("/api/payments", json=payment)
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.http.post("/api/payments", json=payment, headers=headers)
 
     def pay(self, order: Json) -> Json:
         return _created(self.submit(order))

@@ -81,6 +81,22 @@ def test_a_request_that_concerns_an_order_names_it(stack: Stack, order: Order, w
     assert len(line["requestId"]) == len(line["traceId"]) == 32
 
 
+def test_a_payment_with_an_idempotency_key_names_its_order(
+    stack: Stack, people: list[Shopper]
+) -> None:
+    seller, buyer = people
+    order = buyer.reserve(seller.list_ticket())
+    answer = buyer.submit(order, key="a-key-of-the-buyers")
+    assert answer.status_code == 201, answer.text
+
+    def lines_of_it() -> list[Line]:
+        asked = answer.headers["X-Request-Id"]
+        return [line for line in lines(stack, "api") if line.get("requestId") == asked]
+
+    eventually(lambda: lines_of_it() != [])
+    assert {line.get("orderId") for line in lines_of_it()} == {order["id"]}
+
+
 def test_a_request_that_concerns_none_names_none(stack: Stack, order: Order) -> None:
     assert "orderId" not in line_with(stack, "api", "POST '/api/tickets' 201")
 

@@ -45,7 +45,7 @@ def people(stack: Stack) -> Iterator[list[Shopper]]:
 
 @pytest.fixture(scope="module")
 def order(stack: Stack, people: list[Shopper]) -> dict[str, str]:
-    """A paid order, whose buyer's program has begun the trace."""
+    """A paid order, whose buyer's program has a trace of its own."""
     seller, buyer = people
     ticket = seller.list_ticket()
     buyer.http.headers["traceparent"] = f"00-{FROM_OUTSIDE}-00f067aa0ba902b7-01"
@@ -87,9 +87,16 @@ def fail_in_every_way(stack: Stack, seller: Shopper, buyer: Shopper) -> None:
 @pytest.fixture(scope="module")
 def trace(collector: Collector, order: dict[str, str]) -> dict[str, Span]:
     """The order's trace, when it is over."""
-    eventually(lambda: named(collector.trace(FROM_OUTSIDE), "CompleteWorkflow:OrderWorkflow") != [])
-    eventually(lambda: named(collector.trace(FROM_OUTSIDE), "POST /api/orders") != [])
-    return collector.trace(FROM_OUTSIDE)
+
+    def requests() -> list[Span]:
+        spans = [span for span in collector.spans() if span.name == "POST /api/orders"]
+        return [s for s in spans if s.attributes["holdfast.order_id"] == order["id"]]
+
+    eventually(lambda: requests() != [])
+    (request,) = requests()
+    trace_id = request.trace_id
+    eventually(lambda: named(collector.trace(trace_id), "CompleteWorkflow:OrderWorkflow") != [])
+    return collector.trace(trace_id)
 
 
 def named(trace: dict[str, Span], name: str) -> list[Span]:
@@ -117,9 +124,18 @@ def test_one_trace_leads_from_the_request_to_each_call_of_stripe(trace: dict[str
             ("holdfast-worker", f"RunActivity:{activity}"),
             ("holdfast-worker", f"Stripe {call}"),
         ]
-        assert line[0].parent_id == "00f067aa0ba902b7"
         (run,) = named(trace, "RunWorkflow:OrderWorkflow")
         assert run.parent_id == line[1].id
+
+
+def test_a_clients_trace_is_linked_to_and_not_joined(
+    trace: dict[str, Span], collector: Collector
+) -> None:
+    (request,) = named(trace, "POST /api/orders")
+
+    assert request.parent_id == ""
+    assert request.linked == (FROM_OUTSIDE,)
+    assert collector.trace(FROM_OUTSIDE) == {}
 
 
 def test_steps_in_the_database_are_part_of_what_asked_for_them(trace: dict[str, Span]) -> None:
