@@ -20,6 +20,7 @@ from activities import build_activities
 from activities.gauges import Gauges
 from activities.heartbeats import Heartbeats
 from ticketing.event_loops import run
+from ticketing.garbage import spare_what_has_started
 from ticketing.logs import configure_logging
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.payments.gateway import StripeGateway
@@ -37,6 +38,9 @@ GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 STICKY_TIMEOUT = timedelta(seconds=5)
 """How long a task waits for the worker that has its order in memory, before any may take it.
 It may be dead; half of Temporal's default, since reading an order's history anew costs little."""
+
+CACHED_ORDERS = 2_500
+"""How many orders a worker keeps in memory, so as not to read their histories anew."""
 
 logger = logging.getLogger("holdfast.worker")
 
@@ -76,6 +80,7 @@ def create_worker(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        max_cached_workflows=CACHED_ORDERS,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         deployment_config=_pinning_to(version) if version else None,
     )
@@ -114,6 +119,7 @@ async def run_worker(settings: WorkerSettings) -> None:
             version=version,
         )
         telling = _telling_whether_current(client, version)
+        spare_what_has_started()
         async with worker, _measuring(telemetry), telling:
             await _schedule_reconciliation(client, settings.task_queue)
             logger.info("carrying out orders of task queue %s", settings.task_queue)

@@ -10,6 +10,7 @@ from pymongo.errors import PyMongoError
 
 from api.app import create_app
 from api.server import ApiServer
+from ticketing.garbage import spare_what_has_started
 from ticketing.logs import configure_logging
 from ticketing.metrics import CannotServeMetrics
 from ticketing.settings import SettingsError, read_api_settings
@@ -43,6 +44,7 @@ async def _serve(app: FastAPI, server: uvicorn.Server) -> None:
         for stop in (signal.SIGINT, signal.SIGTERM):
             # uvicorn hands signals back after it has shut down, when only closing is left.
             signal.signal(stop, lambda *_: None)
+        spare_what_has_started()
         await server.serve()
 
 
