@@ -32,8 +32,8 @@ GIVEN = {
     "STRIPE_API_KEY": "sk_test_1",
     "TEMPORAL_API_KEY": "temporal",
 }
-NOT_KUBERNETES = {"ScaledObject"}
-"""Of KEDA, whose schema no package carries."""
+NOT_KUBERNETES = {"ScaledObject", "Gateway", "HTTPRoute"}
+"""Of KEDA and of the Gateway API, whose schemas no package carries."""
 
 
 @pytest.fixture(scope="module")
@@ -269,11 +269,53 @@ def test_whatever_chooses_pods_or_workloads_finds_them(manifests: list[Manifest]
     ]
     assert sorted(scaled) == sorted(deployments)
     (service,) = of_kind(manifests, "Service")
-    (ingress,) = of_kind(manifests, "Ingress")
-    backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
     (port,) = service["spec"]["ports"]
-    assert backend == {"name": service["metadata"]["name"], "port": {"name": port["name"]}}
     assert port["targetPort"] == "http"
+    for rule in _rules(manifests, "https"):
+        assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": port["port"]}]
+
+
+def test_the_gateway_passes_on_what_the_api_needs_and_no_trace_of_a_client(
+    manifests: list[Manifest], no_environment: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment_of(manifests, "api").items():
+        no_environment.setenv(name, value)
+    settings = read_api_settings()
+    streams = {
+        path
+        for path, methods in create_app(settings).openapi()["paths"].items()
+        if "text/event-stream" in json.dumps(methods)
+    }
+    rules = _rules(manifests, "https")
+    limits = {
+        match["path"]["value"]: rule["timeouts"]["request"]
+        for rule in rules
+        for match in rule["matches"]
+    }
+    everything = int(limits.pop("/").removesuffix("s"))
+    assert everything > settings.purchase.payment_wait.total_seconds() + GRACE.total_seconds()
+    assert limits == dict.fromkeys(streams, "0s")
+    for rule in rules:
+        (modifier,) = rule["filters"]
+        assert modifier["requestHeaderModifier"] == {"remove": ["traceparent"]}
+
+
+def test_every_listener_has_a_route_and_plain_http_only_leads_to_https(
+    manifests: list[Manifest],
+) -> None:
+    (gateway,) = of_kind(manifests, "Gateway")
+    routes = of_kind(manifests, "HTTPRoute")
+    listeners = {listener["name"]: listener for listener in gateway["spec"]["listeners"]}
+    for kind in (gateway, *routes):
+        assert kind["apiVersion"] == "gateway.networking.k8s.io/v1"
+    for route in routes:
+        (parent,) = route["spec"]["parentRefs"]
+        assert parent["name"] == gateway["metadata"]["name"]
+        assert route["spec"]["hostnames"] == [listeners[parent["sectionName"]]["hostname"]]
+    assert listeners.keys() == {route["spec"]["parentRefs"][0]["sectionName"] for route in routes}
+    assert listeners["https"]["tls"]["certificateRefs"]
+    (redirect,) = [filter for rule in _rules(manifests, "http") for filter in rule["filters"]]
+    assert redirect["requestRedirect"] == {"scheme": "https", "statusCode": 301}
 
 
 def test_a_build_of_the_workers_has_one_name_everywhere(manifests: list[Manifest]) -> None:
@@ -383,6 +425,16 @@ def test_the_scaled_object_is_what_keda_takes(manifests: list[Manifest]) -> None
     for trigger in spec["triggers"]:
         assert trigger["type"] in ("temporal", "cpu")
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
+
+
+def _rules(manifests: list[Manifest], listener: str) -> list[Manifest]:
+    routes = [route["spec"] for route in of_kind(manifests, "HTTPRoute")]
+    return [
+        rule
+        for route in routes
+        for rule in route["rules"]
+        if route["parentRefs"][0]["sectionName"] == listener
+    ]
 
 
 def _jobs(overlay: Path) -> dict[str, Manifest]:
