@@ -9,6 +9,7 @@ from bench.figures import Curve, Row, Target, plain
 from bench.market import Market, open_market
 from bench.reservations import reserve_directly
 from ticketing.clock import utc_now
+from ticketing.event_loops import run
 
 RESERVATIONS = 2_000
 LEAD = timedelta(seconds=180)
@@ -37,12 +38,14 @@ class Storm:
 def rows() -> Iterator[Row | Curve]:
     """Reserved over minutes, each for as long as is left until one deadline."""
     with open_market() as market:
-        storm = asyncio.run(_storm(market))
+        storm = run(_storm(market))
+        peak = market.processes.peak_memory()["worker"]
     name = f"expiry storm, {RESERVATIONS:,} reservations"
     yield plain(f"{name}: all free after the deadline", storm.freed_after(1), "s", ALL_FREE)
     yield plain(f"{name}: free after the deadline, p50", storm.freed_after(0.5), "s")
     yield plain(f"{name}: free after the deadline, p95", storm.freed_after(0.95), "s")
     yield plain(f"{name}: lost", storm.lost, "", NONE)
+    yield plain(f"{name}: peak memory of the worker", peak, "MiB")
     points = [(at, float(freed)) for at, freed in storm.looks]
     yield Curve(name, "seconds after the deadline", "free tickets", points)
 

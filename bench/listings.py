@@ -1,17 +1,16 @@
 """Listing pages of a large market, beside a small one and beside a bare query."""
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import httpx
-
 from bench.bare_listing import bare_listing
+from bench.client import HttpClient, http_client
 from bench.figures import Row, Target, compared
 from bench.market import Market, fill, open_market
 from bench.timing import side_by_side
+from ticketing.event_loops import run
 
 LARGE = 1_000_000
 SMALL = 1_000
@@ -37,12 +36,16 @@ def rows() -> Iterator[Row]:
         fill(small, SMALL)
         fill(large, LARGE)
         with bare_listing(large) as bare_url:
-            yield from asyncio.run(_compare(small, large, bare_url))
+            yield from run(_compare(small, large, bare_url))
 
 
 async def _compare(small: Market, large: Market, bare_url: str) -> list[Row]:
     rows = []
-    async with small.person() as in_small, large.person() as in_large, _client(bare_url) as bare:
+    async with (
+        small.person() as in_small,
+        large.person() as in_large,
+        http_client(bare_url) as bare,
+    ):
         few, many = await _pages(in_small, SMALL), await _pages(in_large, LARGE)
         for name in many.api:
             pairs = [
@@ -67,11 +70,11 @@ async def _compare(small: Market, large: Market, bare_url: str) -> list[Row]:
     return rows
 
 
-async def _pages(client: httpx.AsyncClient, tickets: int) -> Pages:
+async def _pages(client: HttpClient, tickets: int) -> Pages:
     """The first page, one far behind it, and one that was searched for."""
     deep: dict[str, Any] = {}
     for _ in range(min(100, tickets // 400)):
-        page = (await client.get("/api/tickets", params={"limit": 100, **deep})).json()
+        page = (await client.get("/api/tickets", {"limit": 100, **deep})).json()
         deep = {"cursor": page["nextCursor"]}
     before = page["items"][-1]["createdAt"]
     return Pages(
@@ -80,7 +83,7 @@ async def _pages(client: httpx.AsyncClient, tickets: int) -> Pages:
     )
 
 
-async def _latency(client: httpx.AsyncClient, path: str, params: dict[str, Any]) -> float:
+async def _latency(client: HttpClient, path: str, params: dict[str, Any]) -> float:
     times = []
     for _ in range(REQUESTS // 4):
         began = perf_counter()
@@ -89,18 +92,14 @@ async def _latency(client: httpx.AsyncClient, path: str, params: dict[str, Any])
     return sorted(times)[len(times) // 2]
 
 
-async def _rate(client: httpx.AsyncClient, path: str, params: dict[str, Any]) -> float:
+async def _rate(client: HttpClient, path: str, params: dict[str, Any]) -> float:
     async def ask(_: int) -> None:
         await _get(client, path, params)
 
     return REQUESTS / await side_by_side(REQUESTS, AT_ONCE, ask)
 
 
-async def _get(client: httpx.AsyncClient, path: str, params: dict[str, Any]) -> None:
-    answer = await client.get(path, params=params)
-    assert answer.status_code == 200, answer.text
+async def _get(client: HttpClient, path: str, params: dict[str, Any]) -> None:
+    answer = await client.get(path, params)
+    assert answer.status == 200, answer.content
     assert len(answer.json()["items"]) == 20
-
-
-def _client(url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, timeout=60, trust_env=False)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 from bson import ObjectId
 from pydantic import SecretStr
 from pymongo import MongoClient
 
 from api.security import SessionTokens
+from bench.client import HttpClient, http_client
 from bench.usage import Processes
 from devstack.environment import DATABASE
 from devstack.mongodb import mongodb_url
@@ -72,14 +72,10 @@ class Market:
         return [str(one["_id"]) for one in tickets]
 
     @asynccontextmanager
-    async def person(self, api: int = 0) -> AsyncIterator[httpx.AsyncClient]:
+    async def person(self, api: int = 0) -> AsyncIterator[HttpClient]:
         """Somebody signed in, with a connection of their own to one of the API's processes."""
-        async with httpx.AsyncClient(
-            base_url=self.stack.api_urls[api % len(self.stack.api_urls)],
-            headers={"Authorization": f"Bearer {self.session()}"},
-            timeout=120,
-            trust_env=False,
-        ) as client:
+        url = self.stack.api_urls[api % len(self.stack.api_urls)]
+        async with http_client(url, {"Authorization": f"Bearer {self.session()}"}) as client:
             yield client
 
 

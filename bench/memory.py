@@ -1,11 +1,11 @@
 """Memory: whether API and worker grow with the purchases that they have seen."""
 
-import asyncio
 from collections.abc import Iterator
 
 from bench.figures import Curve, Row, Spread, Target, plain
 from bench.market import Market, open_market
 from bench.purchases import buy
+from ticketing.event_loops import run
 
 FIRST = 1_000
 LAST = 10_000
@@ -19,7 +19,7 @@ FLAT = Target("<=", 1.1)
 def rows() -> Iterator[Row | Curve]:
     """Resident memory after the last purchase, beside that after the first thousand."""
     with open_market() as market:
-        sizes = asyncio.run(_grow(market))
+        sizes = run(_grow(market))
         peaks = market.processes.peak_memory()
     early, late = sizes[FIRST], sizes[LAST]
     for name in PROCESSES:

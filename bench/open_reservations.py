@@ -1,13 +1,13 @@
 """Open reservations: what 20,000 orders that wait cost a purchase."""
 
-import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 
-from bench.figures import Row, Target, compared
+from bench.figures import Row, Target, compared, plain
 from bench.market import Market, open_market
 from bench.purchases import buy
 from bench.reservations import reserve_directly
+from ticketing.event_loops import run
 
 OPEN = 20_000
 TTL = timedelta(days=1)
@@ -21,7 +21,9 @@ LATENCY = Target("<=", 1.2)
 def rows() -> Iterator[Row]:
     """Two markets, one of them full of open orders; purchases take turns in them."""
     with open_market() as empty, open_market() as full:
-        yield from asyncio.run(_compare(empty, full))
+        yield from run(_compare(empty, full))
+        peak = full.processes.peak_memory()["worker"]
+    yield plain(f"peak memory of the worker with {OPEN:,} open orders", peak, "MiB")
 
 
 async def _compare(empty: Market, full: Market) -> list[Row]:

@@ -1,17 +1,16 @@
 """Purchases: each reserves a ticket and pays for it, beside the floor that Temporal is."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from time import perf_counter
 
-import httpx
-
+from bench.client import HttpClient
 from bench.figures import Row, Target, compared, plain
 from bench.floor import FloorBuyer, connect, floor_worker
 from bench.market import Market, open_market
 from bench.timing import Timings, side_by_side
 from bench.usage import Processes
+from ticketing.event_loops import run
 
 REPEATS = 3
 PURCHASES = {1: 60, 8: 160, 32: 320}
@@ -26,9 +25,9 @@ def rows() -> Iterator[Row]:
     with open_market() as market, floor_worker(market.temporal_address, market.directory) as floor:
         assert floor.pid is not None
         processes = Processes(market.stack, {"floor": floor.pid})
-        asyncio.run(_warm_up(market))
+        run(_warm_up(market))
         for at_once in PURCHASES:
-            yield from asyncio.run(_compare(market, processes, at_once))
+            yield from run(_compare(market, processes, at_once))
 
 
 async def _warm_up(market: Market) -> None:
@@ -108,21 +107,21 @@ async def buy(market: Market, count: int, at_once: int) -> Timings:
     return timings
 
 
-async def reserve(buyer: httpx.AsyncClient, ticket_id: str) -> str:
+async def reserve(buyer: HttpClient, ticket_id: str) -> str:
     """The id of an order that holds the ticket."""
-    answer = await buyer.post("/api/orders", json={"ticketId": ticket_id})
-    assert answer.status_code == 201, answer.text
+    answer = await buyer.post("/api/orders", {"ticketId": ticket_id})
+    assert answer.status == 201, answer.content
     return str(answer.json()["id"])
 
 
-async def pay(buyer: httpx.AsyncClient, order_id: str) -> None:
+async def pay(buyer: HttpClient, order_id: str) -> None:
     """Pay for the order with a card that works."""
     payment = {"orderId": order_id, "paymentMethod": "pm_card_visa"}
-    answer = await buyer.post("/api/payments", json=payment)
-    assert answer.status_code == 201, answer.text
+    answer = await buyer.post("/api/payments", payment)
+    assert answer.status == 201, answer.content
 
 
-async def _purchase(buyer: httpx.AsyncClient, ticket_id: str) -> tuple[float, float]:
+async def _purchase(buyer: HttpClient, ticket_id: str) -> tuple[float, float]:
     began = perf_counter()
     order_id = await reserve(buyer, ticket_id)
     reserved = perf_counter()

@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
 
-import httpx
 from bson import ObjectId
 from temporalio.client import Client
 
+from bench.client import HttpClient, Unanswered
 from bench.figures import Row, Target, percentile, plain
 from bench.market import Market, open_market
 from bench.purchases import pay
+from ticketing.event_loops import run
 
 BUYERS = 500
 TICKETS = (1, 50)
@@ -42,7 +43,7 @@ def rows() -> Iterator[Row]:
     """
     with open_market() as market:
         for tickets in TICKETS:
-            rushes = [asyncio.run(_rush(market, tickets)) for _ in range(REPEATS)]
+            rushes = [run(_rush(market, tickets)) for _ in range(REPEATS)]
             name = f"rush, {BUYERS} buyers, {_tickets(tickets)}"
             yield plain(f"{name}: sold", [one.sold for one in rushes], "", Target("==", tickets))
             yield plain(f"{name}: unanswered", [one.unanswered for one in rushes], "", NOBODY)
@@ -80,17 +81,17 @@ async def _rush(market: Market, count: int) -> Rush:
     return rush
 
 
-async def _want(buyer: httpx.AsyncClient, ticket_id: str, rush: Rush) -> str | None:
+async def _want(buyer: HttpClient, ticket_id: str, rush: Rush) -> str | None:
     """The id of the order that holds the ticket; None for all but one."""
     began = perf_counter()
     try:
-        answer = await buyer.post("/api/orders", json={"ticketId": ticket_id})
-    except httpx.TransportError:
+        answer = await buyer.post("/api/orders", {"ticketId": ticket_id})
+    except Unanswered:
         rush.unanswered += 1
         return None
-    if answer.status_code == 201:
+    if answer.status == 201:
         return str(answer.json()["id"])
-    if answer.status_code == 409:
+    if answer.status == 409:
         rush.losers.append(perf_counter() - began)
     else:
         rush.unanswered += 1
