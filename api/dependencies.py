@@ -16,7 +16,6 @@ from temporalio.client import Client
 from api.idempotency import HEADER, KEY_PATTERN, parse_key
 from api.rate_limits import ORDER
 from api.rate_limits import RateLimits as RateLimitKeeper
-from api.refused_orders import RefusedOrders as RefusedOrderCounter
 from api.security import COOKIE, SignedInUser, require_operator
 from api.security import Sessions as SessionKeeper
 from api.services.invariants import InvariantService
@@ -25,7 +24,6 @@ from api.services.payments import PaymentService
 from api.services.refunds import RefundService
 from api.services.reservations import ReservationService
 from api.services.stripe_webhooks import StripeWebhookService
-from api.services.ticket_turns import TicketTurns
 from api.services.tickets import TicketService
 from api.services.timelines import TimelineService
 from api.services.users import UserService
@@ -179,33 +177,19 @@ Users = Annotated[UserService, Depends(user_service)]
 Tickets = Annotated[TicketService, Depends(ticket_service)]
 
 
-async def refused_orders(request: Request) -> RefusedOrderCounter:
-    return cast(RefusedOrderCounter, request.app.state.refused_orders)
-
-
-RefusedOrders = Annotated[RefusedOrderCounter, Depends(refused_orders)]
-
-
-async def ticket_turns(request: Request) -> TicketTurns:
-    return cast(TicketTurns, request.app.state.ticket_turns)
-
-
 async def order_service(temporal: Temporal) -> OrderService:
     return OrderService(temporal)
 
 
-async def reservation_service(
-    settings: Settings,
-    temporal: Temporal,
-    refused_orders: RefusedOrders,
-    turns: Annotated[TicketTurns, Depends(ticket_turns)],
-) -> ReservationService:
+async def reservation_service(request: Request) -> ReservationService:
+    # From the state at once: each dependency takes a little of everybody's time in a rush.
+    state = request.app.state
     return ReservationService(
-        temporal,
-        task_queue=settings.task_queue,
-        rules=settings.purchase,
-        refused_orders=refused_orders,
-        turns=turns,
+        state.temporal,
+        task_queue=state.settings.task_queue,
+        rules=state.settings.purchase,
+        refused_orders=state.refused_orders,
+        turns=state.ticket_turns,
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 
@@ -128,7 +128,8 @@ class OrderWorkflow:
     @workflow.init
     def __init__(self, input: OrderInput) -> None:
         self._input = input
-        self._expires_at = workflow.now() + input.reservation_ttl
+        self._reserved_at = workflow.now()
+        self._expires_at = self._reserved_at + input.reservation_ttl
         self._step = _Step.RESERVING
         self._status: OrderStatus | None = None
         self._cancel_reason: CancelReason | None = None
@@ -169,7 +170,11 @@ class OrderWorkflow:
         """The reservation, or why there is none; sent together with the start."""
         await workflow.wait_condition(lambda: self._reservation is not None)
         assert self._reservation is not None  # noqa: S101 - what the line above waited for
-        return self._reservation
+        if self._reservation.refusal is not None:
+            return self._reservation
+        return replace(
+            self._reservation, reserved_at=self._reserved_at, expires_at=self._expires_at
+        )
 
     @workflow.signal
     def payment_submitted(self, payment: PaymentSubmitted) -> None:
@@ -242,7 +247,7 @@ class OrderWorkflow:
             order_id=self._input.order_id,
             ticket_id=self._input.ticket_id,
             buyer_id=self._input.buyer_id,
-            reserved_at=workflow.now(),
+            reserved_at=self._reserved_at,
             expires_at=self._expires_at,
             max_reservations=self._input.max_reservations,
         )

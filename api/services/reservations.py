@@ -18,7 +18,13 @@ from temporalio.client import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.reservations import Refusal, Reservation, holds_too_many
+from activities.reservations import (
+    Refusal,
+    Reservation,
+    ReserveTicket,
+    holds_too_many,
+    order_for,
+)
 from api.idempotency import derived_ids
 from api.refused_orders import RefusedOrders
 from api.services.order_starts import Offer, order_start
@@ -165,7 +171,8 @@ class ReservationService:
             return await self._held_by(buyer_id, _for_sale(await Ticket.get(ticket.id), buyer_id))
         if reservation.refusal is not None:
             raise REFUSALS[reservation.refusal]
-        return _first_answer(await existing_order(order_id))
+        order = _as_reserved(order_id, buyer_id, ticket, reservation)
+        return _first_answer(order or await existing_order(order_id))
 
     async def _repeat(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
@@ -312,6 +319,25 @@ async def _stand_behind(turn: Turn, buyer_id: PydanticObjectId) -> None:
         raise TemporalUnavailable
     if turn.holder not in (None, buyer_id):
         raise TicketReserved
+
+
+def _as_reserved(
+    order_id: PydanticObjectId, buyer_id: PydanticObjectId, seen: Ticket, reservation: Reservation
+) -> Order | None:
+    """The order without reading it; None where the ticket was edited since it was seen."""
+    reserved_at, expires_at = reservation.reserved_at, reservation.expires_at
+    if reservation.ticket_version != seen.version or reserved_at is None or expires_at is None:
+        return None
+    return order_for(
+        ReserveTicket(
+            order_id=str(order_id),
+            ticket_id=str(seen.id),
+            buyer_id=str(buyer_id),
+            reserved_at=reserved_at,
+            expires_at=expires_at,
+        ),
+        seen,
+    )
 
 
 def _already_started(order_id: PydanticObjectId) -> WorkflowAlreadyStartedError:

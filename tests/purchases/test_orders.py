@@ -3,8 +3,12 @@
 import asyncio
 from datetime import datetime, timedelta
 
+import pytest
 from httpx import Response
+from pymongo.asynchronous.client_session import AsyncClientSession
 
+from activities import reservations
+from activities.reservations import Reservation, ReserveTicket
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json, assert_order
 from tests.purchases.marketplace import Marketplace, Person
@@ -54,6 +58,22 @@ async def test_a_new_order_is_answered_with_201_its_place_and_all_that_the_contr
     }
     reserved = await seller.ticket(ticket)
     assert (reserved["status"], reserved["orderId"]) == ("reserved", order["id"])
+
+
+async def test_an_edit_after_the_api_has_looked_is_in_the_answer(
+    market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = await seller.list_ticket(price=4200, title="Front row")
+    reserve = reservations._reserve
+
+    async def edit_first(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
+        assert (await seller.edit(ticket, price=4200, title="Back row")).status_code == 200
+        return await reserve(input, session)
+
+    monkeypatch.setattr(reservations, "_reserve", edit_first)
+    order = await buyer.reserve(ticket)
+    assert order["ticket"]["title"] == "Back row"
+    assert await buyer.order(order) == order
 
 
 async def test_the_same_buyer_asking_again_gets_the_same_order_with_200(

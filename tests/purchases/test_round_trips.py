@@ -17,7 +17,7 @@ from tests.purchases.waiting import eventually
 PURCHASES = 3
 COMMANDS = ("find", "aggregate", "insert", "update", "findAndModify", "commitTransaction")
 
-RESERVE = Counter(find=3, aggregate=2, update=1, findAndModify=1, insert=1, commitTransaction=1)
+RESERVE = Counter(find=4, update=1, findAndModify=1, insert=1, commitTransaction=1)
 """The session, the ticket and, once it is reserved, the order; how many are held, before and in
 the reservation; the buyer's turn, the ticket's lock and the order, in one transaction."""
 PAY = Counter(find=8, insert=1, update=4, findAndModify=1, commitTransaction=2)
