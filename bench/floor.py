@@ -18,7 +18,6 @@ from typing import Any
 from bson import ObjectId
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
@@ -31,8 +30,10 @@ from bench.timing import Timings
 from devstack.process import REPOSITORY, Part
 from devstack.temporal import is_polled_by
 from ticketing.event_loops import run
+from ticketing.garbage import spare_what_has_started
+from ticketing.payloads import DATA_CONVERTER
 from ticketing.statuses import OrderStatus
-from worker import workflow_runner
+from worker import CACHED_ORDERS, workflow_runner
 from workflows.order import OrderInput, OrderWorkflow, PaymentSubmitted
 
 QUEUE = "floor"
@@ -109,7 +110,7 @@ class FloorBuyer:
 
 async def connect(address: str) -> Client:
     """A client that writes what the application's writes."""
-    return await Client.connect(address, data_converter=pydantic_data_converter)
+    return await Client.connect(address, data_converter=DATA_CONVERTER)
 
 
 @contextmanager
@@ -145,7 +146,9 @@ async def main() -> None:
         interceptors=[Heartbeats()],
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        max_cached_workflows=CACHED_ORDERS,
     ):
+        spare_what_has_started()
         await stop.wait()
 
 

@@ -31,7 +31,7 @@ async def reserve_directly(
         order = OrderInput(
             order_id=str(ObjectId()),
             ticket_id=tickets[number],
-            buyer_id=buyers[number // MOST_BY_ONE_BUYER],
+            buyer_id=buyers[number % len(buyers)],
             reservation_ttl=ttl(),
             payment_attempts=1,
             max_reservations=MOST_BY_ONE_BUYER,

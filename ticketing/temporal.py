@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from temporalio.client import Client, Interceptor
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.runtime import Runtime
+
+from ticketing.payloads import DATA_CONVERTER
 
 
 async def connect_temporal(
@@ -28,7 +29,7 @@ async def connect_temporal(
     try:
         return await Client.connect(
             **config,
-            data_converter=pydantic_data_converter,
+            data_converter=DATA_CONVERTER,
             lazy=lazy,
             runtime=runtime,
             interceptors=interceptors,
