@@ -40,7 +40,9 @@ STICKY_TIMEOUT = timedelta(seconds=5)
 It may be dead; half of Temporal's default, since reading an order's history anew costs little."""
 
 CACHED_ORDERS = 2_500
-"""How many orders a worker keeps in memory, so as not to read their histories anew."""
+"""How many open orders a worker keeps in memory, at some 125 KB each.
+
+The history of any other is read anew when something happens to it."""
 
 logger = logging.getLogger("holdfast.worker")
 
