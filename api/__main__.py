@@ -18,6 +18,8 @@ from ticketing.settings import SettingsError, read_api_settings
 WRONG_SETTINGS = 2
 CANNOT_START = 1
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> int:
     try:
@@ -30,6 +32,8 @@ def main() -> int:
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         try:
             runner.run(_serve(app, server))
+        except asyncio.CancelledError:
+            return 0  # told to stop before it served
         except PyMongoError as error:
             reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout")[0]
             return _give_up(CANNOT_START, f"MONGODB_URL: MongoDB cannot be used: {reason}")
@@ -39,12 +43,18 @@ def main() -> int:
 
 
 async def _serve(app: FastAPI, server: uvicorn.Server) -> None:
+    starting = asyncio.current_task()
+    assert starting is not None  # noqa: S101 - this is it
+    for stop in STOP_SIGNALS:
+        # The first process of a container hears no signal that it has not asked for.
+        asyncio.get_running_loop().add_signal_handler(stop, starting.cancel)
     # Not uvicorn's own handling of the lifespan, which tells a failed start by a traceback.
     async with app.router.lifespan_context(app):
-        for stop in (signal.SIGINT, signal.SIGTERM):
+        spare_what_has_started()
+        for stop in STOP_SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(stop)
             # uvicorn hands signals back after it has shut down, when only closing is left.
             signal.signal(stop, lambda *_: None)
-        spare_what_has_started()
         await server.serve()
 
 

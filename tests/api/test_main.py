@@ -121,6 +121,24 @@ def test_what_was_traced_is_sent_before_it_ends(tmp_path: Path, mongodb_url: str
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_when_told_to_while_it_starts(tmp_path: Path, stop: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(30)
+        url = f"mongodb://127.0.0.1:{mute.getsockname()[1]}/"
+        process = start(tmp_path, **settings(url, 0))
+        try:
+            connection, _ = mute.accept()
+            process.send_signal(stop)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+        connection.close()
+
+    assert process.returncode == 0
+    assert errors == ""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_it_is_told_to_stop(
     tmp_path: Path, mongodb_url: str, stop: signal.Signals
 ) -> None:
