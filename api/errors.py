@@ -14,6 +14,7 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -54,6 +55,8 @@ BY_STATUS: dict[int, type[TicketingError]] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ContentTooLarge,
 }
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
 LONGEST_ECHO = 80
 """Characters of a field's name that are said back."""
 
@@ -85,7 +88,22 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if exception.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, for any other broken body
         return await _unreadable_body(request, "cannot be decoded")
     kind = BY_STATUS.get(exception.status_code, MalformedRequest)
-    return refusal(request.scope, kind(), exception.headers)
+    headers = exception.headers
+    if kind is MethodNotAllowed:
+        headers = {"Allow": ", ".join(_methods_of(request)) or "GET, HEAD"}  # files: those two
+    return refusal(request.scope, kind(), headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """All that the path answers to; a router names those of one of its routes."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
 
 
 async def _mongodb_error(request: Request, error: Exception) -> Response:

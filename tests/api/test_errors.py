@@ -187,11 +187,22 @@ async def test_an_unknown_path_is_a_problem_too(client: AsyncClient, path: str) 
     assert_problem(await client.get(path), 404, "not_found")
 
 
-async def test_an_unknown_method_is_told_which_ones_there_are(client: AsyncClient) -> None:
-    answer = await client.patch("/api/tickets")
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/tickets", "GET, POST"),
+        ("/api/orders/1", "GET, DELETE"),
+        ("/tickets/1", "GET, HEAD"),
+        ("/static/style.css", "GET, HEAD"),
+    ],
+)
+async def test_an_unknown_method_is_told_which_ones_there_are(
+    client: AsyncClient, path: str, methods: str
+) -> None:
+    answer = await client.patch(path, headers={"Accept": "application/json"})
 
     assert_problem(answer, 405, "method_not_allowed")
-    assert answer.headers["Allow"]
+    assert answer.headers["Allow"] == methods
 
 
 NOT_JSON = [
