@@ -56,6 +56,7 @@ def welcome(settings: StackSettings, seconds: float) -> str:
         f"  Storefront         {urls['api']}/",
         f"  API documentation  {urls['api']}/docs",
         f"  Temporal Web UI    {urls['temporal_ui']}",
+        f"  Metrics            {urls['api_metrics']} and {urls['worker_metrics']}",
     ]
     if settings.uses_sandbox:
         lines.append(f"  Stripe sandbox     {urls['stripe_sandbox']}")

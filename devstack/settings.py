@@ -126,6 +126,8 @@ class StackSettings(BaseSettings):
         urls = {
             "api": self.api_urls[0],
             "temporal_ui": f"http://{LOOPBACK}:{self.temporal_ui_port}",
+            "api_metrics": f"http://{LOOPBACK}:{self.api_metrics_port}/metrics",
+            "worker_metrics": f"http://{LOOPBACK}:{self.worker_metrics_port}/metrics",
         }
         if self.uses_sandbox:
             urls["stripe_sandbox"] = f"http://{LOOPBACK}:{self.stripe_sandbox_port}"

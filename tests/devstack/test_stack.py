@@ -76,7 +76,9 @@ def test_it_stops_without_a_trace_and_open_orders_go_on_where_they_were(
     with make_run(settings, log) as process:
         _wait_until_up(process, log)
         assert httpx.get(f"{api}/readyz").status_code == 200
-        assert httpx.get(settings.urls["temporal_ui"]).status_code == 200
+        for part in ("temporal_ui", "api_metrics", "worker_metrics"):
+            assert settings.urls[part] in log.read_text()
+            assert httpx.get(settings.urls[part]).status_code == 200
         assert f"Storefront         {api}/\n" in log.read_text()
         assert f"{api}/docs" in log.read_text()
         assert "make demo" in log.read_text()
