@@ -2,9 +2,10 @@
 
 import gc
 
-YOUNG_OBJECTS = 10_000
-"""How many new ones there are before the young are looked at; Python's own 700 are made by a
-single request, which is then looked at while all of it is still in use."""
+THRESHOLDS = 10_000, 3, 2
+"""After how many new objects the young are looked at, and after how many of such looks the older
+ones. Python's own 700 are made by a single request, which is then looked at while all of it is
+still in use. Orders that leave a worker's memory wait for the last of the three."""
 
 
 def spare_what_has_started() -> None:
@@ -15,4 +16,4 @@ def spare_what_has_started() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(*THRESHOLDS)
