@@ -167,8 +167,11 @@ async def test_a_workflow_that_no_order_could_have_started_hides_none_of_the_oth
         task_queue=market.settings.task_queue,
         start_delay=timedelta(hours=1),
     )
-    running = market.temporal.list_workflows(f"WorkflowId = '{handle.id}'")
-    await eventually(lambda: anext(running, None))
+
+    async def listed() -> int:
+        return (await market.temporal.count_workflows(f"WorkflowId = '{handle.id}'")).count
+
+    await eventually(listed)
 
     run = await auditor.check()
 
