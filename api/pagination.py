@@ -8,10 +8,10 @@ another filter or another order it means nothing, and is refused.
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from beanie import Document, PydanticObjectId, SortDirection
 from bson import json_util
@@ -19,6 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from api.models import ApiModel, Id, QueryModel
 from ticketing.errors import FieldError, InvalidInput
+from ticketing.mongodb import BSONDocument
 
 DEFAULT_LIMIT = 20
 LARGEST_LIMIT = 100
@@ -31,7 +32,16 @@ LARGEST_KEY = 253_402_300_799_999
 """The last millisecond of the year 9999, and far above any price."""
 
 T = TypeVar("T")
-D = TypeVar("D", bound=Document)
+
+
+class Listed(Protocol):
+    """One of a list, whatever it is read into."""
+
+    @property
+    def id(self) -> PydanticObjectId | None: ...
+
+
+L = TypeVar("L", bound=Listed)
 
 
 class Page(ApiModel, Generic[T]):
@@ -77,22 +87,23 @@ NEWEST_FIRST = Order("created_at", descending=True)
 
 
 @dataclass(frozen=True)
-class FoundPage(Generic[D]):
+class FoundPage(Generic[L]):
     """Documents and the cursor behind them, before they are made into an answer."""
 
-    documents: list[D]
+    documents: list[L]
     next_cursor: str | None
 
 
 async def find_page(
-    documents: type[D],
+    documents: type[Document],
+    read: Callable[[BSONDocument], L],
     where: Mapping[str, Any],
     order: Order,
     page: PageQuery,
     *,
     left_out: Sequence[str] = (),
-) -> FoundPage[D]:
-    """One page of the documents that match; fields that are left out have their defaults.
+) -> FoundPage[L]:
+    """One page of the documents that match, each read as the list needs it.
 
     Raises:
         InvalidInput: the cursor is not one of this list.
@@ -102,7 +113,7 @@ async def find_page(
     if page.cursor is not None:
         conditions.append(order.behind(*_decode(documents, order, page.cursor, fingerprint)))
     found = [
-        documents.model_validate(stored)
+        read(stored)
         async for stored in documents.get_pymongo_collection().find(
             documents.find({"$and": conditions}).get_filter_query(),
             dict.fromkeys(left_out, 0) or None,
@@ -113,13 +124,13 @@ async def find_page(
     ]
     shown = found[: page.limit]
     last = shown[-1] if len(found) > page.limit else None
-    return FoundPage(shown, last and _encode(last, order, fingerprint))
+    return FoundPage(shown, None if last is None else _encode(last, order, fingerprint))
 
 
 _CURSOR = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, le=LARGEST_KEY)], Id, str])
 
 
-def _encode(last: Document, order: Order, fingerprint: str) -> str:
+def _encode(last: Listed, order: Order, fingerprint: str) -> str:
     key: int | datetime = getattr(last, order.field)
     assert last.id is not None  # stored  # noqa: S101
     number = (key - EPOCH) // timedelta(milliseconds=1) if isinstance(key, datetime) else key

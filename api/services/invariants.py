@@ -28,7 +28,7 @@ class InvariantService:
     async def find(self, status: FindingStatus | None, page: PageQuery) -> FoundPage[Finding]:
         """A page of findings, newest first."""
         where = {"status": str(status)} if status else {}
-        return await find_page(Finding, where, NEWEST_FIRST, page)
+        return await find_page(Finding, Finding.model_validate, where, NEWEST_FIRST, page)
 
     async def check(self, scope: Scope) -> None:
         """Have the invariants checked now, or once more after the check that runs.

@@ -75,7 +75,9 @@ class OrderService:
     ) -> FoundOrders:
         """The buyer's own orders, newest first."""
         where = {"user_id": buyer_id} | ({"status": str(status)} if status else {})
-        found = await find_page(Order, where, NEWEST_FIRST, page, left_out=["timeline"])
+        found = await find_page(
+            Order, Order.model_validate, where, NEWEST_FIRST, page, left_out=["timeline"]
+        )
         return FoundOrders(await with_charges(found.documents), found.next_cursor)
 
     async def cancel(self, buyer_id: PydanticObjectId, order_id: str) -> OrderWithCharges:

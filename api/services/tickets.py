@@ -19,7 +19,7 @@ from ticketing.errors import (
     TicketReserved,
     TicketSold,
 )
-from ticketing.models import Ticket
+from ticketing.models import ListedTicket, Ticket
 from ticketing.models.ticket import RESERVED, SOLD
 from ticketing.statuses import TicketStatus
 from ticketing.title_words import words_of
@@ -121,9 +121,16 @@ class TicketService:
 
     async def find(
         self, filter: TicketFilter, sort: TicketSort, page: PageQuery
-    ) -> FoundPage[Ticket]:
+    ) -> FoundPage[ListedTicket]:
         """A page of the tickets that match."""
-        return await find_page(Ticket, filter.conditions(), ORDERS[sort], page)
+        return await find_page(
+            Ticket,
+            ListedTicket.model_validate,
+            filter.conditions(),
+            ORDERS[sort],
+            page,
+            left_out=["words"],
+        )
 
     async def get(self, ticket_id: str) -> Ticket:
         """One ticket.

@@ -17,7 +17,7 @@ from api.storefront.dependencies import Currency, Page, Position
 from api.storefront.forms import AddressQuery, sentence
 from api.storefront.pages import PageRoute
 from ticketing.errors import OrderNotFound, TicketNotFound
-from ticketing.models import Order, Ticket
+from ticketing.models import ListedTicket, Order, Ticket
 from ticketing.money import parse_amount
 from ticketing.statuses import TicketStatus
 
@@ -81,7 +81,7 @@ async def browse(
     page: Page,
 ) -> Response:
     prices, errors = _prices(query, currency)
-    found: FoundPage[Ticket] = FoundPage([], None)
+    found: FoundPage[ListedTicket] = FoundPage([], None)
     if not errors:
         found = await tickets.find(
             TicketFilter(
