@@ -1,18 +1,18 @@
 """Holding a ticket for an order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.results import UpdateResult
+from pymongo.errors import DuplicateKeyError
 from temporalio import activity
 
 from activities.orders import release_ticket
 from ticketing.clock import to_milliseconds
-from ticketing.models import Buyer, Order, Ticket, TicketSnapshot, TimelineEntry
+from ticketing.models import Order, Ticket, TicketSnapshot, TimelineEntry
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.statuses import UNPAID_STATUSES, CancelReason, OrderStatus, TimelineCode
 
@@ -28,6 +28,8 @@ class ReserveTicket:
     expires_at: datetime
     max_reservations: int | None = None
     """How many unpaid tickets the buyer may hold; orders of before this was limited have none."""
+    slot: int | None = None
+    """One of the buyer's that was free when somebody looked; without it, one is looked for."""
 
 
 class Refusal(StrEnum):
@@ -57,10 +59,6 @@ class Reservation:
     """As the order's document has them; the workflow adds them to what it answers."""
 
 
-class _UnknownBuyer(Exception):
-    """The buyer has never reserved anything, and has no document to take turns on."""
-
-
 class ReservationActivities:
     """The ticket's lock."""
 
@@ -73,18 +71,27 @@ class ReservationActivities:
 
         Safe to run twice: the lock on the ticket *is* the order's id and is set in the same
         transaction as the order is written, so a second run finds both and changes nothing.
-        The limit is looked at after the lock, so it refuses neither a second run nor a buyer
-        who holds the ticket already.
+        Nor is it refused for the limit: whoever holds the ticket is told so whatever else they
+        hold.
         """
+        while True:
+            if input.slot is None and input.max_reservations is not None:
+                slot = await free_slot(input.buyer_id, input.max_reservations, input.order_id)
+                if slot is None:
+                    return await _answer_without_lock(input)
+                input = replace(input, slot=slot)
+            try:
+                return await self._lock_and_order(input)
+            except DuplicateKeyError as error:
+                if not _is_of_slot(error):
+                    raise
+                input = replace(input, slot=None)  # taken since somebody looked
 
+    async def _lock_and_order(self, input: ReserveTicket) -> Reservation:
         async def reserve(session: AsyncClientSession) -> Reservation:
             return await _reserve(input, session)
 
-        try:
-            return await in_transaction(self._mongo, reserve)
-        except _UnknownBuyer:
-            await _make_known(PydanticObjectId(input.buyer_id))
-            return await in_transaction(self._mongo, reserve)
+        return await in_transaction(self._mongo, reserve)
 
     @activity.defn
     async def abandon_reservation(self, input: ReserveTicket) -> None:
@@ -102,56 +109,44 @@ class ReservationActivities:
 
 
 async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
-    order_id = PydanticObjectId(input.order_id)
-    ticket_id = PydanticObjectId(input.ticket_id)
-    buyer_id = PydanticObjectId(input.buyer_id)
-
-    if input.max_reservations is not None:
-        await _take_turn(buyer_id, session)
     # The filter is the rule: whoever gets here second matches nothing.
     ticket = await Ticket.find_one(
-        {"_id": ticket_id, "order_id": None, "user_id": {"$ne": buyer_id}}, session=session
-    ).update({"$set": {"order_id": order_id}}, response_type=UpdateResponse.NEW_DOCUMENT)
+        {
+            "_id": PydanticObjectId(input.ticket_id),
+            "order_id": None,
+            "user_id": {"$ne": PydanticObjectId(input.buyer_id)},
+        },
+        session=session,
+    ).update(
+        {"$set": {"order_id": PydanticObjectId(input.order_id)}},
+        response_type=UpdateResponse.NEW_DOCUMENT,
+    )
     if not isinstance(ticket, Ticket):
-        return await _reservation_or_refusal(ticket_id, order_id, session)
-    most = input.max_reservations
-    if most is not None and await holds_too_many(buyer_id, most, session):
-        await release_ticket(ticket_id, order_id, session)
-        return Reservation(refusal=Refusal.TOO_MANY_RESERVATIONS)
-
+        return await _answer_without_lock(input, session)
     order = order_for(input, ticket)
+    order.slot = input.slot
     order.timeline.append(TimelineEntry(at=order.created_at, code=TimelineCode.TICKET_RESERVED))
     await order.insert(session=session)
     return _reservation_of(ticket)
 
 
-async def holds_too_many(
-    buyer_id: PydanticObjectId, most: int, session: AsyncClientSession | None = None
-) -> bool:
-    """Whether the buyer holds as many unpaid tickets as one may."""
-    unpaid = {"user_id": buyer_id, "status": {"$in": UNPAID_STATUSES}}
-    orders = Order.get_pymongo_collection()
-    # A find, since a count is an aggregation to MongoDB, and takes half as long again.
-    held = await orders.find(unpaid, {"_id": 1}, limit=most, session=session).to_list()
-    return len(held) >= most
+async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
+    """A slot that the order can take; None if the buyer holds as many tickets as one may.
 
-
-async def _make_known(buyer_id: PydanticObjectId) -> None:
-    """Write the document of a buyer who reserves for the first time.
-
-    Outside the transaction: in it, one of two first reservations would fail on the key that the
-    other one has just inserted.
+    Which of the free ones is up to the order, so that those of one buyer who come in the same
+    instant seldom want the same.
     """
-    await Buyer.get_pymongo_collection().update_one(
-        {"_id": buyer_id}, {"$setOnInsert": {"turns": 0}}, upsert=True
-    )
+    unpaid = {"user_id": PydanticObjectId(buyer_id), "status": {"$in": UNPAID_STATUSES}}
+    orders = Order.get_pymongo_collection()
+    held = await orders.find(unpaid, {"_id": 0, "slot": 1}, limit=most).to_list()
+    if len(held) >= most:
+        return None
+    free = sorted(set(range(most)) - {order.get("slot") for order in held})
+    return free[int(order_id, 16) % len(free)]
 
 
-async def _take_turn(buyer_id: PydanticObjectId, session: AsyncClientSession) -> None:
-    """Conflict with every other reservation of the buyer that is under way."""
-    turn = await Buyer.find_one({"_id": buyer_id}, session=session).update({"$inc": {"turns": 1}})
-    if not (isinstance(turn, UpdateResult) and turn.matched_count):
-        raise _UnknownBuyer
+def _is_of_slot(error: DuplicateKeyError) -> bool:
+    return "slot" in (error.details or {}).get("keyPattern", ())
 
 
 async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
@@ -183,19 +178,22 @@ def order_for(input: ReserveTicket, ticket: Ticket) -> Order:
     )
 
 
-async def _reservation_or_refusal(
-    ticket_id: PydanticObjectId, order_id: PydanticObjectId, session: AsyncClientSession
+async def _answer_without_lock(
+    input: ReserveTicket, session: AsyncClientSession | None = None
 ) -> Reservation:
-    ticket = await Ticket.get(ticket_id, session=session)
+    """What an order is told that could not lock the ticket, or may not."""
+    ticket = await Ticket.get(PydanticObjectId(input.ticket_id), session=session)
     if ticket is None:
         return Reservation(refusal=Refusal.TICKET_NOT_FOUND)
-    if ticket.order_id == order_id:
+    if ticket.order_id == PydanticObjectId(input.order_id):
         return _reservation_of(ticket)
     if ticket.sold_at is not None:
         return Reservation(refusal=Refusal.TICKET_SOLD)
     if ticket.order_id is not None:
         return Reservation(refusal=Refusal.TICKET_RESERVED)
-    return Reservation(refusal=Refusal.OWN_TICKET)
+    if ticket.user_id == PydanticObjectId(input.buyer_id):
+        return Reservation(refusal=Refusal.OWN_TICKET)
+    return Reservation(refusal=Refusal.TOO_MANY_RESERVATIONS)
 
 
 def _reservation_of(ticket: Ticket) -> Reservation:

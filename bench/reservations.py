@@ -35,6 +35,7 @@ async def reserve_directly(
             reservation_ttl=ttl(),
             payment_attempts=1,
             max_reservations=MOST_BY_ONE_BUYER,
+            slot=number // len(buyers),
         )
         reservation = await client.execute_update_with_start_workflow(
             OrderWorkflow.reserve,

@@ -64,6 +64,8 @@ class OrderInput:
     payment_attempts: int
     max_reservations: int | None = None
     """How many unpaid tickets the buyer may hold; orders of before this was limited have none."""
+    slot: int | None = None
+    """Which of these it may take: it was free when the API looked."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,7 @@ class OrderWorkflow:
             reserved_at=self._reserved_at,
             expires_at=self._expires_at,
             max_reservations=self._input.max_reservations,
+            slot=self._input.slot,
         )
         time_left = RESERVE_TIMEOUT - (workflow.now() - workflow.info().workflow_start_time)
         # No worker may have been there in time, and the buyer is gone by now. Or one was, and

@@ -22,7 +22,7 @@ from activities.reservations import (
     Refusal,
     Reservation,
     ReserveTicket,
-    holds_too_many,
+    free_slot,
     order_for,
 )
 from api.idempotency import derived_ids
@@ -211,14 +211,18 @@ class ReservationService:
             return await self._held_by(buyer_id, ticket)
         raise REFUSALS[refusal]
 
-    async def _refuse_too_many(self, buyer_id: PydanticObjectId, ticket: Ticket) -> None:
+    async def _free_slot(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
+    ) -> int | None:
         """A look that spares most a workflow; the reservation itself decides."""
-        if not await holds_too_many(buyer_id, self._rules.max_reservations):
-            return
+        slot = await free_slot(str(buyer_id), self._rules.max_reservations, str(order_id))
+        if slot is not None:
+            return slot
         # The other half of a double click may have reserved this very ticket meanwhile.
         now = await Ticket.get(ticket.id)
         if now is not None and now.status is TicketStatus.AVAILABLE:
             raise TooManyReservations
+        return None
 
     async def _held_by(self, buyer_id: PydanticObjectId, ticket: Ticket) -> ReservedOrder:
         order = await Order.get(ticket.order_id) if ticket.order_id else None
@@ -243,8 +247,8 @@ class ReservationService:
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
     ) -> Reservation:
         with self._turns.go_ahead(ticket.id, ticket.user_id) as turn:
-            await self._refuse_too_many(buyer_id, ticket)
-            reservation = await self._start(order_id, buyer_id, ticket)
+            slot = await self._free_slot(order_id, buyer_id, ticket)
+            reservation = await self._start(order_id, buyer_id, ticket, slot)
             if reservation.refusal is None:
                 turn.holder = buyer_id
             elif reservation.refusal is Refusal.UNAVAILABLE:
@@ -252,7 +256,11 @@ class ReservationService:
         return reservation
 
     async def _start(
-        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
+        self,
+        order_id: PydanticObjectId,
+        buyer_id: PydanticObjectId,
+        ticket: Ticket,
+        slot: int | None,
     ) -> Reservation:
         concerns(order_id)
         start = order_start(
@@ -263,6 +271,7 @@ class ReservationService:
                 reservation_ttl=self._rules.reservation_ttl,
                 payment_attempts=self._rules.payment_attempts,
                 max_reservations=self._rules.max_reservations,
+                slot=slot,
             ),
             Offer(str(ticket.user_id), ticket.price, ticket.currency),
             self._task_queue,

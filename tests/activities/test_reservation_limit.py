@@ -2,18 +2,17 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
-from pymongo.asynchronous.client_session import AsyncClientSession
 
-from activities import reservations as module
 from activities.orders import BeginPayment, CancelOrder, CompleteOrder, OrderActivities
 from activities.reservations import Refusal, Reservation, ReservationActivities, ReserveTicket
 from ticketing.clock import utc_now
-from ticketing.models import Buyer, Order, Ticket
+from ticketing.models import Order, Ticket
 from ticketing.mongodb import BSONDocument
 from ticketing.statuses import CancelReason, TicketStatus
 
@@ -65,6 +64,11 @@ async def all_at_once(
     return await asyncio.gather(*(reservations.reserve_ticket(request) for request in requests))
 
 
+async def slots_taken() -> list[int]:
+    orders = await Order.find_all().to_list()
+    return sorted(order.slot for order in orders if order.slot is not None)
+
+
 async def status_of_ticket(request: ReserveTicket) -> TicketStatus:
     ticket = await Ticket.get(request.ticket_id)
     assert ticket is not None
@@ -98,19 +102,70 @@ async def test_of_many_reservations_at_once_the_buyer_gets_as_many_as_one_may_ho
     assert await Order.find_all().count() == MOST
 
 
-async def test_control_without_turns_the_buyer_gets_them_all(
-    reservations: ReservationActivities, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+async def no_unique_slots(mongodb: Mongo) -> None:
+    await Order.get_pymongo_collection().drop_index("one_unpaid_order_per_slot")
+
+
+@pytest.mark.usefixtures("no_unique_slots")
+async def test_control_without_unique_slots_the_buyer_gets_them_all(
+    reservations: ReservationActivities,
 ) -> None:
-    all_have_begun = asyncio.Barrier(AT_ONCE)
+    requests = [replace(request, slot=0) for request in await wishes(AT_ONCE)]
 
-    async def begin(buyer_id: PydanticObjectId, session: AsyncClientSession) -> None:
-        await Buyer.get(buyer_id, session=session)  # from here on, it sees nothing newer
-        await all_have_begun.wait()
-
-    monkeypatch.setattr(module, "_take_turn", begin)
-    answers = await all_at_once(reservations, await wishes(AT_ONCE))
+    answers = await all_at_once(reservations, requests)
 
     assert [answer.refusal for answer in answers] == [None] * AT_ONCE
+
+
+async def test_all_who_were_told_of_the_same_free_slot_find_others_as_long_as_there_are(
+    reservations: ReservationActivities,
+) -> None:
+    requests = [replace(request, slot=0) for request in await wishes(AT_ONCE)]
+
+    answers = await all_at_once(reservations, requests)
+
+    refused = {None: MOST, Refusal.TOO_MANY_RESERVATIONS: AT_ONCE - MOST}
+    assert Counter(answer.refusal for answer in answers) == refused
+    assert await slots_taken() == [0, 1, 2]
+
+
+async def test_a_slot_that_somebody_was_told_of_in_vain_is_refused_at_the_limit(
+    reservations: ReservationActivities,
+) -> None:
+    """The API looked before the others were reserved."""
+    *held, one_more = await wishes(MOST + 1)
+    for request in held:
+        await reservations.reserve_ticket(request)
+
+    late = await reservations.reserve_ticket(replace(one_more, slot=1))
+
+    assert late.refusal is Refusal.TOO_MANY_RESERVATIONS
+    assert await status_of_ticket(one_more) is TicketStatus.AVAILABLE
+
+
+async def test_an_order_of_before_there_were_slots_counts_where_they_are_looked_for(
+    reservations: ReservationActivities,
+) -> None:
+    buyer_id = PydanticObjectId()
+    await reservations.reserve_ticket(await wish(buyer_id, most=None))
+    requests = await wishes(MOST, buyer_id)
+
+    answers = [await reservations.reserve_ticket(request) for request in requests]
+
+    assert [a.refusal for a in answers] == [None, None, Refusal.TOO_MANY_RESERVATIONS]
+
+
+async def test_a_lower_limit_counts_what_was_reserved_under_a_higher_one(
+    reservations: ReservationActivities,
+) -> None:
+    buyer_id = PydanticObjectId()
+    for slot in range(MOST):
+        await reservations.reserve_ticket(replace(await wish(buyer_id), slot=slot))
+
+    refused = await reservations.reserve_ticket(await wish(buyer_id, most=MOST - 1))
+
+    assert refused.refusal is Refusal.TOO_MANY_RESERVATIONS
 
 
 async def test_buyers_do_not_wait_for_one_another(reservations: ReservationActivities) -> None:

@@ -56,9 +56,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         order_id: PydanticObjectId,
         buyer_id: PydanticObjectId,
         ticket: Ticket,
+        slot: int | None,
     ) -> Reservation:
         counted[str(ticket.id)] += 1
-        return await start(service, order_id, buyer_id, ticket)
+        return await start(service, order_id, buyer_id, ticket, slot)
 
     monkeypatch.setattr(ReservationService, "_start", count_and_start)
     return counted

@@ -2,7 +2,6 @@
 
 from beanie import Document
 
-from ticketing.models.buyer import Buyer
 from ticketing.models.charge import Charge
 from ticketing.models.finding import Checked, Finding, FindingStatus, ReconciliationRun
 from ticketing.models.order import Order, TicketSnapshot
@@ -18,7 +17,6 @@ DOCUMENT_MODELS: list[type[Document]] = [
     Ticket,
     Order,
     Charge,
-    Buyer,
     StripeEvent,
     RevokedSession,
     RateLimitWindow,
@@ -28,7 +26,6 @@ DOCUMENT_MODELS: list[type[Document]] = [
 
 __all__ = [
     "DOCUMENT_MODELS",
-    "Buyer",
     "Charge",
     "Checked",
     "Finding",

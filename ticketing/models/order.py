@@ -28,6 +28,9 @@ class Order(Document):
     ticket_id: PydanticObjectId
     ticket: TicketSnapshot
     status: OrderStatus
+    slot: int | None = None
+    """Which of as many as a buyer may hold unpaid this is, from 0; of before there were slots,
+    none."""
     cancel_reason: CancelReason | None = None
     expires_at: datetime
     created_at: datetime
@@ -57,6 +60,16 @@ class Order(Document):
                 name="one_holding_order_per_ticket",
                 unique=True,
                 partialFilterExpression={"status": {"$in": [str(s) for s in HOLDING_STATUSES]}},
+            ),
+            # And that nobody holds more tickets unpaid than one may.
+            IndexModel(
+                [("user_id", ASCENDING), ("slot", ASCENDING)],
+                name="one_unpaid_order_per_slot",
+                unique=True,
+                partialFilterExpression={
+                    "status": {"$in": [str(s) for s in UNPAID_STATUSES]},
+                    "slot": {"$type": "int"},
+                },
             ),
             IndexModel(
                 [("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
