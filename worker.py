@@ -35,9 +35,12 @@ from workflows.reconciliation_schedules import schedule_reconciliation
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """Activities in flight may finish; the rest is taken up by the next worker."""
 
-STICKY_TIMEOUT = timedelta(seconds=5)
+STICKY_TIMEOUT = timedelta(seconds=20)
 """How long a task waits for the worker that has its order in memory, before any may take it.
-It may be dead; half of Temporal's default, since reading an order's history anew costs little."""
+
+Twice Temporal's default. A worker that is dead is waited for in vain; but one that is behind gets
+twice the work, as it has to read the history of each order that it was too late for.
+"""
 
 CACHED_ORDERS = 2_500
 """How many open orders a worker keeps in memory, at some 125 KB each.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bson import ObjectId
+from temporalio.client import Client
 
 from bench.figures import Curve, Row, Target, plain
 from bench.market import Market, open_market
@@ -64,6 +65,7 @@ async def _storm(market: Market) -> Storm:
     await reserve_directly(market, tickets, lambda: deadline - utc_now())
     assert utc_now() < deadline, "the reservations were not made in time"
     looks = [look async for look in _looks(market, deadline)]
+    await _all_closed(market)
     ours = {"ticket_id": {"$in": [ObjectId(ticket) for ticket in tickets]}}
     expired = {**ours, "status": "cancelled", "cancel_reason": "expired"}
     unexpired = RESERVATIONS - market.database["orders"].count_documents(expired)
@@ -77,6 +79,16 @@ async def _looks(market: Market, deadline: datetime) -> AsyncIterator[tuple[floa
         freed = RESERVATIONS - _held(market)
         yield (utc_now() - deadline).total_seconds(), freed
         await asyncio.sleep(LOOK_EVERY)
+
+
+async def _all_closed(market: Market) -> None:
+    """Wait until no workflow has anything left to do, which the next storm would pay for."""
+    temporal = await Client.connect(market.temporal_address)
+    query = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running'"
+    running = RESERVATIONS
+    while running:
+        await asyncio.sleep(1)
+        running = (await temporal.count_workflows(query)).count
 
 
 def _held(market: Market) -> int:
