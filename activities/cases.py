@@ -22,6 +22,7 @@ from ticketing.invariants import (
     TicketFacts,
     Workflow,
     WorkflowFacts,
+    order_anomalies,
 )
 from ticketing.models import Charge, Order, Ticket
 from ticketing.mongodb import BSONDocument, in_transaction
@@ -100,7 +101,9 @@ class CaseReader:
 
         The documents are read before and after Temporal is asked. If they stayed the same, what
         they say and what Temporal says were true together: an order is closed before its workflow
-        is. Stripe is asked last, and only where no workflow is about to ask it for more.
+        is. Stripe is asked last, and only where no workflow is about to ask it for more: about
+        the intents that are known by name, and, if something is wrong then, about every other
+        one that was made meanwhile, for whatever order, and they may be many.
 
         Raises:
             StillChanging: somebody changes it just now.
@@ -110,17 +113,18 @@ class CaseReader:
         refund = await self.workflow(refund_workflow_id(order_id))
         if await self.documents(order_id) != before:
             raise StillChanging(f"order {order_id}")
-        intents = None
-        if not workflow.is_running:
-            intents = await self._intents(order_id, before, workflow, intent_ids)
-        return _order_case(
-            order_id,
-            before,
-            workflow=workflow,
-            refund=refund,
-            intents=intents,
-            knows_all_intents=before.order is not None,
-        )
+        case = _order_case(order_id, before, workflow=workflow, refund=refund)
+        if workflow.is_running:
+            return case
+        named = {charge.intent_id for charge in before.charges if charge.intent_id}
+        found = await self._audit(named | set(intent_ids))
+        case = replace(case, intents=_made_for(order_id, found))
+        if before.order is None or not order_anomalies(replace(case, knows_all_intents=True)):
+            return case
+        # A charge may not name its intent yet: Stripe's answer was on its way.
+        unnamed = await self._made_meanwhile(before.order, workflow)
+        intents = _made_for(order_id, (*found, *unnamed))
+        return replace(case, intents=intents, knows_all_intents=True)
 
     async def order_cases(self, ids: Iterable[PydanticObjectId]) -> list[OrderCase]:
         """The documents of many orders; neither Temporal nor Stripe is asked."""
@@ -164,21 +168,10 @@ class CaseReader:
             description.close_time,
         )
 
-    async def _intents(
-        self,
-        order_id: str,
-        documents: Documents,
-        workflow: WorkflowFacts,
-        intent_ids: Iterable[str],
-    ) -> tuple[PaymentIntent, ...]:
-        named = {charge.intent_id for charge in documents.charges if charge.intent_id}
-        found = {i.id: i for i in await self._audit(named | set(intent_ids))}
-        if documents.order is not None:
-            # A charge may not name its intent yet: Stripe's answer was on its way.
-            found |= {i.id: i for i in await self._made_for(documents.order, workflow)}
-        return tuple(found[key] for key in sorted(found) if found[key].order_id == order_id)
-
-    async def _made_for(self, order: OrderFacts, workflow: WorkflowFacts) -> list[PaymentIntent]:
+    async def _made_meanwhile(
+        self, order: OrderFacts, workflow: WorkflowFacts
+    ) -> list[PaymentIntent]:
+        """The order's intents, out of all that were made in its time."""
         # While Stripe cannot be reached an order stays open, past its deadline if need be.
         ended_at = order.closed_at or workflow.ended_at or utc_now()
         end = max(order.expires_at, ended_at) + LATEST_INTENT
@@ -225,6 +218,12 @@ async def _side_by_side(ask: Callable[[A], Awaitable[T]], about: Iterable[A]) ->
             return await ask(subject)
 
     return list(await asyncio.gather(*(in_turn(subject) for subject in about)))
+
+
+def _made_for(order_id: str, intents: Iterable[PaymentIntent]) -> tuple[PaymentIntent, ...]:
+    """Each of the order's intents once; of two readings of one, the later."""
+    found = {intent.id: intent for intent in intents if intent.order_id == order_id}
+    return tuple(found[key] for key in sorted(found))
 
 
 def _documents_of(

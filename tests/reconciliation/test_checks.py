@@ -11,16 +11,19 @@ import pytest
 from beanie import PydanticObjectId
 from temporalio.client import ScheduleOverlapPolicy
 
+from activities.cases import CaseReader
 from activities.reconciliation import ORDER_WORKFLOW
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from tests.replay.test_replay import replay
 from ticketing.clock import utc_now
-from ticketing.invariants import AnomalyCode, Scope
-from ticketing.models import Finding, FindingStatus, Order, ReconciliationRun, Ticket
+from ticketing.invariants import AnomalyCode, Scope, order_anomalies
+from ticketing.models import Charge, Finding, FindingStatus, Order, ReconciliationRun, Ticket
 from ticketing.models.ticket import RESERVED
+from ticketing.payments.intents import IntentStatus
 from ticketing.statuses import UNPAID_STATUSES
+from ticketing.workflow_ids import order_workflow_id
 from workflows import reconciliation
 from workflows.reconciliation_schedules import (
     reconciliation_schedule_id,
@@ -177,6 +180,27 @@ async def test_a_workflow_that_no_order_could_have_started_hides_none_of_the_oth
 
     await handle.terminate()
     assert (run.workflows, run.unexamined) == (1, 0)
+
+
+async def test_everybodys_payments_are_read_only_where_something_is_wrong(
+    auditor: Auditor, market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    """Most suspects were in motion, and those of a busy market are many times its payments."""
+    order = await buyer.reserve(await seller.list_ticket())
+    await buyer.buy(order)
+    await market.temporal.get_workflow_handle(order_workflow_id(order["id"])).result()
+    cases = CaseReader(market.mongo, market.gateway, market.temporal)
+
+    case = await cases.order_case(order["id"], ())
+    assert order_anomalies(case) == []
+    assert [intent.status for intent in case.intents or ()] == [IntentStatus.SUCCEEDED]
+    assert market.sandbox.count("GET", "/v1/payment_intents") == 0
+
+    await Charge.find_all().delete()
+    case = await cases.order_case(order["id"], ())
+    assert AnomalyCode.COMPLETED_WITHOUT_CHARGE in {a.code for a in order_anomalies(case)}
+    assert [intent.status for intent in case.intents or ()] == [IntentStatus.SUCCEEDED]
+    assert market.sandbox.count("GET", "/v1/payment_intents") == 1
 
 
 async def test_a_suspect_that_cannot_be_examined_waits_for_the_next_run(
