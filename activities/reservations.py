@@ -1,7 +1,8 @@
 """Holding a ticket for an order."""
 
+import asyncio
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from beanie import PydanticObjectId, UpdateResponse
@@ -15,6 +16,9 @@ from ticketing.clock import to_milliseconds
 from ticketing.models import Order, Ticket, TicketSnapshot, TimelineEntry
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.statuses import UNPAID_STATUSES, CancelReason, OrderStatus, TimelineCode
+
+UNTIL_SEEN = timedelta(milliseconds=20)
+"""How long to wait before a slot is asked for again that was refused and looks free."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,21 @@ class ReservationActivities:
         Nor is it refused for the limit: whoever holds the ticket is told so whatever else they
         hold.
         """
+        refused = set[int | None]()
         while True:
             if input.slot is None and input.max_reservations is not None:
                 slot = await free_slot(input.buyer_id, input.max_reservations, input.order_id)
                 if slot is None:
                     return await _answer_without_lock(input)
+                if slot in refused:  # and not seen by a majority yet
+                    await asyncio.sleep(UNTIL_SEEN.total_seconds())
                 input = replace(input, slot=slot)
             try:
                 return await self._lock_and_order(input)
             except DuplicateKeyError as error:
                 if not _is_of_slot(error):
                     raise
+                refused.add(input.slot)
                 input = replace(input, slot=None)  # taken since somebody looked
 
     async def _lock_and_order(self, input: ReserveTicket) -> Reservation:
@@ -142,7 +150,8 @@ async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
     if len(held) >= most:
         return None
     free = sorted(set(range(most)) - {order.get("slot") for order in held})
-    return free[int(order_id, 16) % len(free)]
+    # No more of them than tickets: what has no slot, or one above a lower limit, counts as well.
+    return free[int(order_id, 16) % (most - len(held))]
 
 
 def _is_of_slot(error: DuplicateKeyError) -> bool:

@@ -167,7 +167,7 @@ class PurchaseSettings(_Group):
         default=timedelta(minutes=15), gt=timedelta(0), le=timedelta(days=1)
     )
     payment_attempts: int = Field(default=1, ge=1, le=20)
-    max_reservations: int = Field(default=8, ge=1)
+    max_reservations: int = Field(default=8, ge=1, le=10_000)
     """How many unpaid tickets a buyer may hold at a time."""
     payment_wait: Seconds = Field(default=timedelta(seconds=10), gt=timedelta(0))
     """How long an HTTP request waits for a payment's outcome."""

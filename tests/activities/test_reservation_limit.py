@@ -1,14 +1,17 @@
 """A buyer holds no more unpaid tickets than one may, however many requests come at once."""
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 
+from activities import reservations as module
 from activities.orders import BeginPayment, CancelOrder, CompleteOrder, OrderActivities
 from activities.reservations import Refusal, Reservation, ReservationActivities, ReserveTicket
 from ticketing.clock import utc_now
@@ -154,6 +157,42 @@ async def test_an_order_of_before_there_were_slots_counts_where_they_are_looked_
     answers = [await reservations.reserve_ticket(request) for request in requests]
 
     assert [a.refusal for a in answers] == [None, None, Refusal.TOO_MANY_RESERVATIONS]
+
+
+@pytest.mark.parametrize("slots", [(None, None), (MOST, MOST + 1)])
+async def test_what_holds_no_slot_below_the_limit_leaves_as_many_fewer_to_take(
+    reservations: ReservationActivities, slots: tuple[int | None, ...]
+) -> None:
+    """Orders of before there were slots, and those of before the limit was lowered."""
+    buyer_id = PydanticObjectId()
+    for slot in slots:
+        await reservations.reserve_ticket(replace(await wish(buyer_id, most=None), slot=slot))
+
+    answers = await all_at_once(reservations, await wishes(AT_ONCE, buyer_id))
+
+    left = MOST - len(slots)
+    refused = {None: left, Refusal.TOO_MANY_RESERVATIONS: AT_ONCE - left}
+    assert Counter(answer.refusal for answer in answers) == refused
+
+
+async def test_a_slot_that_looks_free_after_it_was_refused_is_asked_for_in_peace(
+    reservations: ReservationActivities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A majority has not seen yet who has taken it."""
+    buyer_id = PydanticObjectId()
+    await reservations.reserve_ticket(replace(await wish(buyer_id), slot=0))
+    asked_at = []
+
+    async def look_too_early(*_: object) -> int:
+        asked_at.append(time.monotonic())
+        return 0 if len(asked_at) < 4 else 1
+
+    monkeypatch.setattr(module, "free_slot", look_too_early)
+    answer = await reservations.reserve_ticket(await wish(buyer_id))
+
+    assert answer.refusal is None
+    pauses = [later - earlier for earlier, later in pairwise(asked_at[1:])]
+    assert min(pauses) >= module.UNTIL_SEEN.total_seconds()
 
 
 async def test_a_lower_limit_counts_what_was_reserved_under_a_higher_one(
