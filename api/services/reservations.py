@@ -131,10 +131,10 @@ class ReservationService:
         """The answer under this id, made now or before; None if it was abandoned."""
         # The ticket before the order: a reservation writes both at once, so a ticket that is
         # seen to be reserved under this id has an order that is seen too.
-        seen = await self._look(order_id, buyer_id, ticket_id)
+        ticket = await Ticket.get(ticket_id)
         if await order_under(order_id, buyer_id) is None:
             with suppress(WorkflowAlreadyStartedError):
-                return await self._or_count(self._reserve_seen(order_id, buyer_id, *seen))
+                return await self._or_count(self._reserve_seen(order_id, buyer_id, ticket))
         return await self._repeat(order_id, buyer_id, ticket_id)
 
     async def _or_count(self, reserving: Awaitable[ReservedOrder]) -> ReservedOrder:
@@ -150,41 +150,23 @@ class ReservationService:
         # In a rush most are told here, and the database is not asked about the ticket.
         while ahead := self._turns.ahead(ticket_id):
             await _stand_behind(ahead, buyer_id)
-        seen = await self._look(order_id, buyer_id, ticket_id)
-        return await self._reserve_seen(order_id, buyer_id, *seen)
-
-    async def _look(
-        self,
-        order_id: PydanticObjectId,
-        buyer_id: PydanticObjectId,
-        ticket_id: PydanticObjectId | None,
-    ) -> tuple[Ticket | None, int | None]:
-        """The ticket, and the slot of the buyer's that the order may take, if there is one."""
-        most = self._rules.max_reservations
-        return await asyncio.gather(
-            Ticket.get(ticket_id), free_slot(str(buyer_id), most, str(order_id))
-        )
+        return await self._reserve_seen(order_id, buyer_id, await Ticket.get(ticket_id))
 
     async def _reserve_seen(
-        self,
-        order_id: PydanticObjectId,
-        buyer_id: PydanticObjectId,
-        ticket: Ticket | None,
-        slot: int | None,
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket | None
     ) -> ReservedOrder:
         ticket = _for_sale(ticket, buyer_id)
         while ticket.status is not TicketStatus.RESERVED and (
             ahead := self._turns.ahead(ticket.id)
         ):
             await _stand_behind(ahead, buyer_id)
-            ticket, slot = await self._look(order_id, buyer_id, ticket.id)
-            ticket = _for_sale(ticket, buyer_id)
+            ticket = _for_sale(await Ticket.get(ticket.id), buyer_id)
             if ticket.order_id == order_id:
                 raise _already_started(order_id)
         if ticket.status is TicketStatus.RESERVED:
             # Answered without a workflow, so a rush for one ticket costs next to nothing.
             return await self._held_by(buyer_id, ticket)
-        reservation = await self._start_ahead(order_id, buyer_id, ticket, slot)
+        reservation = await self._start_ahead(order_id, buyer_id, ticket)
         if reservation.refusal is Refusal.TICKET_RESERVED:
             return await self._held_by(buyer_id, _for_sale(await Ticket.get(ticket.id), buyer_id))
         if reservation.refusal is not None:
@@ -229,12 +211,18 @@ class ReservationService:
             return await self._held_by(buyer_id, ticket)
         raise REFUSALS[refusal]
 
-    async def _refuse_too_many(self, ticket: Ticket) -> None:
-        """Spare whoever has no free slot a workflow; the reservation itself decides."""
+    async def _free_slot(
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
+    ) -> int | None:
+        """A look that spares most a workflow; the reservation itself decides."""
+        slot = await free_slot(str(buyer_id), self._rules.max_reservations, str(order_id))
+        if slot is not None:
+            return slot
         # The other half of a double click may have reserved this very ticket meanwhile.
         now = await Ticket.get(ticket.id)
         if now is not None and now.status is TicketStatus.AVAILABLE:
             raise TooManyReservations
+        return None
 
     async def _held_by(self, buyer_id: PydanticObjectId, ticket: Ticket) -> ReservedOrder:
         order = await Order.get(ticket.order_id) if ticket.order_id else None
@@ -256,15 +244,10 @@ class ReservationService:
             raise REFUSALS[reservation.refusal]
 
     async def _start_ahead(
-        self,
-        order_id: PydanticObjectId,
-        buyer_id: PydanticObjectId,
-        ticket: Ticket,
-        slot: int | None,
+        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
     ) -> Reservation:
         with self._turns.go_ahead(ticket.id, ticket.user_id) as turn:
-            if slot is None:
-                await self._refuse_too_many(ticket)
+            slot = await self._free_slot(order_id, buyer_id, ticket)
             reservation = await self._start(order_id, buyer_id, ticket, slot)
             if reservation.refusal is None:
                 turn.holder = buyer_id

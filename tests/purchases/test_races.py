@@ -16,7 +16,6 @@ from httpx import Response
 from activities import reservations
 from activities.reservations import Reservation
 from api.services import payments
-from api.services import reservations as services
 from api.services.orders import OrderService
 from api.services.payments import PaymentService
 from api.services.reservations import ReservationService
@@ -125,33 +124,13 @@ async def test_control_without_turns_a_rush_starts_many_workflows(
     assert started[ticket["id"]] > 2
 
 
-def let_the_full_go_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tell buyers of their free slots only when one without a slot has gone ahead."""
-    ahead = asyncio.Event()
-    refuse = ReservationService._refuse_too_many
-
-    async def go_ahead_and_refuse(service: ReservationService, ticket: Ticket) -> None:
-        ahead.set()
-        await refuse(service, ticket)
-
-    async def find_and_wait(buyer_id: str, most: int, order_id: str) -> int | None:
-        slot = await reservations.free_slot(buyer_id, most, order_id)
-        if slot is not None:
-            await ahead.wait()
-        return slot
-
-    monkeypatch.setattr(ReservationService, "_refuse_too_many", go_ahead_and_refuse)
-    monkeypatch.setattr(services, "free_slot", find_and_wait)
-
-
 async def test_whoever_comes_behind_a_refused_buyer_gets_the_ticket(
-    market: Marketplace, seller: Person, monkeypatch: pytest.MonkeyPatch
+    market: Marketplace, seller: Person
 ) -> None:
     market.set_rules(max_reservations=1)
     eager, *others = market.crowd(3)
     await eager.reserve(await seller.list_ticket())
     ticket = await seller.list_ticket()
-    let_the_full_go_ahead(monkeypatch)
 
     answers = await asyncio.gather(*(person.ask_for(ticket) for person in (eager, *others)))
 
