@@ -85,8 +85,9 @@ async def _all_closed(market: Market) -> None:
     """Wait until no workflow has anything left to do, which the next storm would pay for."""
     temporal = await Client.connect(market.temporal_address)
     query = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running'"
+    until = utc_now() + GIVE_UP
     running = RESERVATIONS
-    while running:
+    while running and utc_now() < until:
         await asyncio.sleep(1)
         running = (await temporal.count_workflows(query)).count
 

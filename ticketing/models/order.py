@@ -29,8 +29,7 @@ class Order(Document):
     ticket: TicketSnapshot
     status: OrderStatus
     slot: int | None = None
-    """Which of as many as a buyer may hold unpaid this is, from 0; of before there were slots,
-    none."""
+    """The buyer's place for an unpaid order that it takes, from 0; older orders have none."""
     cancel_reason: CancelReason | None = None
     expires_at: datetime
     created_at: datetime

@@ -41,7 +41,7 @@ class TicketFields(BaseModel):
 
 
 class ListedTicket(TicketFields):
-    """One of a list: read without what makes a document, which takes twice as long."""
+    """One of a list, read without what makes a document."""
 
     id: PydanticObjectId = Field(alias="_id")
 
