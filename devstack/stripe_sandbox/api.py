@@ -1,6 +1,5 @@
 """Stripe's HTTP API: how every request is checked, run once, stored and answered."""
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -125,7 +124,7 @@ class StripeApi:
         fault = self.faults.take(request.method, request.url.path)
         with self.running.claim(key):
             if fault is not None:
-                await asyncio.sleep(fault.delay_seconds)
+                await fault.delay()
                 if fault.kind is FaultKind.LOST_REQUEST:
                     return None
                 _raise_fault(fault)

@@ -64,9 +64,7 @@ def fault_routes(faults: Faults) -> list[Route]:
         return Response(status_code=204)
 
     async def remove_fault(request: Request) -> Response:
-        found = [rule for rule in faults.rules if rule.id == request.path_params["id"]]
-        for rule in found:
-            faults.rules.remove(rule)
+        found = faults.remove(request.path_params["id"])
         return Response(status_code=204 if found else 404)
 
     path = "/_sandbox/faults"

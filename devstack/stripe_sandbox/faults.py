@@ -1,5 +1,6 @@
 """Faults on demand: what a network and a payment provider do on a bad day."""
 
+import asyncio
 import random
 import re
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ class FaultKind(StrEnum):
 
     LATENCY = "latency"
     """The answer takes `delay_seconds`, and the request holds its idempotency key meanwhile."""
+    HELD = "held"
+    """The request waits until its rule is removed, holding its idempotency key meanwhile."""
     ERROR = "error"
     """500 or 503; nothing was done and nothing is stored, so a retry starts afresh."""
     ERROR_STORED = "error_stored"
@@ -69,6 +72,7 @@ class FaultRule:
             raise ValueError("status is 500 or 503")
         self._glob = _compiled(self.path)
         self._random = random.Random(self.seed)  # noqa: S311 - chances, not secrets
+        self._released = asyncio.Event()
 
     def matches(self, method: str, path: str) -> bool:
         """Whether the rule is about this request."""
@@ -77,6 +81,16 @@ class FaultRule:
     def strikes(self) -> bool:
         """Draw the chance."""
         return self._random.random() < self.probability
+
+    def release(self) -> None:
+        """Let go of the requests that the rule holds."""
+        self._released.set()
+
+    async def delay(self) -> None:
+        """Wait as long as the rule wants."""
+        await asyncio.sleep(self.delay_seconds)
+        if self.kind is FaultKind.HELD:
+            await self._released.wait()
 
     def json(self) -> Json:
         """The rule as the control API shows it."""
@@ -98,6 +112,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.rules: list[FaultRule] = []
+        self._holding: list[FaultRule] = []
 
     def add(self, rule: FaultRule) -> FaultRule:
         """Put a rule in force."""
@@ -105,8 +120,20 @@ class Faults:
         return rule
 
     def clear(self) -> None:
-        """Remove every rule."""
+        """Remove every rule, and release what one holds."""
+        for rule in self.rules + self._holding:
+            rule.release()
         self.rules.clear()
+        self._holding.clear()
+
+    def remove(self, id: str) -> bool:
+        """Remove one rule, and release what it holds; False if there is none."""
+        found = [rule for rule in self.rules + self._holding if rule.id == id]
+        for rule in found:
+            rule.release()
+        self.rules = [rule for rule in self.rules if rule.id != id]
+        self._holding = [rule for rule in self._holding if rule.id != id]
+        return bool(found)
 
     def take(self, method: str, path: str) -> FaultRule | None:
         """The fault that this request meets, counted."""
@@ -116,6 +143,8 @@ class Faults:
                     rule.times -= 1
                     if rule.times == 0:
                         self.rules.remove(rule)
+                        if rule.kind is FaultKind.HELD:
+                            self._holding.append(rule)
                 return rule
         return None
 

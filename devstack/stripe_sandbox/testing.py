@@ -68,7 +68,7 @@ class RunningSandbox:
         )
 
     def clear_faults(self) -> None:
-        """Break nothing more."""
+        """Break nothing more, and let go of what is held."""
         self._sandbox.api.faults.clear()
 
     def deliver_webhooks_to(self, url: str, secret: str) -> None:
@@ -157,6 +157,7 @@ async def running_sandbox(
         await server.ready.wait()
         yield RunningSandbox(sandbox, url_of(listener))
     finally:
+        sandbox.api.faults.clear()  # a request that is held would not be over
         server.stop()
         await serving
 

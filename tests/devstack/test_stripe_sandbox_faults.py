@@ -135,6 +135,27 @@ async def test_latency_is_waited_for_and_then_it_is_done(
     assert loop.time() - started >= 0.2
 
 
+async def test_a_request_is_held_until_its_rule_is_removed(
+    client: Any, sandbox: RunningSandbox
+) -> None:
+    removed = sandbox.set_fault("held", method="POST")
+    cleared = sandbox.set_fault("held", method="POST", times=None)
+    first, second = (asyncio.create_task(authorize(client, key)) for key in ("first", "second"))
+    await eventually(lambda: sandbox.count("POST", "/v1/payment_intents") == 2)
+    with pytest.raises(stripe.APIError) as busy:
+        await authorize(client, "first")
+    assert busy.value.http_status == 409
+    assert sandbox.payment_intents() == []
+
+    async with httpx.AsyncClient(base_url=sandbox.url) as http:
+        assert (await http.delete(f"/_sandbox/faults/{removed.id}")).status_code == 204
+    done, waiting = await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == len(waiting) == len(sandbox.payment_intents()) == 1
+    assert cleared.times is None
+    sandbox.clear_faults()
+    assert (await first).status == (await second).status == "requires_capture"
+
+
 async def test_a_client_that_gives_up_waiting_finds_what_was_done(
     client: Any, sandbox: RunningSandbox
 ) -> None:

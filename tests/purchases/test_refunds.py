@@ -219,10 +219,10 @@ async def test_a_refund_that_nobody_works_on_yet_is_not_lost(
 async def test_a_refund_goes_on_when_its_worker_is_replaced(
     idle_market: Marketplace, seller: Person, buyer: Person
 ) -> None:
-    idle_market.set_rules(payment_wait=timedelta(seconds=1))
     async with idle_market.working():
         order = await buyer.reserve(await seller.list_ticket())
         await buyer.buy(order)
+        idle_market.set_rules(payment_wait=timedelta(seconds=1))
         idle_market.sandbox.set_fault("lost_request", method="POST", path=REFUNDS, times=None)
         assert (await seller.refund(order, relist=True)).status_code == 202
         await eventually(lambda: idle_market.sandbox.count("POST", REFUNDS))

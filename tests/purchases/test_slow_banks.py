@@ -12,11 +12,12 @@ async def test_paying_again_tells_once_what_the_first_answer_could_not(
 ) -> None:
     order = await buyer.reserve(await seller.list_ticket())
     market.set_rules(payment_wait=timedelta(seconds=0.2))
-    market.sandbox.set_fault("latency", path="/v1/payment_intents", delay_seconds=0.6)
+    market.sandbox.set_fault("held", path="/v1/payment_intents")
 
     first = await buyer.pay(order, "pm_card_authenticationRequired")
     assert first.status_code == 202
     assert "clientSecret" not in first.json()
+    market.sandbox.clear_faults()
     await eventually(_a_client_secret_is_kept)
     second = await buyer.pay(order, "pm_card_authenticationRequired")
     third = await buyer.pay(order, "pm_card_authenticationRequired")
