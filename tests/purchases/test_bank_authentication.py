@@ -12,7 +12,7 @@ from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 
-SHORT = timedelta(seconds=2)
+SHORT = timedelta(seconds=5)
 """A reservation that a test can wait out; everything before the wait takes a fraction of it."""
 LOST = "http://127.0.0.1:1/"
 """Where no webhook arrives."""

@@ -295,7 +295,7 @@ async def test_a_payment_that_comes_while_the_ticket_is_being_released_for_its_b
 async def test_a_payment_that_comes_while_the_ticket_is_being_released_at_the_deadline_is_refused(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    market.set_rules(reservation_ttl=timedelta(seconds=1))
+    market.set_rules(reservation_ttl=timedelta(seconds=3))
     monkeypatch.setattr(payments, "_refuse_unpayable", lambda order: None)
     order = await buyer.reserve(await seller.list_ticket())
     payment = _pay_while_the_ticket_is_being_released(market, buyer, order, monkeypatch)
@@ -388,13 +388,14 @@ async def test_control_a_deadline_that_does_not_wait_for_stripe_sells_the_ticket
 ) -> None:
     ticket = await seller.list_ticket()
     order = await buyer.reserve(ticket)
-    market.sandbox.set_fault("latency", path="/v1/payment_intents/*/capture", delay_seconds=0.5)
+    market.sandbox.set_fault("held", path="/v1/payment_intents/*/capture")
     late = asyncio.create_task(buyer.pay(order))
     await eventually(lambda: market.sandbox.count("POST", "/v1/payment_intents/*/capture"))
     found = await Order.get(order["id"])
     assert found is not None
     await careless.release(found, CancelReason.EXPIRED)
     await other_buyer.buy(await other_buyer.reserve(ticket))
+    market.sandbox.clear_faults()
     await eventually(lambda: market.captured() == [5000, 5000])
     # What cannot be put right is repeated until somebody has looked.
     await market.terminate(order)

@@ -19,7 +19,7 @@ from ticketing.statuses import ChargeStatus
 CROWD = 20
 AUTHORIZE = "/v1/payment_intents"
 HURRIED = timedelta(milliseconds=100)
-SHORT = timedelta(seconds=3)
+SHORT = timedelta(seconds=5)
 """A reservation that a test can wait out; everything before the wait takes a fraction of it."""
 
 
@@ -227,9 +227,11 @@ async def test_control_without_the_guard_money_is_taken_for_an_order_that_has_no
         return charge.status is ChargeStatus.CREATED
 
     monkeypatch.setattr(orders, "_is_begun", is_begun_for_any_order)
-    idle_market.sandbox.set_fault("latency", path=AUTHORIZE, delay_seconds=1, times=None)
+    idle_market.sandbox.set_fault("held", path=AUTHORIZE, times=None)
     reserved = await _submit_for_two_orders(idle_market, seller, buyer, key)
     async with idle_market.working():
+        await eventually(lambda: idle_market.sandbox.count("POST", AUTHORIZE) == 2)
+        idle_market.sandbox.clear_faults()
         await eventually(lambda: idle_market.captured() == [5000, 5000])
         assert len((await idle_market.written())["charges"]) == 1
         _completed, other = await _one_completed(buyer, reserved)

@@ -96,7 +96,7 @@ async def test_a_bank_that_wants_the_buyer_is_told_once(
 async def test_an_abandoned_authentication_is_told_as_a_payment_that_was_not_confirmed(
     market: Marketplace, seller: Person, buyer: Person
 ) -> None:
-    market.set_rules(reservation_ttl=timedelta(seconds=2))
+    market.set_rules(reservation_ttl=timedelta(seconds=5))
     order = await buyer.reserve(await seller.list_ticket())
     await buyer.pay_through_the_bank(order)
     await buyer.sees(order, "cancelled", "expired")

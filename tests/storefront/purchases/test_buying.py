@@ -375,7 +375,7 @@ async def test_what_the_address_claims_is_said_of_no_order_of_which_it_is_not_tr
 async def test_once_its_time_is_over_an_order_offers_nothing_even_before_it_is_cancelled(
     idle_market: Marketplace, seller: Browser, buyer: Browser
 ) -> None:
-    idle_market.set_rules(reservation_ttl=timedelta(seconds=2))
+    idle_market.set_rules(reservation_ttl=timedelta(seconds=5))
     async with idle_market.working():
         order = await reserve(buyer, seller)
     # No worker is there any more that could cancel it.
