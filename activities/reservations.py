@@ -85,7 +85,7 @@ class ReservationActivities:
                 if slot is None:
                     return await _answer_without_lock(input)
                 if slot in refused:  # and not seen by a majority yet
-                    await asyncio.sleep(UNTIL_SEEN.total_seconds())
+                    await _until_seen()
                 input = replace(input, slot=slot)
             try:
                 return await self._lock_and_order(input)
@@ -152,6 +152,10 @@ async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
     free = sorted(set(range(most)) - {order.get("slot") for order in held})
     # No more of them than tickets: what has no slot, or one above a lower limit, counts as well.
     return free[int(order_id, 16) % (most - len(held))]
+
+
+async def _until_seen() -> None:
+    await asyncio.sleep(UNTIL_SEEN.total_seconds())
 
 
 def _is_of_slot(error: DuplicateKeyError) -> bool:

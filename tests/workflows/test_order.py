@@ -227,13 +227,14 @@ async def test_a_payment_that_is_signalled_twice_counts_once(market: Market) -> 
 
 async def test_a_second_payment_is_refused_while_one_is_decided(market: Market) -> None:
     purchase = await market.reserve()
-    market.sandbox.set_fault("latency", path="/v1/payment_intents", delay_seconds=0.5)
+    market.sandbox.set_fault("held", path="/v1/payment_intents")
 
     first = await purchase.submit_payment()
     second = await purchase.submit_payment("pm_card_mastercard")
 
     assert await purchase.decision(second) is PaymentDecision.REFUSED
     assert await refusal_of_cancel(purchase) == "payment_in_progress"
+    market.sandbox.clear_faults()
     assert await purchase.decision(first) is PaymentDecision.COMPLETED
     await purchase.is_completed()
     assert len(market.sandbox.payment_intents()) == 1
@@ -243,10 +244,11 @@ async def test_an_operators_cancellation_waits_for_a_payment_that_is_being_decid
     market: Market,
 ) -> None:
     purchase = await market.reserve()
-    market.sandbox.set_fault("latency", path="/v1/payment_intents", delay_seconds=0.3)
+    market.sandbox.set_fault("held", path="/v1/payment_intents")
     charge_id = await purchase.submit_payment()
 
     await purchase.handle.cancel()
+    market.sandbox.clear_faults()
 
     assert await purchase.decision(charge_id) is PaymentDecision.COMPLETED
     await purchase.is_completed()
