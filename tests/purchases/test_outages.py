@@ -103,7 +103,7 @@ async def test_without_a_worker_the_answer_comes_in_time_and_a_late_worker_reser
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticket = await seller.list_ticket()
-    otherwise = reservations.WORKFLOW_WAIT_SECONDS
+    otherwise = orders.WORKFLOW_WAIT_SECONDS
     with monkeypatch.context() as impatient:
         be_impatient(impatient)
         asked_at = time.monotonic()
