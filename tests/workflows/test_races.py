@@ -257,12 +257,19 @@ async def test_a_payment_that_is_being_decided_outlives_the_deadline(market: Mar
 async def test_control_a_release_at_the_deadline_takes_money_for_a_cancelled_order(
     market: Market,
 ) -> None:
-    purchase = await market.reserve(ttl=timedelta(milliseconds=300))
-    market.sandbox.set_fault("latency", path="/v1/payment_intents", delay_seconds=0.8)
+    purchase = await market.reserve(ttl=timedelta(seconds=3))
+    market.sandbox.set_fault("held", path="/v1/payment_intents")
     await purchase.submit_payment()
+    await market.eventually(lambda: _is_asking_stripe(market))
+    await market.eventually(lambda: _is_order_cancelled(purchase))
+    market.sandbox.clear_faults()
 
     await market.eventually(lambda: _has_captured(market))
-    assert (await purchase.order()).status is OrderStatus.CANCELLED
+    assert await _is_order_cancelled(purchase)
+
+
+async def _is_order_cancelled(purchase: Purchase) -> bool:
+    return (await purchase.order()).status is OrderStatus.CANCELLED
 
 
 async def test_a_cancellation_is_refused_while_a_payment_is_decided(market: Market) -> None:
