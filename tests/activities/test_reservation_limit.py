@@ -145,18 +145,6 @@ async def test_a_slot_that_somebody_was_told_of_in_vain_is_refused_at_the_limit(
     assert await status_of_ticket(one_more) is TicketStatus.AVAILABLE
 
 
-async def test_an_order_of_before_there_were_slots_counts_where_they_are_looked_for(
-    reservations: ReservationActivities,
-) -> None:
-    buyer_id = PydanticObjectId()
-    await reservations.reserve_ticket(await wish(buyer_id, most=None))
-    requests = await wishes(MOST, buyer_id)
-
-    answers = [await reservations.reserve_ticket(request) for request in requests]
-
-    assert [a.refusal for a in answers] == [None, None, Refusal.TOO_MANY_RESERVATIONS]
-
-
 @pytest.mark.parametrize("slots", [(None, None), (MOST, MOST + 1)])
 async def test_what_holds_no_slot_below_the_limit_leaves_as_many_fewer_to_take(
     reservations: ReservationActivities, slots: tuple[int | None, ...]
@@ -166,9 +154,14 @@ async def test_what_holds_no_slot_below_the_limit_leaves_as_many_fewer_to_take(
     for slot in slots:
         await reservations.reserve_ticket(replace(await wish(buyer_id, most=None), slot=slot))
 
+    left = MOST - len(slots)
+    offered = {
+        await module.free_slot(str(buyer_id), MOST, str(PydanticObjectId())) for _ in range(AT_ONCE)
+    }
+    assert len(offered) == left  # however many look at once
+
     answers = await all_at_once(reservations, await wishes(AT_ONCE, buyer_id))
 
-    left = MOST - len(slots)
     refused = {None: left, Refusal.TOO_MANY_RESERVATIONS: AT_ONCE - left}
     assert Counter(answer.refusal for answer in answers) == refused
 
