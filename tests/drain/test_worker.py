@@ -8,17 +8,15 @@ import httpx
 from devstack.stack import Stack
 from tests.devstack.test_shape import Json, pay, person, reserve
 from tests.devstack.waiting import eventually
-from tests.drain.conftest import stripe_takes
+from tests.drain.conftest import stripe_holds, stripe_takes
 from tests.drain.histories import begun_again, holder_of, is_at_stripe, lost_tasks
-from tests.drain.load import Load
+from tests.drain.load import CUSTOMERS, Load
 from tests.drain.test_api import assert_nothing_is_left_over
 
 SLOW_STRIPE_SECONDS = 8.0
 """Longer than the heartbeats of a worker that has died are waited for."""
 BRISK_STRIPE_SECONDS = 1.0
 """Long enough for some purchase to be at Stripe at any time."""
-LINGERING_STRIPE_SECONDS = 3.0
-"""So long that hardly any purchase is anywhere else."""
 PATIENCE_SECONDS = 4.0
 """Less than a task waits for a worker that is dead."""
 
@@ -48,10 +46,16 @@ def test_a_rolling_restart_of_the_workers_under_load_loses_no_step_and_fails_no_
 
 
 def test_control_workers_that_die_leave_steps_to_be_begun_again(stack: Stack) -> None:
-    with stripe_takes(stack, LINGERING_STRIPE_SECONDS), Load(stack) as load:
+    def is_everybody_at_stripe() -> bool:
+        unpaid = load.promises.reserved.keys() - load.promises.paid
+        return len(unpaid) == CUSTOMERS and all(is_at_stripe(stack, id) for id in unpaid)
+
+    with Load(stack) as load:
         load.wait_for_purchases(3)
-        stack.kill("worker-1")
-        stack.kill("worker-2")
+        with stripe_holds(stack):
+            eventually(is_everybody_at_stripe)
+            stack.kill("worker-1")
+            stack.kill("worker-2")
         stack.start_parts("worker-1", "worker-2")
         load.wait_for_purchases(3)
 
