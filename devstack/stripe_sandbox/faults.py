@@ -44,7 +44,10 @@ class FaultRule:
     path: str = EVERYTHING
     """A glob: `*` is one segment of the path, `**` any number."""
     times: int | None = 1
-    """How many more requests it meets; None until it is removed."""
+    """How many more requests it meets; None until it is removed.
+
+    `held` stays in force at 0, for those that it holds.
+    """
     delay_seconds: float = 0.0
     """Before whatever the kind does."""
     probability: float = 1.0
@@ -112,7 +115,6 @@ class Faults:
 
     def __init__(self) -> None:
         self.rules: list[FaultRule] = []
-        self._holding: list[FaultRule] = []
 
     def add(self, rule: FaultRule) -> FaultRule:
         """Put a rule in force."""
@@ -121,30 +123,27 @@ class Faults:
 
     def clear(self) -> None:
         """Remove every rule, and release what one holds."""
-        for rule in self.rules + self._holding:
+        for rule in self.rules:
             rule.release()
         self.rules.clear()
-        self._holding.clear()
 
     def remove(self, id: str) -> bool:
         """Remove one rule, and release what it holds; False if there is none."""
-        found = [rule for rule in self.rules + self._holding if rule.id == id]
-        for rule in found:
-            rule.release()
-        self.rules = [rule for rule in self.rules if rule.id != id]
-        self._holding = [rule for rule in self._holding if rule.id != id]
-        return bool(found)
+        for rule in self.rules:
+            if rule.id == id:
+                rule.release()
+                self.rules.remove(rule)
+                return True
+        return False
 
     def take(self, method: str, path: str) -> FaultRule | None:
         """The fault that this request meets, counted."""
         for rule in self.rules:
-            if rule.matches(method, path) and rule.strikes():
+            if rule.times != 0 and rule.matches(method, path) and rule.strikes():
                 if rule.times is not None:
                     rule.times -= 1
-                    if rule.times == 0:
-                        self.rules.remove(rule)
-                        if rule.kind is FaultKind.HELD:
-                            self._holding.append(rule)
+                if rule.times == 0 and rule.kind is not FaultKind.HELD:
+                    self.rules.remove(rule)
                 return rule
         return None
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from beanie import PydanticObjectId
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -246,12 +247,25 @@ async def test_an_operators_cancellation_waits_for_a_payment_that_is_being_decid
     purchase = await market.reserve()
     market.sandbox.set_fault("held", path="/v1/payment_intents")
     charge_id = await purchase.submit_payment()
+    await market.eventually(lambda: _is_asking_stripe(market))
 
     await purchase.handle.cancel()
+    await market.eventually(lambda: _has_heard_of_the_cancellation(purchase))
     market.sandbox.clear_faults()
 
     assert await purchase.decision(charge_id) is PaymentDecision.COMPLETED
     await purchase.is_completed()
+
+
+async def _is_asking_stripe(market: Market) -> bool:
+    return market.sandbox.count("POST", "/v1/payment_intents") > 0
+
+
+async def _has_heard_of_the_cancellation(purchase: Purchase) -> bool:
+    """Whether a worker has finished a task that told the workflow."""
+    events = [event.event_type for event in (await purchase.handle.fetch_history()).events]
+    asked = events.index(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED)
+    return EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in events[asked:]
 
 
 async def test_a_ticket_too_many_is_refused_until_one_of_the_others_has_expired(
