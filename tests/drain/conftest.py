@@ -2,10 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import httpx
 import pytest
 
 from devstack.settings import Shape, StackSettings
@@ -13,30 +10,6 @@ from devstack.stack import Stack
 
 DRAIN_SECONDS = 4
 """More than twice as long as the balancer takes to notice."""
-
-
-@contextmanager
-def stripe_takes(stack: Stack, seconds: float) -> Iterator[None]:
-    """Every call to Stripe that begins in the block takes this long."""
-    with _fault(stack, {"kind": "latency", "delay_seconds": seconds}):
-        yield
-
-
-@contextmanager
-def stripe_holds(stack: Stack) -> Iterator[None]:
-    """No call to Stripe that begins in the block is over before its end."""
-    with _fault(stack, {"kind": "held"}):
-        yield
-
-
-@contextmanager
-def _fault(stack: Stack, rule: dict[str, Any]) -> Iterator[None]:
-    faults = f"{stack.urls['stripe_sandbox']}/_sandbox/faults"
-    assert httpx.post(faults, json=rule | {"times": None}).is_success
-    try:
-        yield
-    finally:
-        assert httpx.delete(faults).is_success
 
 
 @pytest.fixture(scope="module")

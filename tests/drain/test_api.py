@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from devstack.stack import Stack
+from tests.devstack.stripe_faults import stripe_fault
 from tests.devstack.test_shape import pay, person, reserve
 from tests.devstack.waiting import eventually
-from tests.drain.conftest import DRAIN_SECONDS, stripe_takes
+from tests.drain.conftest import DRAIN_SECONDS
 from tests.drain.histories import is_at_stripe
 from tests.drain.load import Load
 from tests.faults.invariants import violations
@@ -95,7 +96,7 @@ def test_a_payment_that_takes_longer_than_the_drain_is_answered(stack: Stack) ->
     with (
         person(stack.api_urls[0]) as buyer,
         ThreadPoolExecutor() as threads,
-        stripe_takes(stack, DRAIN_SECONDS + 1),
+        stripe_fault(stack, kind="latency", delay_seconds=DRAIN_SECONDS + 1, times=None),
     ):
         order = reserve(buyer)
         payment = threads.submit(pay, buyer, order)

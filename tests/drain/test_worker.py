@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from devstack.stack import Stack
+from tests.devstack.stripe_faults import stripe_fault
 from tests.devstack.test_shape import Json, pay, person, reserve
 from tests.devstack.waiting import eventually
-from tests.drain.conftest import stripe_holds, stripe_takes
 from tests.drain.histories import begun_again, holder_of, is_at_stripe, lost_tasks
 from tests.drain.load import CUSTOMERS, Load
 from tests.drain.test_api import assert_nothing_is_left_over
@@ -30,7 +30,10 @@ def seconds_to_pay(buyer: httpx.Client, order: Json) -> float:
 def test_a_rolling_restart_of_the_workers_under_load_loses_no_step_and_fails_no_request(
     stack: Stack,
 ) -> None:
-    with stripe_takes(stack, BRISK_STRIPE_SECONDS), Load(stack) as load:
+    with (
+        stripe_fault(stack, kind="latency", delay_seconds=BRISK_STRIPE_SECONDS, times=None),
+        Load(stack) as load,
+    ):
         for name in ("worker-1", "worker-2"):
             load.wait_for_purchases(3)
             stack.stop_part(name)
@@ -52,7 +55,7 @@ def test_control_workers_that_die_leave_steps_to_be_begun_again(stack: Stack) ->
 
     with Load(stack) as load:
         load.wait_for_purchases(3)
-        with stripe_holds(stack):
+        with stripe_fault(stack, kind="held", times=None):
             eventually(is_everybody_at_stripe)
             stack.kill("worker-1")
             stack.kill("worker-2")
@@ -86,7 +89,7 @@ def test_a_step_at_stripe_that_is_under_way_is_ended_and_not_begun_again(stack: 
     with (
         person(stack.urls["api"]) as buyer,
         ThreadPoolExecutor() as threads,
-        stripe_takes(stack, SLOW_STRIPE_SECONDS),
+        stripe_fault(stack, kind="latency", delay_seconds=SLOW_STRIPE_SECONDS, times=None),
     ):
         order = reserve(buyer)
         payment = threads.submit(pay, buyer, order)
@@ -104,7 +107,7 @@ def test_control_a_step_of_workers_that_die_is_begun_again(stack: Stack) -> None
     with (
         person(stack.urls["api"]) as buyer,
         ThreadPoolExecutor() as threads,
-        stripe_takes(stack, SLOW_STRIPE_SECONDS),
+        stripe_fault(stack, kind="latency", delay_seconds=SLOW_STRIPE_SECONDS, times=None),
     ):
         order = reserve(buyer)
         payment = threads.submit(pay, buyer, order)

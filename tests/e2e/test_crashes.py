@@ -13,9 +13,13 @@ import pytest
 
 from devstack.settings import StackSettings
 from devstack.stack import Stack
+from tests.devstack.stripe_faults import has_struck, stripe_fault
 from tests.devstack.waiting import eventually
 
 Json = dict[str, Any]
+
+HELD = {"kind": "held", "match": {"path": "/v1/payment_intents"}}
+"""The next payment, for as long as Stripe is to decide."""
 
 
 @pytest.fixture(scope="module")
@@ -97,26 +101,17 @@ def test_a_worker_killed_between_reservation_and_payment_costs_nobody_anything(
     assert_bought(stack, buyer, order)
 
 
-def hold_payments(stack: Stack) -> str:
-    """Let Stripe answer no new payment until somebody sends a DELETE to the address given."""
-    faults = f"{stack.urls['stripe_sandbox']}/_sandbox/faults"
-    held = {"match": {"path": "/v1/payment_intents"}, "kind": "held"}
-    assert httpx.post(faults, json=held).is_success
-    return faults
-
-
 def test_a_worker_killed_while_stripe_decides_charges_once(
     stack: Stack, seller: httpx.Client, buyer: httpx.Client
 ) -> None:
     order = reserve(seller, buyer)
-    faults = hold_payments(stack)
 
     with ThreadPoolExecutor() as threads:
-        payment = threads.submit(pay, buyer, order)
-        eventually(lambda: order_now(buyer, order)["status"] == "awaiting_payment")
-        stack.kill("worker")
-        stack.start_part("worker")
-        assert httpx.delete(faults).is_success
+        with stripe_fault(stack, **HELD):
+            payment = threads.submit(pay, buyer, order)
+            eventually(lambda: has_struck(stack))
+            stack.kill("worker")
+            stack.start_part("worker")
         payment.result()
 
     eventually(lambda: order_now(buyer, order)["status"] == "completed", timeout=60)
@@ -149,15 +144,13 @@ def test_an_api_killed_before_it_answers_is_asked_again_under_the_same_key(
     stack.start_part("api")
     assert created(buyer.post("/api/orders", json=wish, headers=key)) == order
 
-    faults = hold_payments(stack)
     payment = {"orderId": order["id"], "paymentMethod": "pm_card_visa"}
     pay = partial(buyer.post, "/api/payments", json=payment, headers=key)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, stripe_fault(stack, **HELD):
         unanswered = threads.submit(pay)
-        eventually(lambda: order_now(buyer, order)["status"] == "awaiting_payment")
+        eventually(lambda: has_struck(stack))
         stack.kill("api")
         assert isinstance(unanswered.exception(), httpx.TransportError)
-    assert httpx.delete(faults).is_success
     stack.start_part("api")
 
     def is_paid() -> bool:

@@ -1,0 +1,29 @@
+"""What goes wrong at the Stripe sandbox of a running stack, told to it over HTTP."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from devstack.stack import Stack
+
+
+@contextmanager
+def stripe_fault(stack: Stack, **rule: Any) -> Iterator[None]:
+    """The sandbox's fault, in force until the block ends."""
+    assert httpx.post(_faults(stack), json=rule).is_success
+    try:
+        yield
+    finally:
+        assert httpx.delete(_faults(stack)).is_success
+
+
+def has_struck(stack: Stack) -> bool:
+    """Whether the one fault that holds requests has all that it was to hold."""
+    (rule,) = httpx.get(_faults(stack)).json()["faults"]
+    return bool(rule["times"] == 0)
+
+
+def _faults(stack: Stack) -> str:
+    return f"{stack.urls['stripe_sandbox']}/_sandbox/faults"
