@@ -16,6 +16,7 @@ from devstack.stripe_sandbox.connections import DroppedConnection
 from devstack.stripe_sandbox.errors import (
     BalanceInsufficient,
     InvalidParameter,
+    InvalidRequest,
     Json,
     RateLimited,
     ServerFailure,
@@ -145,8 +146,8 @@ class StripeApi:
                 return Answer(first.status, first.body, replayed)
             if fault is not None and fault.kind is FaultKind.ERROR_STORED:
                 answer = Answer(500, server_failure_body(), {"Stripe-Should-Retry": "false"})
-            elif fault is not None and fault.kind is FaultKind.BALANCE_SHORT:
-                answer = Answer(BalanceInsufficient.status, BalanceInsufficient().body())
+            elif fault is not None and (refusal := _stored_refusal(fault)):
+                answer = Answer(refusal.status, refusal.body())
             else:
                 answer = self._operate(endpoint, call, request.path_params)
             idempotency.remember(call, mark, answer.status, answer.body)
@@ -190,6 +191,15 @@ async def _form(request: Request) -> Form:
         return decode_form(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidParameter("Invalid request: the form is not UTF-8.") from error
+
+
+def _stored_refusal(fault: FaultRule) -> StripeError | None:
+    """The definite no that the fault makes of a request, if it does."""
+    if fault.kind is FaultKind.BALANCE_SHORT:
+        return BalanceInsufficient()
+    if fault.kind is FaultKind.REFUSED:
+        return InvalidRequest("This request cannot be carried out.")
+    return None
 
 
 def _raise_fault(fault: FaultRule) -> None:

@@ -30,6 +30,8 @@ class FaultKind(StrEnum):
     """The connection drops and nothing was done."""
     RATE_LIMITED = "rate_limited"
     """429; nothing was done and nothing is stored."""
+    REFUSED = "refused"
+    """400: nothing was done, and the same key gets the same."""
     BALANCE_SHORT = "balance_short"
     """400 `balance_insufficient`, for refunds: nothing was done, and the same key gets the same."""
 

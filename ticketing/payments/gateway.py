@@ -91,6 +91,9 @@ class StripeGateway:
         """Set the amount aside on the buyer's card; no money moves.
 
         A declined card is an intent in `requires_payment_method` with its `failure_code`.
+
+        Raises:
+            PaymentRefused: Stripe makes no intent of this.
         """
         params: PaymentIntentCreateParams = {
             "amount": amount,
@@ -105,17 +108,24 @@ class StripeGateway:
         return await self._under_fresh_keys(
             idempotency_key,
             lambda options: _ask(self._intents.create_async(params, options)),
-            otherwise=lambda: self._find(order_id, attempt, begun_at),
+            otherwise=lambda: self.find(order_id, attempt, begun_at),
         )
 
     async def capture(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
-        """Take the whole amount that was set aside. Captured before is captured."""
+        """Take the whole amount that was set aside. Captured before is captured.
+
+        Raises:
+            PaymentRefused: Stripe has just said no, and the intent is as it was.
+        """
         return await self._move(intent_id, idempotency_key, self._intents.capture_async)
 
     async def cancel(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
         """Give up the intent, and what it set aside. Canceled before is canceled.
 
         An intent that was captured stays captured, and comes back so.
+
+        Raises:
+            PaymentRefused: Stripe has just said no, and the intent is as it was.
         """
         return await self._move(intent_id, idempotency_key, self._intents.cancel_async)
 
@@ -174,6 +184,22 @@ class StripeGateway:
             return PaymentRefused(_failure_code(error), is_replayed=_is_replayed(error))
         return None
 
+    async def find(self, order_id: str, attempt: int, since: datetime) -> PaymentIntent | None:
+        """Look for the intent of an attempt among those made since it was begun.
+
+        `search` would be shorter and is only eventually consistent; `list` is not.
+        """
+        wanted = {"order_id": order_id, "attempt": str(attempt)}
+        earliest = int((since - CLOCK_SKEW).timestamp())
+        params: PaymentIntentListParams = {"limit": 100, "created": {"gte": earliest}}
+        page = await _answer(self._intents.list_async(params))
+        while page.data:
+            for intent in page.data:
+                if wanted.items() <= dict(intent.metadata.to_dict()).items():
+                    return _payment_intent(intent)
+            page = await _answer(page.next_page_async())
+        return None
+
     async def audit(self, intent_id: str) -> PaymentIntent | None:
         """What Stripe holds now, refunds included; None if it knows no such intent."""
         request = self._intents.retrieve_async(intent_id, {"expand": ["latest_charge"]})
@@ -217,27 +243,11 @@ class StripeGateway:
                 lambda options: _ask(step(intent_id, {}, options)),
                 otherwise=read_if_moved,
             )
-        except PaymentRefused as refused:
+        except PaymentRefused:
             intent = await read_if_moved()
             if intent is None:
-                raise PaymentOutcomeUnknown(str(refused)) from None
+                raise
             return intent
-
-    async def _find(self, order_id: str, attempt: int, since: datetime) -> PaymentIntent | None:
-        """Look for the intent of an attempt among those made since it was begun.
-
-        `search` would be shorter and is only eventually consistent; `list` is not.
-        """
-        wanted = {"order_id": order_id, "attempt": str(attempt)}
-        earliest = int((since - CLOCK_SKEW).timestamp())
-        params: PaymentIntentListParams = {"limit": 100, "created": {"gte": earliest}}
-        page = await _answer(self._intents.list_async(params))
-        while page.data:
-            for intent in page.data:
-                if wanted.items() <= dict(intent.metadata.to_dict()).items():
-                    return _payment_intent(intent)
-            page = await _answer(page.next_page_async())
-        return None
 
     async def _under_fresh_keys(
         self,
@@ -246,17 +256,18 @@ class StripeGateway:
         *,
         otherwise: Callable[[], Awaitable[T | None]],
     ) -> T:
-        """Ask under the key; where Stripe stored a failure of its own, look, then ask anew.
+        """Ask under the key; where Stripe repeats an old failure, look, then ask anew.
 
-        Stripe answers a key as it first did, even if that was a 500, so under such a key nothing
-        would ever come of the step. The keys that follow are derived from the first, and a retry
-        walks the same way, past the keys that this process knows to be spent.
+        Stripe answers a key as it first did, even if that was a 500 or a no that does not hold
+        any more, so under such a key nothing would ever come of the step. The keys that follow
+        are derived from the first, and a retry walks the same way, past the keys that this
+        process knows to be spent. So whoever was held up on the way meets only used keys.
         """
         while (number := self._spent_keys.get(idempotency_key, 0) + 1) <= MOST_KEYS:
             key = idempotency_key if number == 1 else f"{idempotency_key}:{number}"
             try:
                 answer = await request({"idempotency_key": key})
-            except _AnswerLostAtStripe:
+            except _KeyIsSpent:
                 found = await otherwise()
                 if found is None:
                     self._spent_keys[idempotency_key] = number  # looked, and there is nothing
@@ -267,8 +278,8 @@ class StripeGateway:
         raise PaymentOutcomeUnknown(f"Stripe stored failures of its own under {MOST_KEYS} keys")
 
 
-class _AnswerLostAtStripe(Exception):
-    """Stripe will never tell under this key: it stored a failure of its own, or other words."""
+class _KeyIsSpent(Exception):
+    """Stripe says nothing new under this key: it stored a failure, a no, or other parameters."""
 
 
 async def _ask(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:
@@ -276,9 +287,12 @@ async def _ask(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:
         return _payment_intent(await _answer(request))
     except stripe.CardError as error:
         intent = error.error.payment_intent if error.error else None
-        if intent is None:
-            raise PaymentRefused(_failure_code(error)) from None
-        return _payment_intent(intent)
+        if intent is not None:
+            return _payment_intent(intent)
+        refused = PaymentRefused(_failure_code(error), is_replayed=_is_replayed(error))
+    except PaymentRefused as error:
+        refused = error
+    raise (_KeyIsSpent(str(refused)) if refused.is_replayed else refused) from None
 
 
 async def _answer(request: Awaitable[T]) -> T:
@@ -295,10 +309,10 @@ async def _answer(request: Awaitable[T]) -> T:
         raise PaymentRefused(_failure_code(error), is_replayed=_is_replayed(error)) from None
     except stripe.IdempotencyError as error:
         # An earlier version of this code asked for the same step in other words.
-        raise _AnswerLostAtStripe(_describe(error)) from None
+        raise _KeyIsSpent(_describe(error)) from None
     except stripe.APIError as error:
         if _is_replayed(error):
-            raise _AnswerLostAtStripe(_describe(error)) from None
+            raise _KeyIsSpent(_describe(error)) from None
         raise PaymentOutcomeUnknown(_describe(error)) from None
     except stripe.StripeError as error:
         raise PaymentOutcomeUnknown(_describe(error)) from None

@@ -43,6 +43,13 @@ class PaymentIntent:
     client_secret: str | None = field(default=None, repr=False)
 
     @property
+    def is_ended(self) -> bool:
+        """Whether nothing of it is ours, or ever will be; known only with its refunds."""
+        if self.status is IntentStatus.SUCCEEDED:
+            return not self.amount_kept
+        return self.status is IntentStatus.CANCELED
+
+    @property
     def amount_kept(self) -> int:
         """Captured and not given back, in the currency's minor unit."""
         return self.amount_received - self.amount_refunded
