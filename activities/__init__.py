@@ -24,7 +24,7 @@ def build_activities(
     closed_orders = ClosedOrders(meter)
     reservations = ReservationActivities(mongo)
     orders = OrderActivities(mongo, closed_orders)
-    payments = PaymentActivities(gateway)
+    payments = PaymentActivities(mongo, gateway)
     refunds = RefundActivities(mongo, gateway, closed_orders)
     reconciliation = ReconciliationActivities(mongo, gateway, temporal, meter)
     return [

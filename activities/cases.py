@@ -22,12 +22,13 @@ from ticketing.invariants import (
     TicketFacts,
     Workflow,
     WorkflowFacts,
+    is_overdue,
     order_anomalies,
 )
 from ticketing.models import Charge, Order, Ticket
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.payments.gateway import StripeGateway
-from ticketing.payments.intents import PaymentIntent
+from ticketing.payments.intents import PaymentIntent, PaymentOutcomeUnknown, PaymentRefused
 from ticketing.statuses import HOLDING_STATUSES
 from ticketing.workflow_ids import order_workflow_id, refund_workflow_id
 
@@ -103,7 +104,8 @@ class CaseReader:
         they say and what Temporal says were true together: an order is closed before its workflow
         is. Stripe is asked last, and only where no workflow is about to ask it for more: about
         the intents that are known by name, and, if something is wrong then, about every other
-        one that was made meanwhile, for whatever order, and they may be many.
+        one that was made meanwhile, for whatever order, and they may be many. A workflow that
+        is overdue may wait for Stripe in vain, so there its intents are looked at, too.
 
         Raises:
             StillChanging: somebody changes it just now.
@@ -115,7 +117,7 @@ class CaseReader:
             raise StillChanging(f"order {order_id}")
         case = _order_case(order_id, before, workflow=workflow, refund=refund)
         if workflow.is_running:
-            return case
+            return await self._with_intents_if_overdue(case)
         named = {charge.intent_id for charge in before.charges if charge.intent_id}
         found = await self._audit(named | set(intent_ids))
         case = replace(case, intents=_made_for(order_id, found))
@@ -167,6 +169,16 @@ class CaseReader:
             description.start_time,
             description.close_time,
         )
+
+    async def _with_intents_if_overdue(self, case: OrderCase) -> OrderCase:
+        """The same, with what Stripe says of the intents that the charges name, if it answers."""
+        if not is_overdue(case):
+            return case
+        try:
+            found = await self._audit(c.intent_id for c in case.charges if c.intent_id)
+        except (PaymentOutcomeUnknown, PaymentRefused):
+            return case
+        return replace(case, intents=_made_for(case.order_id, found))
 
     async def _made_meanwhile(
         self, order: OrderFacts, workflow: WorkflowFacts

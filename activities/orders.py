@@ -49,6 +49,8 @@ class FailedCharge:
 
     charge_id: str
     failure_code: str
+    ended_intent_id: str | None = None
+    """The intent under which, as Stripe has said, nothing can be captured any more."""
 
 
 @dataclass(frozen=True)
@@ -142,32 +144,46 @@ class OrderActivities:
             failure = await _fail_charge(input.failed_charge, input.at or utc_now(), session)
             if not failure:
                 return
-            await Order.find_one({"_id": PydanticObjectId(input.order_id)}, session=session).update(
-                {"$set": {"status": OrderStatus.CREATED}, **_tell(*failure)}
-            )
+            await Order.find_one(
+                {
+                    "_id": PydanticObjectId(input.order_id),
+                    "status": OrderStatus.AWAITING_PAYMENT,
+                },
+                session=session,
+            ).update({"$set": {"status": OrderStatus.CREATED}, **_tell(*failure)})
 
         await in_transaction(self._mongo, fail)
 
     @activity.defn
-    async def complete_order(self, input: CompleteOrder) -> None:
+    async def complete_order(self, input: CompleteOrder) -> OrderStatus:
         """Sell the ticket to the order that holds it; its charge and itself are completed.
+
+        An order that was sold, paid back and given up since stays cancelled, and says so.
 
         Raises:
             TicketNotHeld: retried until somebody has looked, since the money has moved.
         """
 
-        async def complete(session: AsyncClientSession) -> Order | None:
+        async def complete(session: AsyncClientSession) -> tuple[OrderStatus, Order | None]:
             order_id = PydanticObjectId(input.order_id)
             at = to_milliseconds(input.at)
             held = {"_id": PydanticObjectId(input.ticket_id), "order_id": order_id}
             if not await _sell(held, at, session):
                 if await _was_refunded(order_id, session):
-                    return None  # this is a late repetition: sold, paid back and given up since
+                    return OrderStatus.CANCELLED, None
                 raise TicketNotHeld(f"order {order_id} is paid but does not hold its ticket")
             await Charge.find_one(
                 {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED},
                 session=session,
-            ).update({"$set": {"status": ChargeStatus.COMPLETED, "client_secret": None}})
+            ).update(
+                {
+                    "$set": {
+                        "status": ChargeStatus.COMPLETED,
+                        "client_secret": None,
+                        "capturing": None,
+                    }
+                }
+            )
             order = await Order.find_one(
                 {"_id": order_id, "status": OrderStatus.AWAITING_PAYMENT}, session=session
             ).update(
@@ -178,21 +194,23 @@ class OrderActivities:
                 response_type=UpdateResponse.NEW_DOCUMENT,
             )
             if isinstance(order, Order):
-                return order
+                return OrderStatus.COMPLETED, order
             if await _status_of(order_id, session) is not OrderStatus.COMPLETED:
                 raise TicketNotHeld(f"order {order_id} is paid but was closed without it")
-            return None
+            return OrderStatus.COMPLETED, None
 
-        completed = await in_transaction(self._mongo, complete)
+        status, completed = await in_transaction(self._mongo, complete)
         if completed is not None:
             self._closed_orders.completed(paid_after=input.at - completed.created_at)
+        return status
 
     @activity.defn
     async def cancel_order(self, input: CancelOrder) -> OrderStatus:
         """Cancel the order and release its ticket; how the order stands then.
 
         Cancels an order only in the state that the caller saw: unpaid, or with the payment that
-        has failed. An order that was completed stays completed, and says so.
+        has failed. An order that was completed stays completed, and says so, and one for which a
+        capture is under way stays as it is until Stripe has ended the intent.
         """
 
         async def cancel(session: AsyncClientSession) -> tuple[OrderStatus, bool]:
@@ -250,9 +268,13 @@ async def _close(
 async def _fail_charge(
     failed: FailedCharge, at: datetime, session: AsyncClientSession
 ) -> list[StoredEntry]:
-    """Fail the charge, and what to tell of it: nothing if an earlier run has failed it."""
+    """Fail the charge, and what to tell of it: nothing if it is failed, or may yet be paid."""
     charge = await Charge.find_one(
-        {"_id": PydanticObjectId(failed.charge_id), "status": ChargeStatus.CREATED},
+        {
+            "_id": PydanticObjectId(failed.charge_id),
+            "status": ChargeStatus.CREATED,
+            "capturing": {"$in": [None, failed.ended_intent_id]},
+        },
         session=session,
     ).update(
         {
@@ -260,6 +282,7 @@ async def _fail_charge(
                 "status": ChargeStatus.FAILED,
                 "failure_code": failed.failure_code,
                 "client_secret": None,
+                "capturing": None,
             }
         },
         response_type=UpdateResponse.NEW_DOCUMENT,
@@ -311,10 +334,9 @@ def _tell(*entries: StoredEntry) -> dict[str, object]:
 
 
 async def _status_of(order_id: PydanticObjectId, session: AsyncClientSession) -> OrderStatus:
+    """How the order stands; one that somebody deleted by hand is as good as cancelled."""
     order = await Order.get(order_id, session=session)
-    if order is None:
-        raise LookupError(f"order {order_id} is gone: somebody changed the data by hand")
-    return order.status
+    return OrderStatus.CANCELLED if order is None else order.status
 
 
 async def _was_refunded(order_id: PydanticObjectId, session: AsyncClientSession) -> bool:

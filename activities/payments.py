@@ -5,9 +5,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from beanie import PydanticObjectId
+from pymongo import AsyncMongoClient
+from pymongo.results import UpdateResult
 from temporalio import activity
 
+from activities.fence import PaymentFence
 from ticketing.models import Charge, Order, told
+from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import IntentStatus, PaymentIntent, PaymentRefused
 from ticketing.statuses import ChargeStatus, OrderStatus, TimelineCode
@@ -25,6 +29,8 @@ class PaymentOutcome(StrEnum):
     """No money; the intent may still be open at Stripe."""
     CANCELLED = "cancelled"
     """No money, and never will be under this intent."""
+    FORBIDDEN = "forbidden"
+    """No money: the order does not hold its ticket any more, or is closed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class PaymentState:
 
     outcome: PaymentOutcome
     intent_id: str | None = None
-    """Absent only where Stripe refused to make an intent at all."""
+    """Absent only where there is no intent at all."""
     failure_code: str | None = None
 
 
@@ -49,7 +55,7 @@ class AuthorizePayment:
     currency: str
     payment_method: str
     begun_at: datetime
-    """No intent of this attempt is older."""
+    """When this was decided; after a reset later than the charge was made, and its intent."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,13 @@ class UnexpectedPaymentState(Exception):
     """Stripe holds an intent in a state that no step of ours leads to; retried, and seen."""
 
 
+DEFINITE_AFTER = 5
+"""Tries of a step after which a no of Stripe's, just given, is believed to stay."""
+
+CAPTURED_ELSEWHERE = "captured_elsewhere"
+"""The failure code of an intent that somebody captured by hand and refunded."""
+
+
 def idempotency_key(order_id: str, attempt: int, step: str) -> str:
     """Derive the key of a step. One per attempt, or a second card meets the first's answer."""
     return f"order:{order_id}:attempt:{attempt}:{step}"
@@ -75,7 +88,8 @@ def idempotency_key(order_id: str, attempt: int, step: str) -> str:
 class PaymentActivities:
     """Every method may run twice: Stripe answers a known idempotency key as it did before."""
 
-    def __init__(self, gateway: StripeGateway) -> None:
+    def __init__(self, mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway) -> None:
+        self._fence = PaymentFence(mongo)
         self._gateway = gateway
 
     @activity.defn
@@ -85,10 +99,16 @@ class PaymentActivities:
         Safe to run twice: the key makes Stripe repeat its first answer, and an intent that the
         charge names already is read rather than made, since Stripe forgets keys after a day.
         The timeline tells of an attempt's authentication once, which is the write's condition.
-        The client secret goes to the charge and nowhere else.
+        The client secret goes to the charge and nowhere else. An order that may not be paid any
+        more is charged nothing, and what was set aside for it before is given up.
         """
+        charge = await self._fence.before_authorization(
+            input.charge_id, input.amount, input.currency
+        )
+        if charge is None:
+            return await self._forbid(await self._existing_intent_id(input), input)
         try:
-            intent = await self._authorize(input)
+            intent = await self._authorize(charge, input)
         except PaymentRefused as refused:
             activity.logger.error("Stripe refused to make an intent: %s", refused.code)
             return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
@@ -96,7 +116,7 @@ class PaymentActivities:
         if wants_buyer:
             # Before the charge is written: a run in between finds Stripe's first answer again.
             await _tell_that_the_bank_wants_the_buyer(input)
-        await Charge.find_one(
+        noted = await Charge.find_one(
             {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED}
         ).update(
             # Never back to none: a run that was frozen may end when the bank has approved, and
@@ -106,11 +126,12 @@ class PaymentActivities:
                 | ({"client_secret": intent.client_secret} if wants_buyer else {})
             }
         )
-        return _state_of(intent, input.amount)
+        if not (isinstance(noted, UpdateResult) and noted.matched_count):
+            return await self._forbid(intent.id, input)  # closed while Stripe was asked
+        return await self._state_of(intent, input.amount)
 
-    async def _authorize(self, input: AuthorizePayment) -> PaymentIntent:
-        charge = await Charge.get(PydanticObjectId(input.charge_id))
-        if charge is not None and charge.stripe_id is not None:
+    async def _authorize(self, charge: Charge, input: AuthorizePayment) -> PaymentIntent:
+        if charge.stripe_id is not None:
             return await self._gateway.read(charge.stripe_id)
         return await self._gateway.authorize(
             order_id=input.order_id,
@@ -118,30 +139,37 @@ class PaymentActivities:
             amount=input.amount,
             currency=input.currency,
             payment_method=input.payment_method,
-            begun_at=input.begun_at,
+            begun_at=charge.created_at,
             idempotency_key=idempotency_key(input.order_id, input.attempt, "authorize"),
         )
 
     @activity.defn
     async def read_payment(self, input: AttemptedIntent) -> PaymentState:
         """Ask Stripe where the attempt stands. Safe to run twice: it only reads."""
-        return _state_of(await self._gateway.read(input.intent_id), input.amount)
+        return await self._state_of(await self._gateway.read(input.intent_id), input.amount)
 
     @activity.defn
     async def capture_payment(self, input: AttemptedIntent) -> PaymentState:
-        """Take the money that was set aside.
+        """Take the money that was set aside, if the order still holds its ticket.
 
         Safe to run twice: an intent is captured once, and says so ever after. One that Stripe
-        refuses to capture is given up at once, for its ticket is about to be released.
+        refuses to capture is given up, for its ticket is about to be released.
         """
-        intent = await self._gateway.capture(
-            input.intent_id,
-            idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
+        may_capture = await self._fence.before_capture(
+            input.order_id, input.attempt, input.intent_id
         )
+        if not may_capture:
+            return await self._forbid(input.intent_id, input)
+        try:
+            intent = await self._gateway.capture(
+                input.intent_id,
+                idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
+            )
+        except PaymentRefused as refused:
+            return await self._give_up(input, _definite(refused))
         if intent.status is IntentStatus.REQUIRES_CAPTURE:
-            given_up = await self._cancel(input)
-            intent = replace(given_up, failure_code=given_up.failure_code or intent.failure_code)
-        return _state_of(intent, input.amount)
+            return await self._give_up(input, intent.failure_code)
+        return await self._state_of(intent, input.amount)
 
     @activity.defn
     async def cancel_payment_intent(self, input: AttemptedIntent) -> PaymentState:
@@ -156,14 +184,82 @@ class PaymentActivities:
             IntentStatus.SUCCEEDED,
             IntentStatus.CANCELED,
         ):
-            intent = await self._cancel(input)
-        return _state_of(intent, input.amount)
+            return await self._give_up(input, intent.failure_code)
+        return await self._state_of(intent, input.amount)
 
-    async def _cancel(self, input: AttemptedIntent) -> PaymentIntent:
-        return await self._gateway.cancel(
-            input.intent_id,
-            idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
+    async def _existing_intent_id(self, input: AuthorizePayment) -> str | None:
+        """The intent of the attempt, if an earlier try has made one."""
+        charge = await Charge.get(PydanticObjectId(input.charge_id))
+        if charge is not None and charge.stripe_id is not None:
+            return charge.stripe_id
+        begun_at = input.begun_at if charge is None else charge.created_at
+        made = await self._gateway.find(input.order_id, input.attempt, begun_at)
+        return made.id if made else None
+
+    async def _forbid(
+        self, intent_id: str | None, input: AuthorizePayment | AttemptedIntent
+    ) -> PaymentState:
+        """Give up what was set aside before; where it was captured before, that is the answer."""
+        activity.logger.warning("order %s may not be paid any more", input.order_id)
+        if intent_id is None:
+            return PaymentState(PaymentOutcome.FORBIDDEN)
+        intent = AttemptedIntent(input.order_id, input.attempt, intent_id, input.amount)
+        given_up = await self._give_up(intent, None)
+        if given_up.outcome is PaymentOutcome.CAPTURED:
+            return given_up
+        return replace(given_up, outcome=PaymentOutcome.FORBIDDEN)
+
+    async def _give_up(self, input: AttemptedIntent, failure_code: str | None) -> PaymentState:
+        """Cancel the intent; one that Stripe refuses to cancel, too, is never captured by us.
+
+        The fence lets nobody capture it once its order is closed, and every idempotency key under
+        which somebody may still ask for it has been answered.
+        """
+        try:
+            intent = await self._gateway.cancel(
+                input.intent_id,
+                idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
+            )
+        except PaymentRefused as refused:
+            code = failure_code or _definite(refused)
+            return PaymentState(PaymentOutcome.CANCELLED, input.intent_id, code)
+        return await self._state_of(
+            replace(intent, failure_code=intent.failure_code or failure_code), input.amount
         )
+
+    async def _state_of(self, intent: PaymentIntent, amount: int) -> PaymentState:
+        if intent.status not in OUTCOMES:
+            raise UnexpectedPaymentState(f"{intent.id} is {intent.status}")
+        if intent.status is IntentStatus.SUCCEEDED and intent.amount_received != amount:
+            now = await self._gateway.audit(intent.id)
+            if now is None or now.amount_kept:
+                raise UnexpectedPaymentState(
+                    f"{intent.id} captured {intent.amount_received} of {amount}: not by us. "
+                    "Refund it in Stripe's dashboard, and the order is cancelled."
+                )
+            return PaymentState(PaymentOutcome.CANCELLED, intent.id, CAPTURED_ELSEWHERE)
+        return PaymentState(OUTCOMES[intent.status], intent.id, intent.failure_code)
+
+
+OUTCOMES = {
+    IntentStatus.REQUIRES_ACTION: PaymentOutcome.AUTHENTICATION_REQUIRED,
+    IntentStatus.REQUIRES_CAPTURE: PaymentOutcome.AUTHORIZED,
+    IntentStatus.SUCCEEDED: PaymentOutcome.CAPTURED,
+    IntentStatus.REQUIRES_PAYMENT_METHOD: PaymentOutcome.DECLINED,
+    IntentStatus.CANCELED: PaymentOutcome.CANCELLED,
+}
+
+
+def _definite(refused: PaymentRefused) -> str:
+    """The code of a no that has stayed one for a while; until then, ask again.
+
+    Raises:
+        PaymentRefused: the step is tried again.
+    """
+    if activity.info().attempt < DEFINITE_AFTER:
+        raise refused
+    activity.logger.error("Stripe refuses, and will: %s", refused.code)
+    return refused.code
 
 
 async def _tell_that_the_bank_wants_the_buyer(input: AuthorizePayment) -> None:
@@ -177,20 +273,3 @@ async def _tell_that_the_bank_wants_the_buyer(input: AuthorizePayment) -> None:
             "timeline": {"$not": {"$elemMatch": {"code": code, "attempt": attempt}}},
         }
     ).update({"$push": {"timeline": entry}})
-
-
-def _state_of(intent: PaymentIntent, amount: int) -> PaymentState:
-    outcomes = {
-        IntentStatus.REQUIRES_ACTION: PaymentOutcome.AUTHENTICATION_REQUIRED,
-        IntentStatus.REQUIRES_CAPTURE: PaymentOutcome.AUTHORIZED,
-        IntentStatus.SUCCEEDED: PaymentOutcome.CAPTURED,
-        IntentStatus.REQUIRES_PAYMENT_METHOD: PaymentOutcome.DECLINED,
-        IntentStatus.CANCELED: PaymentOutcome.CANCELLED,
-    }
-    if intent.status not in outcomes:
-        raise UnexpectedPaymentState(f"{intent.id} is {intent.status}")
-    if intent.status is IntentStatus.SUCCEEDED and intent.amount_received != amount:
-        raise UnexpectedPaymentState(
-            f"{intent.id} captured {intent.amount_received} of {amount}: not by us"
-        )
-    return PaymentState(outcomes[intent.status], intent.id, intent.failure_code)

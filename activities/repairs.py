@@ -27,7 +27,7 @@ from ticketing.metrics import ClosedOrders
 from ticketing.models import Charge, Order
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.payments.gateway import StripeGateway
-from ticketing.payments.intents import IntentStatus, PaymentIntent
+from ticketing.payments.intents import PaymentIntent, PaymentRefused
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 
 
@@ -68,28 +68,33 @@ class Repairs:
         return await in_transaction(self._mongo, release)
 
     async def cancel_intent(self, intent_id: str) -> PaymentIntent:
-        """Give an intent up at Stripe; how it stands then.
+        """Give an intent up at Stripe; how it stands then, also where Stripe refuses.
 
         Safe to run twice: canceled before is canceled, and captured before stays captured.
         """
-        return await self._gateway.cancel(
-            intent_id, idempotency_key=f"intent:{intent_id}:reconciliation:cancel"
-        )
+        try:
+            return await self._gateway.cancel(
+                intent_id, idempotency_key=f"intent:{intent_id}:reconciliation:cancel"
+            )
+        except PaymentRefused:
+            return await self._gateway.read(intent_id)
 
     async def close_order(self, case: OrderCase) -> bool:
         """Close an open order that nobody carries out: completed if it was paid, else cancelled.
 
         Stripe comes first, so that nothing can be paid any more for an order that is cancelled.
+        While a capture is under way, the order is left open until Stripe has ended its intent.
         Safe to run twice: the second run finds the intents at their end and the order closed.
         """
         assert case.order is not None  # noqa: S101 - it is open
         intents = [await self._settled(intent) for intent in case.intents or ()]
-        captured = [intent for intent in intents if intent.amount_received]
+        captured = [intent for intent in intents if intent.amount_kept]
         if captured:
             return await self._complete(case, case.order, captured)
-        if any(intent.status is not IntentStatus.CANCELED for intent in intents):
+        ended = {intent.id for intent in intents if intent.is_ended}
+        if len(ended) < len(intents):
             return False
-        return await self._cancel(case, case.order)
+        return await self._cancel(case, case.order, ended)
 
     async def record_refund(self, order: OrderFacts, intent_id: str) -> bool:
         """Cancel a completed order whose money has gone back, and withdraw its ticket.
@@ -137,7 +142,7 @@ class Repairs:
             return False
         return True
 
-    async def _cancel(self, case: OrderCase, order: OrderFacts) -> bool:
+    async def _cancel(self, case: OrderCase, order: OrderFacts, ended: set[str]) -> bool:
         charges = _undecided(case.charges)
         if len(charges) != (order.status is OrderStatus.AWAITING_PAYMENT):
             return False
@@ -145,13 +150,17 @@ class Repairs:
         reason = CancelReason.CANCELLED_BY_OPERATOR
         if now >= order.expires_at:
             reason = CancelReason.EXPIRED
+        failed = [
+            FailedCharge(charge.id, reason, charge.intent_id if charge.intent_id in ended else None)
+            for charge in charges
+        ]
         status = await self._orders.cancel_order(
             CancelOrder(
                 order_id=order.id,
                 ticket_id=order.ticket_id,
                 reason=reason,
                 at=now,
-                failed_charge=FailedCharge(charges[0].id, reason) if charges else None,
+                failed_charge=failed[0] if failed else None,
             )
         )
         return status is OrderStatus.CANCELLED

@@ -10,9 +10,10 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.orders import release_ticket
-from ticketing.clock import to_milliseconds
+from ticketing.clock import to_milliseconds, utc_now
 from ticketing.models import Order, Ticket, TicketSnapshot, TimelineEntry
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.statuses import UNPAID_STATUSES, CancelReason, OrderStatus, TimelineCode
@@ -34,6 +35,8 @@ class ReserveTicket:
     """How many unpaid tickets the buyer may hold; orders of before this was limited have none."""
     slot: int | None = None
     """One of the buyer's that was free when somebody looked; without it, one is looked for."""
+    time_left: timedelta | None = None
+    """From when the step is first scheduled; later, its buyer has been told to try again."""
 
 
 class Refusal(StrEnum):
@@ -77,6 +80,9 @@ class ReservationActivities:
         transaction as the order is written, so a second run finds both and changes nothing.
         Nor is it refused for the limit: whoever holds the ticket is told so whatever else they
         hold.
+
+        Raises:
+            ApplicationError: it is too late, or the order's id is taken; nothing is held by this.
         """
         refused = set[int | None]()
         while True:
@@ -90,14 +96,19 @@ class ReservationActivities:
             try:
                 return await self._lock_and_order(input)
             except DuplicateKeyError as error:
-                if not _is_of_slot(error):
+                if _is_of(error, "_id"):
+                    raise _not_made("an order of this id was made or abandoned before") from None
+                if not _is_of(error, "slot"):
                     raise
                 refused.add(input.slot)
                 input = replace(input, slot=None)  # taken since somebody looked
 
     async def _lock_and_order(self, input: ReserveTicket) -> Reservation:
         async def reserve(session: AsyncClientSession) -> Reservation:
-            return await _reserve(input, session)
+            reservation = await _reserve(input, session)
+            if _is_late(input):
+                raise _not_made("it is too late")
+            return reservation
 
         return await in_transaction(self._mongo, reserve)
 
@@ -158,8 +169,20 @@ async def _until_seen() -> None:
     await asyncio.sleep(UNTIL_SEEN.total_seconds())
 
 
-def _is_of_slot(error: DuplicateKeyError) -> bool:
-    return "slot" in (error.details or {}).get("keyPattern", ())
+def _is_of(error: DuplicateKeyError, field: str) -> bool:
+    """Whether it was the field's value that is taken."""
+    return field in (error.details or {}).get("keyPattern", ())
+
+
+def _is_late(input: ReserveTicket) -> bool:
+    """Whether the time is over in which the buyer waits; by the clock that scheduled the step."""
+    if input.time_left is None:
+        return False
+    return utc_now() > activity.info().scheduled_time + input.time_left
+
+
+def _not_made(why: str) -> ApplicationError:
+    return ApplicationError(f"not reserved: {why}", type="not_reserved", non_retryable=True)
 
 
 async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
@@ -170,6 +193,8 @@ async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
     order = await Order.get(order_id, session=session) or order_for(input, ticket)
     if order.status is not OrderStatus.CREATED:
         return  # Cancelled before, or paid for: then it is no reservation any more.
+    if (str(order.ticket_id), str(order.user_id)) != (input.ticket_id, input.buyer_id):
+        return  # Another reservation's: somebody has started a workflow by hand.
     at, reason = to_milliseconds(input.reserved_at), CancelReason.EXPIRED
     order.status, order.cancel_reason, order.cancelled_at = OrderStatus.CANCELLED, reason, at
     order.timeline.append(TimelineEntry(at=at, code=TimelineCode.ORDER_CANCELLED, reason=reason))

@@ -34,7 +34,7 @@ from ticketing.garbage import spare_what_has_started
 from ticketing.payloads import DATA_CONVERTER
 from ticketing.statuses import OrderStatus
 from worker import CACHED_ORDERS, workflow_runner
-from workflows.order import OrderInput, OrderWorkflow, PaymentSubmitted
+from workflows.order import PAYMENT_SUBMITTED, OrderInput, OrderWorkflow, PaymentSubmitted
 
 QUEUE = "floor"
 INTENT = "pi_floor"
@@ -102,7 +102,7 @@ class FloorBuyer:
         reserved = perf_counter()
         handle = await start.workflow_handle()
         payment = PaymentSubmitted(str(ObjectId()), "pm_card_visa")
-        await handle.signal(OrderWorkflow.payment_submitted, payment)
+        await handle.signal(PAYMENT_SUBMITTED, payment)
         with suppress(RPCError):  # it may be over already; the API then reads the documents
             await handle.execute_update(OrderWorkflow.await_payment_decision, payment.charge_id)
         timings.add(reserved - began, perf_counter() - reserved)

@@ -26,6 +26,8 @@ from ticketing.statuses import (
 )
 from ticketing.workflow_ids import order_workflow_id
 from workflows.order import (
+    PAYMENT_INTENT_CHANGED,
+    PAYMENT_SUBMITTED,
     OrderInput,
     OrderState,
     OrderWorkflow,
@@ -57,7 +59,7 @@ class Purchase:
     ) -> PydanticObjectId:
         charge_id = charge_id or PydanticObjectId()
         await self.handle.signal(
-            OrderWorkflow.payment_submitted,
+            PAYMENT_SUBMITTED,
             PaymentSubmitted(charge_id=str(charge_id), payment_method=payment_method),
         )
         return charge_id
@@ -77,9 +79,7 @@ class Purchase:
         """What the webhook does: say that there is news, and not which."""
         charge = (await self.charges())[-1]
         assert charge.stripe_id is not None
-        await self.handle.signal(
-            OrderWorkflow.payment_intent_changed, PaymentIntentChanged(charge.stripe_id)
-        )
+        await self.handle.signal(PAYMENT_INTENT_CHANGED, PaymentIntentChanged(charge.stripe_id))
 
     async def told(self) -> list[tuple[TimelineCode, str | None]]:
         """What the order's timeline tells, each entry with its reason."""

@@ -59,7 +59,7 @@ class Invariant(StrEnum):
     I6 = "I6"
     """An open order has a running workflow, and a closed one has none."""
     I7 = "I7"
-    """No order waits for a payment past its deadline."""
+    """No order is open past its deadline."""
 
 
 class AnomalyCode(StrEnum):
@@ -316,11 +316,37 @@ def _of_open_order(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
             AnomalyCode.OPEN_ORDER_WITHOUT_TICKET,
             f"The order is {order.status}, but ticket {order.ticket_id} is not reserved for it.",
         )
-    if order.status is OrderStatus.CREATED and case.now > order.expires_at + GRACE:
+    if is_overdue(case):
         yield Anomaly(
             AnomalyCode.OVERDUE,
-            "The order still waits for a payment, although its deadline was "
-            f"{order.expires_at:%Y-%m-%d %H:%M:%S} UTC.",
+            f"The order is still {order.status}, although its deadline was "
+            f"{order.expires_at:%Y-%m-%d %H:%M:%S} UTC.{_at_stripe(case)}",
+        )
+    for intent in case.intents or ():
+        yield from _of_amount(intent, order)
+
+
+def is_overdue(case: OrderCase) -> bool:
+    """Whether an order is open past its deadline, for longer than a worker needs to catch up."""
+    order = case.order
+    return order is not None and not order.status.is_closed and case.now > order.expires_at + GRACE
+
+
+def _at_stripe(case: OrderCase) -> str:
+    if case.intents is None:
+        return ""
+    intents = (f"{i.id} is {i.status}, {i.amount_received} captured" for i in case.intents)
+    return f" At Stripe: {'; '.join(intents) or 'no intent that a charge names'}."
+
+
+def _of_amount(intent: PaymentIntent, order: OrderFacts) -> Iterator[Anomaly]:
+    captured = (intent.amount_received, intent.currency)
+    if intent.amount_received and captured != (order.price, order.currency):
+        yield Anomaly(
+            AnomalyCode.CAPTURED_ANOTHER_AMOUNT,
+            f"Stripe has captured {intent.amount_received} {intent.currency}, "
+            f"the order is over {order.price} {order.currency} (minor units).",
+            intent_id=intent.id,
         )
 
 
@@ -367,13 +393,8 @@ def _of_captures(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
                 f"under {intent.id}, which is not what paid for the order.",
                 intent_id=intent.id,
             )
-        elif (intent.amount_received, intent.currency) != (order.price, order.currency):
-            yield Anomaly(
-                AnomalyCode.CAPTURED_ANOTHER_AMOUNT,
-                f"Stripe has captured {intent.amount_received} {intent.currency}, "
-                f"the order is over {order.price} {order.currency} (minor units).",
-                intent_id=intent.id,
-            )
+        elif wrong := list(_of_amount(intent, order)):
+            yield from wrong
         elif not intent.amount_kept and not is_refunding:
             yield Anomaly(
                 AnomalyCode.REFUND_NOT_RECORDED,

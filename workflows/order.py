@@ -1,15 +1,20 @@
 """The purchase of one ticket."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+from typing import Annotated, Any
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from pydantic import StringConstraints
+
     from activities.orders import (
         BeginPayment,
         BegunPayment,
@@ -33,14 +38,15 @@ with workflow.unsafe.imports_passed_through():
         ReserveTicket,
     )
     from ticketing.statuses import CancelReason, OrderStatus
+    from workflows.messages import SignalHandler, take_signal
     from workflows.search_attributes import (
         ORDER_STATUS,
         PAYMENT_INTENT_ID,
         RESERVATION_EXPIRES_AT,
     )
     from workflows.steps import (
-        DATABASE_RETRIES,
         DATABASE_TIMEOUT,
+        LOCAL_RETRIES,
         at_stripe,
         in_database,
         in_database_in_place,
@@ -48,6 +54,10 @@ with workflow.unsafe.imports_passed_through():
 
 RESERVE_TIMEOUT = timedelta(seconds=8)
 """A reservation that is not made by then is not made: its buyer has been told to try again."""
+
+PAYMENT_SUBMITTED = "payment_submitted"
+PAYMENT_INTENT_CHANGED = "payment_intent_changed"
+"""The names of the signals."""
 
 FINDS_BY_INTENT = "find-by-payment-intent"
 """The patch since which an order is found by its payment intent (docs/changing-workflows.md)."""
@@ -72,8 +82,8 @@ class OrderInput:
 class PaymentSubmitted:
     """A buyer submitted a payment; the charge's id was made with the request."""
 
-    charge_id: str
-    payment_method: str
+    charge_id: Annotated[str, StringConstraints(pattern="^[0-9a-f]{24}$")]
+    payment_method: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     """Stripe's id of a payment method; card numbers never come here."""
 
 
@@ -141,6 +151,8 @@ class OrderWorkflow:
         self._attempt = 0
         self._intent_changed = False
         self._cancellation: CancelReason | None = None
+        self._details = ""
+        self._dropped_signal: str | None = None
 
     @workflow.run
     async def run(self, input: OrderInput) -> OrderState:
@@ -178,8 +190,22 @@ class OrderWorkflow:
             self._reservation, reserved_at=self._reserved_at, expires_at=self._expires_at
         )
 
-    @workflow.signal
-    def payment_submitted(self, payment: PaymentSubmitted) -> None:
+    @reserve.validator
+    def _validate_reserve(self) -> None:
+        """Refuse arguments: there are none, and a handler must not raise."""
+
+    @workflow.signal(dynamic=True)
+    def receive(self, name: str, payloads: Sequence[RawValue]) -> None:
+        """Take `payment_submitted` and `payment_intent_changed`; drop what is neither."""
+        handlers: dict[str, SignalHandler[Any]] = {
+            PAYMENT_SUBMITTED: SignalHandler(PaymentSubmitted, self._take_payment),
+            PAYMENT_INTENT_CHANGED: SignalHandler(PaymentIntentChanged, self._look_at_intent),
+        }
+        if dropped := take_signal(handlers, name, payloads):
+            self._dropped_signal = dropped
+            self._show_details()
+
+    def _take_payment(self, payment: PaymentSubmitted) -> None:
         """Take the payment if none is being decided; delivered twice, it counts once."""
         if payment.charge_id in self._decisions:
             return
@@ -190,8 +216,7 @@ class OrderWorkflow:
             self._submitted = payment
         # Else the order is closing, and the payment is refused once it is closed.
 
-    @workflow.signal
-    def payment_intent_changed(self, change: PaymentIntentChanged) -> None:
+    def _look_at_intent(self, _change: PaymentIntentChanged) -> None:
         """Look at the intent again. Says nothing about how it stands: only Stripe does."""
         self._intent_changed = True
 
@@ -262,11 +287,11 @@ class OrderWorkflow:
         try:
             return await workflow.execute_local_activity_method(
                 ReservationActivities.reserve_ticket,
-                request,
+                replace(request, time_left=time_left),
                 summary="Reserve the ticket",
                 schedule_to_close_timeout=time_left,
                 start_to_close_timeout=DATABASE_TIMEOUT,
-                retry_policy=DATABASE_RETRIES,
+                retry_policy=LOCAL_RETRIES,
             )
         except FailureError:  # as in `in_database_in_place`
             # It may have happened all the same, with only the answer lost.
@@ -405,7 +430,7 @@ class OrderWorkflow:
         )
 
     async def _complete_order(self, payment: PaymentSubmitted) -> None:
-        await in_database_in_place(
+        status = await in_database_in_place(
             OrderActivities.complete_order,
             CompleteOrder(
                 order_id=self._input.order_id,
@@ -415,13 +440,26 @@ class OrderWorkflow:
             ),
             summary="Sell the ticket",
         )
-        self._become(OrderStatus.COMPLETED)
-        self._enter(_Step.CLOSED, "Completed: paid, and the ticket is sold.")
+        if status is OrderStatus.CANCELLED:
+            # An operator has reset this workflow to before a refund that was made since.
+            self._cancel_reason = CancelReason.REFUNDED
+            self._become(status)
+            self._enter(_Step.CLOSED, "Closed: paid, and refunded since.")
+        else:  # older histories hold no answer
+            self._become(OrderStatus.COMPLETED)
+            self._enter(_Step.CLOSED, "Completed: paid, and the ticket is sold.")
         self._decisions[payment.charge_id] = PaymentDecision.COMPLETED
 
     async def _fail_payment(self, payment: PaymentSubmitted, state: PaymentState) -> None:
         reason = self._cancellation
-        failed = FailedCharge(payment.charge_id, state.failure_code or reason or state.outcome)
+        if state.outcome is PaymentOutcome.FORBIDDEN:
+            # Only whoever writes to the database by hand, or resets workflows, gets here.
+            reason = reason or CancelReason.CANCELLED_BY_OPERATOR
+        failed = FailedCharge(
+            payment.charge_id,
+            state.failure_code or reason or state.outcome,
+            ended_intent_id=state.intent_id,
+        )
         if reason is None and self._attempt < self._input.payment_attempts:
             await in_database_in_place(
                 OrderActivities.fail_payment,
@@ -485,7 +523,13 @@ class OrderWorkflow:
 
     def _enter(self, step: _Step, details: str) -> None:
         self._step = step
-        workflow.set_current_details(details)
+        self._details = details
+        self._show_details()
+
+    def _show_details(self) -> None:
+        workflow.set_current_details(
+            f"{self._details}\n\n{self._dropped_signal}" if self._dropped_signal else self._details
+        )
 
     def _become(self, status: OrderStatus) -> None:
         if self._status is None:

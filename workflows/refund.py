@@ -1,11 +1,14 @@
 """The refund of one completed order."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -19,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         TellOrder,
     )
     from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
+    from workflows.messages import SignalHandler, take_signal
     from workflows.search_attributes import ORDER_STATUS, PAYMENT_INTENT_ID
     from workflows.steps import at_stripe, in_database
 
@@ -30,6 +34,10 @@ LONGEST_DELAY = timedelta(hours=1)
 """How often Stripe is asked again about a refund that it cannot make yet."""
 DELAYS_PER_RUN = 400
 """About two weeks; then the history starts anew, before it grows too long to replay."""
+
+REFUND_REQUESTED = "refund_requested"
+REFUND_CHANGED = "refund_changed"
+"""The names of the signals."""
 
 REFUND_REFUSED = "refund_refused"
 ORDER_NOT_COMPLETED = "order_not_completed"
@@ -88,6 +96,8 @@ class RefundWorkflow:
         self._delays = input.delays
         self._has_news = False
         self._is_cancellation_requested = False
+        self._details = ""
+        self._dropped_signal: str | None = None
 
     @workflow.run
     async def run(self, input: RefundInput) -> RefundRecorded:
@@ -106,7 +116,8 @@ class RefundWorkflow:
         if order.refund_id is not None:
             return RefundRecorded(order.refund_id)
         if order.intent_id is None:
-            raise _failure(ORDER_NOT_COMPLETED, f"The order is {order.order_status}, and unpaid.")
+            message = f"The order is {order.order_status}, and unpaid."
+            raise self._failure(ORDER_NOT_COMPLETED, message)
         workflow.upsert_search_attributes(
             [
                 ORDER_STATUS.value_set(order.order_status),
@@ -118,19 +129,28 @@ class RefundWorkflow:
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(OrderStatus.CANCELLED)])
         return RefundRecorded(refund_id)
 
-    @workflow.signal
-    def refund_requested(self, request: RefundRequested) -> None:
+    @workflow.signal(dynamic=True)
+    def receive(self, name: str, payloads: Sequence[RawValue]) -> None:
+        """Take `refund_requested` and `refund_changed`; drop what is neither."""
+        handlers: dict[str, SignalHandler[Any]] = {
+            REFUND_REQUESTED: SignalHandler(RefundRequested, self._take_request),
+            REFUND_CHANGED: SignalHandler(RefundChanged, self._look_at_refunds),
+        }
+        if dropped := take_signal(handlers, name, payloads):
+            self._dropped_signal = dropped
+            self._show(self._details)
+
+    def _take_request(self, request: RefundRequested) -> None:
         """Refund the order; the first request says what becomes of the ticket."""
         self._request = self._request or request
         self._has_news = True
 
-    @workflow.signal
-    def refund_changed(self, change: RefundChanged) -> None:
+    def _look_at_refunds(self, _change: RefundChanged) -> None:
         """Look at the refunds again. Says nothing about how they stand: only Stripe does."""
         self._has_news = True
 
     async def _find_payment(self) -> OrderPayment:
-        workflow.set_current_details("Looking for the payment of the order.")
+        self._show("Looking for the payment of the order.")
         return await in_database(
             RefundActivities.find_payment, self._input.order_id, summary="Find the payment"
         )
@@ -158,14 +178,14 @@ class RefundWorkflow:
             self._is_told = True
             await self._tell(TimelineCode.REFUND_REQUESTED, workflow.now())
         if self._request is None or self._is_under_way:
-            workflow.set_current_details("Asking Stripe what was refunded.")
+            self._show("Asking Stripe what was refunded.")
             return await at_stripe(
                 RefundActivities.read_refunds,
                 intent_id,
                 summary="Ask what was refunded",
                 timeout=STRIPE_TIMEOUT,
             )
-        workflow.set_current_details("Asking Stripe to refund the payment.")
+        self._show("Asking Stripe to refund the payment.")
         return await at_stripe(
             RefundActivities.refund_payment,
             RefundPayment(self._input.order_id, intent_id),
@@ -180,7 +200,7 @@ class RefundWorkflow:
             await self._tell(TimelineCode.REFUND_DELAYED, workflow.now(), state.reason)
         delay = min(FIRST_DELAY * 2 ** min(self._delays, 10), LONGEST_DELAY)
         self._delays += 1
-        workflow.set_current_details(_why_delayed(state, workflow.now() + delay))
+        self._show(_why_delayed(state, workflow.now() + delay))
         with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._has_news or self._may_be_given_up(),
@@ -205,7 +225,7 @@ class RefundWorkflow:
     async def _refuse(self, reason: str) -> None:
         await self._tell(TimelineCode.REFUND_REFUSED, workflow.now(), reason)
         message = f"Not refunded: {reason}. The order stays completed."
-        raise _failure(REFUND_REFUSED, message, reason)
+        raise self._failure(REFUND_REFUSED, message, reason)
 
     async def _leave_completed(self, state: RefundState) -> None:
         """Nobody asked us, and what was done at Stripe is no refund of the whole order."""
@@ -214,10 +234,10 @@ class RefundWorkflow:
         if self._request is None and not self._has_news:
             message = f"Only {state.refunded} (minor units) went back; the order stays completed."
             workflow.logger.warning("order %s: %s", self._input.order_id, message)
-            raise _failure(REFUNDED_IN_PART, message)
+            raise self._failure(REFUNDED_IN_PART, message)
 
     async def _record(self, order: OrderPayment, refund_id: str) -> None:
-        workflow.set_current_details("Refunded; cancelling the order.")
+        self._show("Refunded; cancelling the order.")
         relist = self._request is not None and self._request.relist
         await in_database(
             RefundActivities.record_refund,
@@ -231,13 +251,23 @@ class RefundWorkflow:
             summary="Cancel the order, " + ("put the ticket on sale" if relist else "withdraw it"),
         )
         fate = "on sale again" if relist else "withdrawn"
-        workflow.set_current_details(f"Refunded ({refund_id}); the ticket is {fate}.")
+        self._show(f"Refunded ({refund_id}); the ticket is {fate}.")
 
     async def _tell(self, code: TimelineCode, at: datetime, reason: str | None = None) -> None:
         await in_database(
             RefundActivities.tell_order,
             TellOrder(self._input.order_id, code, at, reason),
             summary=f"Tell: {code}",
+        )
+
+    def _failure(self, kind: str, message: str, *details: str) -> ApplicationError:
+        self._show(message)
+        return ApplicationError(message, *details, type=kind, non_retryable=True)
+
+    def _show(self, details: str) -> None:
+        self._details = details
+        workflow.set_current_details(
+            f"{details}\n\n{self._dropped_signal}" if self._dropped_signal else details
         )
 
 
@@ -249,8 +279,3 @@ def _why_delayed(state: RefundState, next_try: datetime) -> str:
         "The balance at Stripe is too short for this refund: top it up. "
         f"{asked_again} Requesting cancellation gives the refund up."
     )
-
-
-def _failure(kind: str, message: str, *details: str) -> ApplicationError:
-    workflow.set_current_details(message)
-    return ApplicationError(message, *details, type=kind, non_retryable=True)

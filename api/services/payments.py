@@ -35,7 +35,13 @@ from ticketing.logs import concerns
 from ticketing.models import Charge, Order
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 from ticketing.workflow_ids import order_workflow_id
-from workflows.order import OrderState, OrderWorkflow, PaymentDecision, PaymentSubmitted
+from workflows.order import (
+    PAYMENT_SUBMITTED,
+    OrderState,
+    OrderWorkflow,
+    PaymentDecision,
+    PaymentSubmitted,
+)
 
 PAY_ROUTE = "POST /api/payments"
 """Part of the ids that follow from an idempotency key: never to be changed."""
@@ -125,7 +131,7 @@ class PaymentService:
             takewhile(lambda event: event.event_type != TASK_COMPLETED, answer.history.events)
         )
         signals = [e.workflow_execution_signaled_event_attributes.signal_name for e in newest]
-        if OrderWorkflow.payment_submitted.__name__ in signals:
+        if PAYMENT_SUBMITTED in signals:
             return True
         tasks = [event.event_type for event in newest if event.event_type in TASK_STATES]
         return None if tasks[:1] == [TASK_STARTED] else False
@@ -136,7 +142,7 @@ class PaymentService:
         _refuse_unpayable(order)
         handle = self._handle(order)
         try:
-            await handle.signal(OrderWorkflow.payment_submitted, payment)
+            await handle.signal(PAYMENT_SUBMITTED, payment)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

@@ -41,7 +41,9 @@ from ticketing.statuses import CancelReason, OrderStatus
 from ticketing.workflow_ids import refund_workflow_id
 from workflows.refund import (
     ORDER_NOT_COMPLETED,
+    REFUND_CHANGED,
     REFUND_REFUSED,
+    REFUND_REQUESTED,
     RefundChanged,
     RefundInput,
     RefundRecorded,
@@ -192,7 +194,6 @@ async def start_refund(
         WorkflowAlreadyStartedError: the order was refunded; that happens once.
     """
     is_request = isinstance(message, RefundRequested)
-    signal = RefundWorkflow.refund_requested if is_request else RefundWorkflow.refund_changed
     return await temporal.start_workflow(
         RefundWorkflow.run,
         RefundInput(str(order.id)),
@@ -200,7 +201,7 @@ async def start_refund(
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-        start_signal=signal.__name__,
+        start_signal=REFUND_REQUESTED if is_request else REFUND_CHANGED,
         start_signal_args=[message],
         task_timeout=WORKFLOW_TASK_TIMEOUT,
         memo=_memo_of(message, request_name),

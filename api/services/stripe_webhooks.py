@@ -16,7 +16,7 @@ from ticketing.logs import concerns
 from ticketing.models import Charge, Order, StripeEvent
 from ticketing.payments.webhooks import REFUND_FAILED, IntentEvent, RefundEvent, StripeNews
 from ticketing.statuses import ChargeStatus
-from workflows.order import OrderWorkflow, PaymentIntentChanged
+from workflows.order import PAYMENT_INTENT_CHANGED, PaymentIntentChanged
 from workflows.refund import RefundChanged
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,7 @@ class StripeWebhookService:
     async def _tell_order(self, event: IntentEvent) -> None:
         handle = order_handle(self._temporal, PydanticObjectId(event.order_id))
         try:
-            await handle.signal(
-                OrderWorkflow.payment_intent_changed, PaymentIntentChanged(event.intent_id)
-            )
+            await handle.signal(PAYMENT_INTENT_CHANGED, PaymentIntentChanged(event.intent_id))
         except RPCError as error:
             # The order is closed already, and waits for nothing any more.
             if error.status is not RPCStatusCode.NOT_FOUND:

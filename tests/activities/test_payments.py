@@ -1,5 +1,7 @@
 """What the payment activities make of what Stripe and our own records hold."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from unittest.mock import AsyncMock
@@ -19,7 +21,7 @@ from activities.payments import (
 )
 from devstack.stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
-from ticketing.models import Charge, Order, TicketSnapshot
+from ticketing.models import Charge, Order, Ticket, TicketSnapshot
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.statuses import ChargeStatus, OrderStatus
@@ -28,18 +30,33 @@ CARD_WAITS = "pm_card_authenticationRequired"
 
 
 @pytest.fixture
-def payments(gateway: StripeGateway) -> PaymentActivities:
-    return PaymentActivities(gateway)
+def payments(mongodb: AsyncMongoClient[BSONDocument], gateway: StripeGateway) -> PaymentActivities:
+    return PaymentActivities(mongodb, gateway)
 
 
 @pytest.fixture
-async def order(charge: Charge) -> Order:
+async def ticket(charge: Charge) -> Ticket:
+    """The ticket that the charge's order holds."""
+    return await Ticket(
+        title="Front row",
+        price=charge.amount,
+        currency=charge.currency,
+        user_id=PydanticObjectId(),
+        order_id=charge.order_id,
+        created_at=charge.created_at,
+        updated_at=charge.created_at,
+    ).insert()
+
+
+@pytest.fixture(autouse=True)
+async def order(charge: Charge, ticket: Ticket) -> Order:
     """The order that the charge is to pay."""
+    assert ticket.id is not None
     return await Order(
         id=charge.order_id,
         user_id=PydanticObjectId(),
-        seller_id=PydanticObjectId(),
-        ticket_id=PydanticObjectId(),
+        seller_id=ticket.user_id,
+        ticket_id=ticket.id,
         ticket=TicketSnapshot(title="Front row", price=charge.amount, currency=charge.currency),
         status=OrderStatus.AWAITING_PAYMENT,
         expires_at=charge.created_at + timedelta(minutes=15),
@@ -158,7 +175,7 @@ async def test_the_bank_wanting_the_buyer_is_told_although_the_first_run_died_be
     payments: PaymentActivities, charge: Charge, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as dying:
-        dying.setattr(Charge, "find_one", _lose_the_connection)
+        dying.setattr(Charge, "find_one", _lose_the_connection_after(1, Charge.find_one))
         with pytest.raises(ConnectionError):
             await authorize(payments, charge, CARD_WAITS)
 
@@ -188,8 +205,17 @@ async def test_a_card_that_works_tells_nothing_of_authentication(
     assert await told(order) == []
 
 
-def _lose_the_connection(*_arguments: object, **_options: object) -> None:
-    raise ConnectionError
+def _lose_the_connection_after(
+    times: int, find_one: Callable[..., object]
+) -> Callable[..., object]:
+    calls = itertools.count(1)
+
+    def call(*arguments: object, **options: object) -> object:
+        if next(calls) > times:
+            raise ConnectionError
+        return find_one(*arguments, **options)
+
+    return call
 
 
 async def test_an_intent_that_stripe_refuses_to_capture_is_given_up(

@@ -20,10 +20,10 @@ COMMANDS = ("find", "aggregate", "insert", "update", "findAndModify", "commitTra
 RESERVE = Counter(find=3, findAndModify=1, insert=1, commitTransaction=1)
 """The session, the ticket and the buyer's slots; the ticket's lock and the order, in one
 transaction."""
-PAY = Counter(find=8, insert=1, update=4, findAndModify=1, commitTransaction=2)
-"""The session and the order, and the charge afterwards; the attempt and the sale, each in a
-transaction; the charge before and after Stripe is asked; and whether anybody waits for the two
-events that Stripe sends."""
+PAY = Counter(find=11, insert=1, update=4, findAndModify=3, commitTransaction=4)
+"""The session and the order, and the charge afterwards; the attempt, the two times that the fence
+is passed, and the sale, each in a transaction; the charge after Stripe is asked; and whether
+anybody waits for the two events that Stripe sends."""
 
 EVENTS = 39
 WORKFLOW_TASKS = 5

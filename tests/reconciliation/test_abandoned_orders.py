@@ -14,6 +14,7 @@ from activities.findings import Subject
 from activities.reconciliation import ReconciliationActivities
 from activities.repairs import Repairs
 from api.services.orders import order_handle
+from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
@@ -22,7 +23,7 @@ from ticketing.clock import utc_now
 from ticketing.invariants import DOUBT, AnomalyCode
 from ticketing.models import FindingStatus, Order
 from ticketing.statuses import OrderStatus
-from workflows.order import OrderWorkflow, PaymentIntentChanged
+from workflows.order import PAYMENT_INTENT_CHANGED, PaymentIntentChanged
 
 ABANDONED = AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW
 
@@ -267,21 +268,25 @@ async def _is_closed(order_id: str) -> bool:
 
 
 async def test_control_without_asking_stripe_money_is_taken_for_a_cancelled_order(
-    market: Marketplace, buyer: Person, order: Json, monkeypatch: pytest.MonkeyPatch
+    idle_market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    charge = await buyer.pay_through_the_bank(order)
-    reader = CaseReader(market.mongo, market.gateway, market.temporal)
-    case = await reader.order_case(order["id"], [])
-    assert case.intents is None  # its workflow runs
+    market = idle_market
+    careless.trust_history(monkeypatch, market.gateway)  # the fence would be in the way
+    async with market.working():
+        order = await buyer.reserve(await seller.list_ticket())
+        charge = await buyer.pay_through_the_bank(order)
+        reader = CaseReader(market.mongo, market.gateway, market.temporal)
+        case = await reader.order_case(order["id"], [])
+        assert case.intents is None  # its workflow runs
 
-    await Repairs(market.mongo, market.gateway).close_order(case)
-    market.sandbox.authenticate(charge["stripeId"], approve=True)
-    # The workflow asks Stripe at its deadline, or now: of a closed order it is told no news.
-    await order_handle(market.temporal, PydanticObjectId(order["id"])).signal(
-        OrderWorkflow.payment_intent_changed, PaymentIntentChanged(charge["stripeId"])
-    )
-    await eventually(lambda: market.captured() == [5000])
+        await Repairs(market.mongo, market.gateway).close_order(case)
+        market.sandbox.authenticate(charge["stripeId"], approve=True)
+        # The workflow asks Stripe at its deadline, or now: of a closed order it is told no news.
+        await order_handle(market.temporal, PydanticObjectId(order["id"])).signal(
+            PAYMENT_INTENT_CHANGED, PaymentIntentChanged(charge["stripeId"])
+        )
+        await eventually(lambda: market.captured() == [5000])
 
-    found = await Order.get(order["id"])
-    assert found is not None
-    assert found.status is OrderStatus.CANCELLED
+        found = await Order.get(order["id"])
+        assert found is not None
+        assert found.status is OrderStatus.CANCELLED

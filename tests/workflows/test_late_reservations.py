@@ -34,13 +34,16 @@ def unattended(env: WorkflowEnvironment, task_queue: str, sandbox: RunningSandbo
     return Market(env=env, task_queue=task_queue, sandbox=sandbox)
 
 
+BUYER = str(PydanticObjectId())
+
+
 async def start(market: Market, ticket: Ticket, order_id: PydanticObjectId) -> Handle:
     return await market.env.client.start_workflow(
         OrderWorkflow.run,
         OrderInput(
             order_id=str(order_id),
             ticket_id=str(ticket.id),
-            buyer_id=str(PydanticObjectId()),
+            buyer_id=BUYER,
             reservation_ttl=TTL,
             payment_attempts=1,
         ),
@@ -64,7 +67,7 @@ async def test_a_worker_that_comes_too_late_holds_no_ticket(
             ReserveTicket(
                 order_id=str(order_id),
                 ticket_id=str(ticket.id),
-                buyer_id=str(PydanticObjectId()),
+                buyer_id=BUYER,
                 reserved_at=utc_now(),
                 expires_at=utc_now() + TTL,
             )

@@ -13,7 +13,12 @@ from activities.reservations import Refusal
 from tests.market import Market, Purchase
 from ticketing.models import Order
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
-from workflows.order import OrderWorkflow, PaymentDecision, PaymentIntentChanged
+from workflows.order import (
+    PAYMENT_INTENT_CHANGED,
+    OrderWorkflow,
+    PaymentDecision,
+    PaymentIntentChanged,
+)
 from workflows.search_attributes import PAYMENT_INTENT_ID
 
 
@@ -178,9 +183,7 @@ async def test_nothing_moves_a_closed_order(market: Market) -> None:
         for request in (
             purchase.submit_payment(),
             purchase.cancel(),
-            purchase.handle.signal(
-                OrderWorkflow.payment_intent_changed, PaymentIntentChanged("pi_1")
-            ),
+            purchase.handle.signal(PAYMENT_INTENT_CHANGED, PaymentIntentChanged("pi_1")),
         ):
             with pytest.raises(RPCError) as gone:
                 await request

@@ -23,6 +23,10 @@ class Charge(Document):
     stripe_id: str | None = None
     """The payment intent."""
     stripe_refund_id: str | None = None
+    asked_at: datetime | None = None
+    """When Stripe was last about to be asked for money, and the order had its ticket."""
+    capturing: str | None = None
+    """The intent that a capture was begun under: until Stripe has ended it, nobody may cancel."""
     failure_code: str | None = None
     """Stripe's decline code where there is one, else its error code."""
     client_secret: str | None = None

@@ -1,0 +1,81 @@
+"""The fence before money: today's documents say whether Stripe may be asked, and no history does.
+
+An operator may reset a workflow to any event, start one by hand, or restore an older Temporal. So
+money is set aside and taken only behind a conditional write on what the order is now
+(docs/adr/0023-fence-before-money.md).
+"""
+
+from collections.abc import Mapping
+
+from beanie import PydanticObjectId, UpdateResponse
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from ticketing.clock import to_milliseconds, utc_now
+from ticketing.models import Charge, Order, Ticket
+from ticketing.mongodb import BSONDocument, in_transaction
+from ticketing.statuses import ChargeStatus, OrderStatus
+
+
+class PaymentFence:
+    """Lets a payment pass whose charge is undecided and whose order awaits it with its ticket.
+
+    Whoever closes an order writes its undecided charge too, so of a payment that passes and a
+    closing order one comes first, and the other sees it.
+    """
+
+    def __init__(self, mongo: AsyncMongoClient[BSONDocument]) -> None:
+        self._mongo = mongo
+
+    async def before_authorization(
+        self, charge_id: str, amount: int, currency: str
+    ) -> Charge | None:
+        """The charge for which an intent may be made, or read; None if none may."""
+        charge = {"_id": PydanticObjectId(charge_id), "amount": amount, "currency": currency}
+        return await self._pass(charge, {})
+
+    async def before_capture(self, order_id: str, attempt: int, intent_id: str) -> bool:
+        """Mark that the intent is being captured, if it may be.
+
+        Until Stripe has ended the intent, nobody cancels the order (`FailedCharge`).
+        """
+        charge = {
+            "order_id": PydanticObjectId(order_id),
+            "attempt": attempt,
+            "stripe_id": intent_id,
+        }
+        return await self._pass(charge, {"capturing": intent_id}) is not None
+
+    async def _pass(
+        self, charge: Mapping[str, object], mark: Mapping[str, object]
+    ) -> Charge | None:
+        async def write(session: AsyncClientSession) -> Charge | None:
+            passed = await Charge.find_one(
+                {**charge, "status": ChargeStatus.CREATED}, session=session
+            ).update(
+                {"$set": {"asked_at": to_milliseconds(utc_now()), **mark}},
+                response_type=UpdateResponse.NEW_DOCUMENT,
+            )
+            if isinstance(passed, Charge) and await _may_be_paid(passed, session):
+                return passed
+            await session.abort_transaction()
+            return None
+
+        return await in_transaction(self._mongo, write)
+
+
+async def _may_be_paid(charge: Charge, session: AsyncClientSession) -> bool:
+    """Whether the order awaits just this payment, of its price, and holds its ticket."""
+    order = await Order.find_one(
+        {
+            "_id": charge.order_id,
+            "status": OrderStatus.AWAITING_PAYMENT,
+            "ticket.price": charge.amount,
+            "ticket.currency": charge.currency,
+        },
+        session=session,
+    )
+    if order is None:
+        return False
+    held = {"_id": order.ticket_id, "order_id": order.id, "sold_at": None}
+    return await Ticket.find_one(held, session=session) is not None
