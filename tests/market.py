@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from beanie import PydanticObjectId
@@ -138,6 +138,12 @@ class Market:
     env: WorkflowEnvironment
     task_queue: str
     sandbox: RunningSandbox
+    ttl: timedelta = field(default=TTL, kw_only=True)
+    """How long a reservation lasts, unless said otherwise."""
+
+    async def pass_deadline(self) -> None:
+        """Let every reservation expire that was made by now."""
+        await self.env.sleep(self.ttl + timedelta(seconds=1))
 
     async def list_ticket(self, price: int = 2500) -> Ticket:
         now = utc_now()
@@ -161,7 +167,7 @@ class Market:
         ticket: Ticket,
         *,
         buyer_id: PydanticObjectId | None = None,
-        ttl: timedelta = TTL,
+        ttl: timedelta | None = None,
         attempts: int = 1,
         order_id: PydanticObjectId | None = None,
         max_reservations: int = 8,
@@ -175,7 +181,7 @@ class Market:
                 order_id=str(order_id),
                 ticket_id=str(ticket.id),
                 buyer_id=str(buyer_id or PydanticObjectId()),
-                reservation_ttl=ttl,
+                reservation_ttl=ttl or self.ttl,
                 payment_attempts=attempts,
                 max_reservations=max_reservations,
             ),
@@ -189,7 +195,7 @@ class Market:
         return Purchase(order_id, ticket.id, reservation, await start.workflow_handle())
 
     async def reserve(
-        self, ticket: Ticket | None = None, *, ttl: timedelta = TTL, attempts: int = 1
+        self, ticket: Ticket | None = None, *, ttl: timedelta | None = None, attempts: int = 1
     ) -> Purchase:
         """Reserve a ticket, a new one unless given, and insist that it was granted."""
         purchase = await self.ask_for(

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Protocol
 
 from beanie import Document
@@ -49,7 +48,7 @@ async def completed(market: Market) -> Purchase:
 
 async def expired(market: Market) -> Purchase:
     purchase = await market.reserve()
-    await market.env.sleep(timedelta(minutes=16))
+    await market.pass_deadline()
     return purchase
 
 
@@ -103,7 +102,7 @@ async def refused_authentication(market: Market) -> Purchase:
 
 async def abandoned_authentication(market: Market) -> Purchase:
     purchase = await _authenticating(market)
-    await market.env.sleep(timedelta(minutes=16))
+    await market.pass_deadline()
     return purchase
 
 

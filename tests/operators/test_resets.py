@@ -1,0 +1,218 @@
+"""An operator may reset a workflow to any of its tasks, whatever has happened since.
+
+Every recorded path is walked, the world is changed, and the workflow is reset to the end of each
+of its tasks, one after the other. docs/operations.md says what comes of it.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
+
+from activities.reservations import Reservation
+from tests.market import Market, Purchase
+from tests.operators.operator import Handle, Operator, market_of
+from tests.purchases import careless
+from tests.purchases.marketplace import Marketplace
+from tests.replay.paths import PATHS, WorkflowPath, history_of
+from ticketing.models import Order, Ticket
+from ticketing.statuses import OrderStatus
+from workflows.order import OrderWorkflow
+from workflows.refund import REFUND_CHANGED, RefundChanged, RefundWorkflow
+
+SHORT_TTL = timedelta(seconds=2)
+EXPIRING = {"expired", "abandoned_authentication"}
+"""Paths on which time is skipped elsewhere, and has to pass here."""
+WAITING_AT_STRIPE = {"refunded_after_a_short_balance"}
+"""Paths on which a minute is skipped elsewhere, and Stripe's news spare it here."""
+
+
+# --- what has happened since --------------------------------------------------------------
+
+
+async def nothing(market: Market, order: Order) -> None:
+    """Change nothing."""
+
+
+async def refund(market: Market, order: Order) -> None:
+    """Give the money back if there is any; the ticket is on sale again."""
+    if order.status is OrderStatus.COMPLETED:
+        with suppress(WorkflowFailureError):  # disputed, on one of the paths
+            await (await market.refund(purchase_of(market, order), relist=True)).result()
+
+
+async def resell(market: Market, order: Order) -> None:
+    """Sell the ticket to somebody else, after a refund if it was sold."""
+    await refund(market, order)
+    ticket = await Ticket.get(order.ticket_id)
+    if ticket is not None and ticket.order_id is None:
+        other = await market.reserve(ticket)
+        await other.pay()
+        await other.handle.result()
+        await other.is_completed()
+
+
+async def take_ticket_away(market: Market, order: Order) -> None:
+    """Delete an unsold ticket by hand."""
+    await Ticket.find_one({"_id": order.ticket_id, "sold_at": None}).delete()
+
+
+WorldChange = Callable[[Market, Order], Awaitable[None]]
+
+
+def purchase_of(market: Market, order: Order) -> Purchase:
+    assert order.id is not None
+    handle = market.env.client.get_workflow_handle_for(OrderWorkflow.run, f"order:{order.id}")
+    return Purchase(order.id, order.ticket_id, Reservation(), handle)
+
+
+async def order_of(handle: Handle) -> Order | None:
+    return await Order.get(handle.id.partition(":")[2])
+
+
+# --- every recorded path ------------------------------------------------------------------
+
+
+@pytest.mark.timeout(600)  # up to eight tasks, each reset and brought to its end
+@pytest.mark.parametrize("change", [nothing, refund, resell, take_ticket_away])
+@pytest.mark.parametrize("path", [path for paths in PATHS.values() for path in paths])
+async def test_a_path_reset_to_any_task_takes_no_money_for_nothing(
+    market: Market, operator: Operator, path: WorkflowPath, change: WorldChange
+) -> None:
+    if path.__name__ in EXPIRING:
+        market = replace(market, ttl=SHORT_TTL)
+    walked = await path(market)
+    if path.__name__ in WAITING_AT_STRIPE:
+        await walked.handle.signal(REFUND_CHANGED, RefundChanged("pi_news"))
+    await history_of(walked)
+    tasks = await operator.resettable_tasks(walked.handle)
+    run_id = (await walked.handle.describe()).run_id
+    order = await order_of(walked.handle)
+    if order is not None:
+        await change(market, order)
+
+    for task in tasks:
+        await operator.end(await operator.reset(walked.handle.id, run_id, task))
+
+        await operator.nobody_paid_for_nothing()
+        if order is not None and order.id is not None:
+            await operator.reconcile(order.id, order.ticket_id)
+
+
+def test_every_workflow_that_moves_money_has_paths_that_are_reset() -> None:
+    assert PATHS.keys() == {OrderWorkflow, RefundWorkflow}
+
+
+# --- a workflow that was terminated in the middle -----------------------------------------
+
+
+async def waits_for_payment(market: Market) -> Purchase:
+    return await market.reserve()
+
+
+async def authorizes(market: Market) -> Purchase:
+    """While Stripe is down."""
+    return await _stands_still(market, "/v1/payment_intents")
+
+
+async def captures(market: Market) -> Purchase:
+    """With the money set aside."""
+    return await _stands_still(market, "/v1/payment_intents/*/capture")
+
+
+async def waits_for_the_bank(market: Market) -> Purchase:
+    purchase = await market.reserve()
+    await purchase.pay("pm_card_authenticationRequired")
+    return purchase
+
+
+async def _stands_still(market: Market, path: str) -> Purchase:
+    purchase = await market.reserve()
+    market.sandbox.set_fault("error", method="POST", path=path, times=None)
+    charge_id = await purchase.submit_payment()
+
+    async def is_asked() -> bool:
+        return market.sandbox.count("POST", path) > 0
+
+    await market.eventually(is_asked)
+    # As the API does: one more task, after which the step at Stripe is already in the history.
+    await purchase.handle.start_update(
+        OrderWorkflow.await_payment_decision,
+        str(charge_id),
+        wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+    )
+    return purchase
+
+
+Stage = Callable[[Market], Awaitable[Purchase]]
+STAGES: list[Stage] = [waits_for_payment, authorizes, captures, waits_for_the_bank]
+
+
+async def terminate(
+    market: Market, operator: Operator, purchase: Purchase
+) -> tuple[str, list[int]]:
+    """Terminate the workflow in the middle; its run, and the tasks it can be reset to."""
+    handle = operator.workflow_of(purchase.order_id)
+    run_id = (await handle.describe()).run_id
+    await handle.terminate()
+    market.sandbox.clear_faults()
+    return run_id, await operator.resettable_tasks(handle)
+
+
+async def reconciled_and_resold(market: Market, operator: Operator, purchase: Purchase) -> None:
+    await operator.reconcile(purchase.order_id, purchase.ticket_id)
+    order = await purchase.order()
+    assert order.status is OrderStatus.CANCELLED
+    await resell(market, order)
+
+
+async def freed_by_hand(_market: Market, _operator: Operator, purchase: Purchase) -> None:
+    """As nobody should: the order stays open. The index keeps anybody else from the ticket."""
+    await Ticket.find_one({"_id": purchase.ticket_id}).update({"$set": {"order_id": None}})
+
+
+async def left_alone(_market: Market, _operator: Operator, _purchase: Purchase) -> None:
+    pass
+
+
+Meanwhile = Callable[[Market, Operator, Purchase], Awaitable[None]]
+
+
+@pytest.mark.parametrize("meanwhile", [reconciled_and_resold, freed_by_hand, left_alone])
+@pytest.mark.parametrize("stage", STAGES)
+async def test_a_terminated_order_that_is_reset_takes_no_money_for_nothing(
+    market: Market, operator: Operator, stage: Stage, meanwhile: Meanwhile
+) -> None:
+    purchase = await stage(market)
+    run_id, tasks = await terminate(market, operator, purchase)
+    await meanwhile(market, operator, purchase)
+
+    for task in tasks:
+        handle = await operator.reset(f"order:{purchase.order_id}", run_id, task)
+        await operator.end(handle)
+
+        await operator.reconcile(purchase.order_id, purchase.ticket_id)
+        await operator.nobody_paid_for_nothing()
+
+
+async def test_control_steps_that_trust_history_capture_for_a_resold_ticket(
+    idle_market: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careless.trust_history(monkeypatch, idle_market.gateway)
+    market, operator = market_of(idle_market), Operator(idle_market)
+    async with idle_market.working():
+        purchase = await authorizes(market)
+        run_id, tasks = await terminate(market, operator, purchase)
+        await reconciled_and_resold(market, operator, purchase)
+
+        await operator.reset(f"order:{purchase.order_id}", run_id, tasks[-1])
+
+        async def is_captured_twice() -> bool:
+            return len(idle_market.captured()) == 2
+
+        await market.eventually(is_captured_twice)
+        with pytest.raises(AssertionError):
+            await operator.nobody_paid_for_nothing()
