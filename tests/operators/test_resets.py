@@ -69,6 +69,17 @@ def purchase_of(market: Market, order: Order) -> Purchase:
     return Purchase(order.id, order.ticket_id, Reservation(), handle)
 
 
+async def bring_refunds_to_an_end(market: Market, handle: Handle, order: Order) -> None:
+    """Let the bank take what is on its way back, and Stripe tell of it."""
+    charges = await purchase_of(market, order).charges()
+    intents = [charge.stripe_id for charge in charges if charge.stripe_id]
+    for intent in intents:
+        for made in market.sandbox.refunds(intent):
+            if made["status"] == "pending":
+                market.sandbox.settle_refund(made["id"])
+                await handle.signal(REFUND_CHANGED, RefundChanged(intent))
+
+
 async def order_of(handle: Handle) -> Order | None:
     return await Order.get(handle.id.partition(":")[2])
 
@@ -85,7 +96,9 @@ async def test_a_path_reset_to_any_task_takes_no_money_for_nothing(
     if path.__name__ in EXPIRING:
         market = replace(market, ttl=SHORT_TTL)
     walked = await path(market)
-    if path.__name__ in WAITING_AT_STRIPE:
+    order = await order_of(walked.handle)
+    if path.__name__ in WAITING_AT_STRIPE and order is not None:
+        await market.waits_for_stripe(purchase_of(market, order))
         await walked.handle.signal(REFUND_CHANGED, RefundChanged("pi_news"))
     await history_of(walked)
     tasks = await operator.resettable_tasks(walked.handle)
@@ -95,7 +108,11 @@ async def test_a_path_reset_to_any_task_takes_no_money_for_nothing(
         await change(market, order)
 
     for task in tasks:
-        await operator.end(await operator.reset(walked.handle.id, run_id, task))
+        handle = await operator.reset(walked.handle.id, run_id, task)
+        await operator.comes_to_rest(handle)
+        if order is not None:
+            await bring_refunds_to_an_end(market, handle, order)
+        await operator.end(handle)
 
         await operator.nobody_paid_for_nothing()
         if order is not None and order.id is not None:
