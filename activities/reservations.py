@@ -37,6 +37,8 @@ class ReserveTicket:
     """One of the buyer's that was free when somebody looked; without it, one is looked for."""
     time_left: timedelta | None = None
     """From when the step is first scheduled; later, its buyer has been told to try again."""
+    price: int | None = None
+    """The only one at which the buyer wants it; whoever names none takes the ticket's."""
 
 
 class Refusal(StrEnum):
@@ -46,6 +48,8 @@ class Refusal(StrEnum):
     TICKET_RESERVED = "ticket_reserved"
     TICKET_SOLD = "ticket_sold"
     OWN_TICKET = "own_ticket"
+    PRICE_CHANGED = "price_changed"
+    """It costs something else by now; the answer says what."""
     TOO_MANY_RESERVATIONS = "too_many_reservations"
     UNAVAILABLE = "unavailable"
     """It was not done in time; the buyer has been told to try again."""
@@ -53,17 +57,15 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True)
 class Reservation:
-    """The answer: a price that stands while the ticket is held, or the reason for a refusal."""
+    """The answer: a price that stands while the ticket is held, or the reason for a refusal.
+
+    Recorded histories hold fields that are gone: the ticket's version, and the order's times.
+    """
 
     refusal: Refusal | None = None
     price: int = 0
     """In the currency's minor unit."""
     currency: str = ""
-    ticket_version: int | None = None
-    """Of the ticket that the order keeps a copy of; workers of before this was told do not."""
-    reserved_at: datetime | None = None
-    expires_at: datetime | None = None
-    """As the order's document has them; the workflow adds them to what it answers."""
 
 
 class ReservationActivities:
@@ -129,11 +131,13 @@ class ReservationActivities:
 
 async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
     # The filter is the rule: whoever gets here second matches nothing.
+    agreed = {} if input.price is None else {"price": input.price}
     ticket = await Ticket.find_one(
         {
             "_id": PydanticObjectId(input.ticket_id),
             "order_id": None,
             "user_id": {"$ne": PydanticObjectId(input.buyer_id)},
+            **agreed,
         },
         session=session,
     ).update(
@@ -231,8 +235,10 @@ async def _answer_without_lock(
         return Reservation(refusal=Refusal.TICKET_RESERVED)
     if ticket.user_id == PydanticObjectId(input.buyer_id):
         return Reservation(refusal=Refusal.OWN_TICKET)
+    if input.price not in (None, ticket.price):
+        return replace(_reservation_of(ticket), refusal=Refusal.PRICE_CHANGED)
     return Reservation(refusal=Refusal.TOO_MANY_RESERVATIONS)
 
 
 def _reservation_of(ticket: Ticket) -> Reservation:
-    return Reservation(price=ticket.price, currency=ticket.currency, ticket_version=ticket.version)
+    return Reservation(price=ticket.price, currency=ticket.currency)

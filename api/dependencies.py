@@ -103,7 +103,7 @@ async def idempotency_key(
             description="A name that the client makes up for this request, best a UUID, and sends "
             "again with every repetition of it. The same key and the same body get the first "
             "answer again; with another body the key is refused (422), and while the first "
-            "request is being carried out it is told so (409, `Retry-After`). "
+            "request is being carried out it may be told so (409, `Retry-After`). "
             "Each user and each route has keys of its own.",
         ),
         WithJsonSchema(

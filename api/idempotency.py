@@ -1,7 +1,8 @@
 """Repeated requests: the `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header).
 
 There is no store of answers. The id of what a request makes follows from its key, so a second
-request, in whatever process, meets at Temporal and in MongoDB what the first one has made.
+request, in whatever process, meets at Temporal and in MongoDB what the first one has made. Of a
+ticket, which may be withdrawn and must not come back under its id, it is a field beside the id.
 """
 
 import hashlib
@@ -44,9 +45,10 @@ def parse_key(sent: str) -> str:
 def derived_id(
     route: str, user_id: PydanticObjectId, key: str, attempt: int = 0
 ) -> PydanticObjectId:
-    """The id of what the user's request to the route makes: for one key always the same.
+    """The id of what the user's request to the route makes, or the field that stands for it.
 
-    No two users meet, nor two routes, and the key itself is stored nowhere.
+    For one key it is always the same. No two users meet, nor two routes, and the key itself is
+    stored nowhere.
     """
     # The key comes last and holds no line break, so no two requests are written alike.
     request = f"{route}\n{user_id}\n{attempt}\n{key}"

@@ -27,8 +27,10 @@ while and waits for the payment; without one, the ticket is free again.
   back; `RateLimit` says how much is left. Whether something is too much is checked as soon as it
   is known whose it is.
 - **Lists** come in pages: send `nextCursor` back as `cursor`, with the same filter.
-- **Lost answers**: repeat a `POST` of an order, a payment or a refund with the `Idempotency-Key`
-  that it had, and it is carried out once and answered as it was first.
+- **Lost answers**: repeat a `POST` of a ticket, an order, a payment or a refund with the
+  `Idempotency-Key` that it had, and it is carried out once and answered as it was first.
+- **Prices**: `POST /api/orders` with the `price` that the buyer was shown reserves the ticket at
+  that price or not at all; the order says what is going to be charged.
 - **Requests** may carry an `X-Request-Id`, which the answer repeats and the logs show.
 """
 

@@ -14,6 +14,7 @@ from ticketing.errors import (
     FieldError,
     InvalidInput,
     NotReady,
+    PriceChanged,
     RequestInProgress,
     TicketingError,
     TooManyRequests,
@@ -46,6 +47,11 @@ class Problem(BaseModel):
     )
     decline_code: str | None = Field(
         default=None, alias="declineCode", description="With `card_declined`: the bank's reason."
+    )
+    price: int | None = Field(
+        default=None,
+        description="With `price_changed`: what the ticket costs now, in its currency's minor "
+        "unit; where the caller holds it already, what was agreed.",
     )
     unavailable: list[str] | None = Field(
         default=None, description="With `not_ready`: the parts that do not respond."
@@ -103,6 +109,8 @@ def _example_of(kind: type[TicketingError]) -> TicketingError:
         return kind([FieldError("price", "Input should be a valid integer")])
     if issubclass(kind, CardDeclined):
         return kind("insufficient_funds")
+    if issubclass(kind, PriceChanged):
+        return kind(5500)
     if issubclass(kind, NotReady):
         return kind(["temporal"])
     return kind()
@@ -114,6 +122,8 @@ def _members_of(error: TicketingError) -> dict[str, Any]:
             return {"errors": [{"field": e.field, "message": e.message} for e in errors]}
         case CardDeclined(decline_code=decline_code):
             return {"declineCode": shown(decline_code)}
+        case PriceChanged(price=price):
+            return {"price": price}
         case NotReady(unavailable=unavailable):
             return {"unavailable": unavailable}
     return {}

@@ -4,6 +4,7 @@ from temporalio.common import MetricMeter
 
 from ticketing.errors import (
     OwnTicket,
+    PriceChanged,
     TemporalUnavailable,
     TicketingError,
     TicketNotFound,
@@ -18,6 +19,7 @@ REASONS: tuple[type[TicketingError], ...] = (
     OwnTicket,
     TicketReserved,
     TicketSold,
+    PriceChanged,
     TooManyReservations,
     TemporalUnavailable,
 )

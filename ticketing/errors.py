@@ -9,8 +9,8 @@ TicketingError
 ├── MethodNotAllowed
 ├── Conflict            EmailTaken, TicketReserved, TicketSold,
 │                       OrderExpired, OrderCancelled, OrderCompleted, OrderNotCompleted,
-│                       PaymentInProgress, RefundRefused, RequestInProgress,
-│                       TooManyReservations
+│                       PaymentInProgress, PriceChanged, RefundRefused,
+│                       RequestInProgress, TooManyReservations
 ├── PreconditionFailed  StaleTicket
 ├── ContentTooLarge
 ├── UnprocessableContent  InvalidInput, IdempotencyKeyReused
@@ -165,6 +165,16 @@ class TicketReserved(Conflict):
 class TicketSold(Conflict):
     code = "ticket_sold"
     title = "The ticket is sold."
+
+
+class PriceChanged(Conflict):
+    code = "price_changed"
+    title = "The ticket has another price by now."
+
+    def __init__(self, price: int, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.price = price
+        """What it costs now, in the currency's minor unit."""
 
 
 class OrderExpired(Conflict):

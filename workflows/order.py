@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from typing import Annotated, Any
@@ -76,6 +76,8 @@ class OrderInput:
     """How many unpaid tickets the buyer may hold; orders of before this was limited have none."""
     slot: int | None = None
     """Which of these it may take: it was free when the API looked."""
+    price: int | None = None
+    """The only one at which the buyer wants it; whoever names none takes the ticket's."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +186,7 @@ class OrderWorkflow:
         """The reservation, or why there is none; sent together with the start."""
         await workflow.wait_condition(lambda: self._reservation is not None)
         assert self._reservation is not None  # noqa: S101 - what the line above waited for
-        if self._reservation.refusal is not None:
-            return self._reservation
-        return replace(
-            self._reservation, reserved_at=self._reserved_at, expires_at=self._expires_at
-        )
+        return self._reservation
 
     @reserve.validator
     def _validate_reserve(self) -> None:
@@ -278,6 +276,7 @@ class OrderWorkflow:
             expires_at=self._expires_at,
             max_reservations=self._input.max_reservations,
             slot=self._input.slot,
+            price=self._input.price,
         )
         time_left = RESERVE_TIMEOUT - (workflow.now() - workflow.info().workflow_start_time)
         # No worker may have been there in time, and the buyer is gone by now. Or one was, and

@@ -11,6 +11,7 @@ from api.failure_codes import ShownFailureCode
 from api.models import ApiModel, Id, RequestModel
 from api.pagination import Page, PageQuery
 from api.problems import problems
+from api.routes.tickets import Price
 from api.services.orders import OrderWithCharges
 from ticketing.errors import (
     ForeignOrigin,
@@ -22,6 +23,7 @@ from ticketing.errors import (
     OrderNotFound,
     OwnTicket,
     PaymentInProgress,
+    PriceChanged,
     RequestInProgress,
     TemporalUnavailable,
     TicketNotFound,
@@ -37,9 +39,14 @@ router = APIRouter(prefix="/api/orders", tags=["orders"])
 
 
 class OrderInput(RequestModel):
-    """Which ticket to buy."""
+    """Which ticket to buy, and at which price."""
 
     ticket_id: Id
+    price: Price | None = Field(
+        default=None,
+        description="What the buyer was shown, in the currency's minor unit: if the ticket costs "
+        "anything else by now, it is not reserved (`price_changed`). Left out, whatever it costs.",
+    )
 
 
 class OrderedTicket(ApiModel):
@@ -126,6 +133,7 @@ class OrderQuery(PageQuery):
             ForeignOrigin,
             TicketReserved,
             TicketSold,
+            PriceChanged,
             TooManyReservations,
             RequestInProgress,
             TooManyRequests,
@@ -141,8 +149,8 @@ async def create_order(
     reservations: Reservations,
     response: Response,
 ) -> OrderView:
-    """Reserve a ticket; it is the caller's to pay for until `expiresAt`."""
-    reserved = await reservations.reserve(user.id, body.ticket_id, key)
+    """Reserve a ticket; it is the caller's to pay for until `expiresAt`, at the price answered."""
+    reserved = await reservations.reserve(user.id, body.ticket_id, key, price=body.price)
     if not reserved.is_new:
         response.status_code = status.HTTP_200_OK
     response.headers["Location"] = order_location(reserved.order.order.id)

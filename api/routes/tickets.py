@@ -8,8 +8,9 @@ from beanie import PydanticObjectId
 from fastapi import APIRouter, Depends, Query, Request, Response, status
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from api.dependencies import CurrentUser, Tickets, sessions_of
+from api.dependencies import CurrentUser, IdempotencyKey, Tickets, sessions_of
 from api.etags import IfMatch, etag
+from api.idempotency import derived_id
 from api.models import RequestModel
 from api.pagination import Page, PageQuery
 from api.problems import problems
@@ -17,6 +18,7 @@ from api.services.tickets import TicketFilter, TicketSort
 from api.ticket_view import TicketView
 from ticketing.errors import (
     ForeignOrigin,
+    IdempotencyKeyReused,
     InvalidInput,
     NotAuthenticated,
     NotTicketOwner,
@@ -29,6 +31,9 @@ from ticketing.models import Ticket
 from ticketing.statuses import TicketStatus
 
 router = APIRouter(prefix="/api/tickets", tags=["tickets"])
+
+CREATE_ROUTE = "POST /api/tickets"
+"""Part of what follows from an idempotency key: never to be changed."""
 
 LOWEST_PRICE = 50
 HIGHEST_PRICE = 99_999_999
@@ -125,13 +130,14 @@ async def _me(request: Request) -> PydanticObjectId | None:
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(NotAuthenticated, ForeignOrigin, InvalidInput),
+    responses=problems(NotAuthenticated, ForeignOrigin, InvalidInput, IdempotencyKeyReused),
 )
 async def create_ticket(
-    user: CurrentUser, body: TicketInput, tickets: Tickets, response: Response
+    user: CurrentUser, key: IdempotencyKey, body: TicketInput, tickets: Tickets, response: Response
 ) -> TicketView:
     """List a ticket for sale."""
-    ticket = await tickets.create(user.id, body.title, body.price)
+    listing_key = derived_id(CREATE_ROUTE, user.id, key) if key else None
+    ticket = await tickets.create(user.id, body.title, body.price, listing_key)
     response.headers["Location"] = f"{router.prefix}/{ticket.id}"
     return _show(ticket, response)
 

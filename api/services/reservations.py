@@ -21,9 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.reservations import (
     Refusal,
     Reservation,
-    ReserveTicket,
     free_slot,
-    order_for,
 )
 from api.idempotency import derived_ids
 from api.refused_orders import RefusedOrders
@@ -31,7 +29,6 @@ from api.services.order_starts import Offer, order_start
 from api.services.orders import (
     WORKFLOW_WAIT_SECONDS,
     OrderWithCharges,
-    existing_order,
     order_handle,
     order_under,
     with_charges,
@@ -39,7 +36,9 @@ from api.services.orders import (
 from api.services.ticket_turns import TicketTurns, Turn
 from ticketing.errors import (
     IdempotencyKeyReused,
+    MongoDBUnavailable,
     OwnTicket,
+    PriceChanged,
     RequestInProgress,
     TemporalUnavailable,
     TicketingError,
@@ -67,6 +66,20 @@ REFUSALS: dict[Refusal, type[TicketingError]] = {
     Refusal.TOO_MANY_RESERVATIONS: TooManyReservations,
     Refusal.UNAVAILABLE: TemporalUnavailable,
 }
+"""All but `PRICE_CHANGED`, which says more than its name."""
+
+LEAVES_NO_TRACE = (None, Refusal.UNAVAILABLE, Refusal.PRICE_CHANGED)
+"""Outcomes of a workflow without an order, after which a request is looked at anew."""
+
+
+@dataclass(frozen=True)
+class ReservationRequest:
+    """Who wants which ticket."""
+
+    buyer_id: PydanticObjectId
+    ticket_id: PydanticObjectId
+    price: int | None = None
+    """The only one at which the buyer wants it; whoever names none takes the ticket's."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,8 @@ class ReservationService:
         buyer_id: PydanticObjectId,
         ticket_id: PydanticObjectId,
         idempotency_key: str | None = None,
+        *,
+        price: int | None = None,
     ) -> ReservedOrder:
         """Reserve the ticket, or find the order under which the buyer already holds it.
 
@@ -111,31 +126,32 @@ class ReservationService:
             OwnTicket: the buyer is its seller.
             TicketReserved: another order holds it.
             TicketSold: it is sold.
+            PriceChanged: it is not to be had at this price, or the buyer holds it at another.
             TooManyReservations: the buyer holds as many unpaid tickets as one may.
-            IdempotencyKeyReused: the key came first with another ticket.
+            IdempotencyKeyReused: the key came first with another ticket, or another price.
             RequestInProgress: the first request with the key is not answered yet.
             TemporalUnavailable: no worker answered in time; no ticket is held for it.
         """
+        request = ReservationRequest(buyer_id, ticket_id, price)
         if idempotency_key is None:
-            reserving = self._reserve(PydanticObjectId(), buyer_id, ticket_id)
-            return await self._or_count(reserving)
+            return await self._or_count(self._reserve(PydanticObjectId(), request))
         order_ids = derived_ids(RESERVE_ROUTE, buyer_id, idempotency_key)
         while True:
-            answer = await self._reserve_or_repeat(next(order_ids), buyer_id, ticket_id)
+            answer = await self._reserve_or_repeat(next(order_ids), request)
             if answer is not None:
                 return answer
 
     async def _reserve_or_repeat(
-        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+        self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
         """The answer under this id, made now or before; None if it was abandoned."""
         # The ticket before the order: a reservation writes both at once, so a ticket that is
         # seen to be reserved under this id has an order that is seen too.
-        ticket = await Ticket.get(ticket_id)
-        if await order_under(order_id, buyer_id) is None:
+        ticket = await Ticket.get(request.ticket_id)
+        if await order_under(order_id, request.buyer_id) is None:
             with suppress(WorkflowAlreadyStartedError):
-                return await self._or_count(self._reserve_seen(order_id, buyer_id, ticket))
-        return await self._repeat(order_id, buyer_id, ticket_id)
+                return await self._or_count(self._reserve_seen(order_id, request, ticket))
+        return await self._repeat(order_id, request)
 
     async def _or_count(self, reserving: Awaitable[ReservedOrder]) -> ReservedOrder:
         try:
@@ -145,16 +161,17 @@ class ReservationService:
             raise
 
     async def _reserve(
-        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+        self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder:
         # In a rush most are told here, and the database is not asked about the ticket.
-        while ahead := self._turns.ahead(ticket_id):
-            await _stand_behind(ahead, buyer_id)
-        return await self._reserve_seen(order_id, buyer_id, await Ticket.get(ticket_id))
+        while ahead := self._turns.ahead(request.ticket_id):
+            await _stand_behind(ahead, request.buyer_id)
+        return await self._reserve_seen(order_id, request, await Ticket.get(request.ticket_id))
 
     async def _reserve_seen(
-        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket | None
+        self, order_id: PydanticObjectId, request: ReservationRequest, ticket: Ticket | None
     ) -> ReservedOrder:
+        buyer_id = request.buyer_id
         ticket = _for_sale(ticket, buyer_id)
         while ticket.status is not TicketStatus.RESERVED and (
             ahead := self._turns.ahead(ticket.id)
@@ -165,28 +182,34 @@ class ReservationService:
                 raise _already_started(order_id)
         if ticket.status is TicketStatus.RESERVED:
             # Answered without a workflow, so a rush for one ticket costs next to nothing.
-            return await self._held_by(buyer_id, ticket)
-        reservation = await self._start_ahead(order_id, buyer_id, ticket)
+            return await self._held_by(request, ticket)
+        if request.price not in (None, ticket.price):
+            raise PriceChanged(ticket.price)
+        reservation = await self._start_ahead(order_id, request, ticket)
         if reservation.refusal is Refusal.TICKET_RESERVED:
-            return await self._held_by(buyer_id, _for_sale(await Ticket.get(ticket.id), buyer_id))
+            return await self._held_by(request, _for_sale(await Ticket.get(ticket.id), buyer_id))
         if reservation.refusal is not None:
-            raise REFUSALS[reservation.refusal]
-        order = _as_reserved(order_id, buyer_id, ticket, reservation)
-        return _first_answer(order or await existing_order(order_id))
+            raise _error_of(reservation.refusal, reservation.price)
+        return _first_answer(await _recorded_order(order_id))
 
     async def _repeat(
-        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+        self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
         """What the first request under this id was answered; None if it was abandoned."""
-        order = await order_under(order_id, buyer_id)
+        order = await order_under(order_id, request.buyer_id)
         if order is None or order.status is OrderStatus.CREATED:
-            await self._refuse_while_reserving(order_id, ticket_id)
-            order = await order_under(order_id, buyer_id)
+            await self._refuse_while_reserving(order_id, request.ticket_id)
+            order = await order_under(order_id, request.buyer_id)
         if order is None:
-            return await self._repeat_refusal(order_id, buyer_id, ticket_id)
-        if order.ticket_id != ticket_id:
+            return await self._repeat_refusal(order_id, request)
+        if order.ticket_id != request.ticket_id:
             raise IdempotencyKeyReused
-        return None if order.was_abandoned else _first_answer(order)
+        if order.was_abandoned:
+            return None
+        # Had the first request named another price than the order's, there would be no order.
+        if request.price not in (None, order.ticket.price):
+            raise IdempotencyKeyReused
+        return _first_answer(order)
 
     async def _refuse_while_reserving(
         self, order_id: PydanticObjectId, ticket_id: PydanticObjectId
@@ -198,17 +221,17 @@ class ReservationService:
             raise RequestInProgress
 
     async def _repeat_refusal(
-        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket_id: PydanticObjectId
+        self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
         try:
             refusal = (await order_handle(self._temporal, order_id).result()).refusal
         except WorkflowFailureError:
             return None  # an operator terminated it
-        if refusal is None or refusal is Refusal.UNAVAILABLE:
+        if refusal in LEAVES_NO_TRACE:
             return None
-        ticket = await Ticket.get(ticket_id)
+        ticket = await Ticket.get(request.ticket_id)
         if refusal is Refusal.TICKET_RESERVED and ticket is not None:
-            return await self._held_by(buyer_id, ticket)
+            return await self._held_by(request, ticket)
         raise REFUSALS[refusal]
 
     async def _free_slot(
@@ -224,12 +247,14 @@ class ReservationService:
             raise TooManyReservations
         return None
 
-    async def _held_by(self, buyer_id: PydanticObjectId, ticket: Ticket) -> ReservedOrder:
+    async def _held_by(self, request: ReservationRequest, ticket: Ticket) -> ReservedOrder:
         order = await Order.get(ticket.order_id) if ticket.order_id else None
-        if order is None or order.user_id != buyer_id or order.status.is_closed:
+        if order is None or order.user_id != request.buyer_id or order.status.is_closed:
             raise TicketReserved
         if order.status is OrderStatus.CREATED:
             await self._wait_until_recorded(order)
+        if request.price not in (None, order.ticket.price):
+            raise PriceChanged(order.ticket.price)
         return ReservedOrder((await with_charges([order]))[0], is_new=False)
 
     async def _wait_until_recorded(self, order: Order) -> None:
@@ -241,16 +266,16 @@ class ReservationService:
                 return
             reservation = await handle.execute_update(OrderWorkflow.reserve)
         if reservation.refusal is not None:
-            raise REFUSALS[reservation.refusal]
+            raise _error_of(reservation.refusal, reservation.price)
 
     async def _start_ahead(
-        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
+        self, order_id: PydanticObjectId, request: ReservationRequest, ticket: Ticket
     ) -> Reservation:
         with self._turns.go_ahead(ticket.id, ticket.user_id) as turn:
-            slot = await self._free_slot(order_id, buyer_id, ticket)
-            reservation = await self._start(order_id, buyer_id, ticket, slot)
+            slot = await self._free_slot(order_id, request.buyer_id, ticket)
+            reservation = await self._start(order_id, request, ticket, slot)
             if reservation.refusal is None:
-                turn.holder = buyer_id
+                turn.holder = request.buyer_id
             elif reservation.refusal is Refusal.UNAVAILABLE:
                 raise TemporalUnavailable
         return reservation
@@ -258,7 +283,7 @@ class ReservationService:
     async def _start(
         self,
         order_id: PydanticObjectId,
-        buyer_id: PydanticObjectId,
+        request: ReservationRequest,
         ticket: Ticket,
         slot: int | None,
     ) -> Reservation:
@@ -267,11 +292,12 @@ class ReservationService:
             OrderInput(
                 order_id=str(order_id),
                 ticket_id=str(ticket.id),
-                buyer_id=str(buyer_id),
+                buyer_id=str(request.buyer_id),
                 reservation_ttl=self._rules.reservation_ttl,
                 payment_attempts=self._rules.payment_attempts,
                 max_reservations=self._rules.max_reservations,
                 slot=slot,
+                price=request.price,
             ),
             Offer(str(ticket.user_id), ticket.price, ticket.currency),
             self._task_queue,
@@ -330,23 +356,21 @@ async def _stand_behind(turn: Turn, buyer_id: PydanticObjectId) -> None:
         raise TicketReserved
 
 
-def _as_reserved(
-    order_id: PydanticObjectId, buyer_id: PydanticObjectId, seen: Ticket, reservation: Reservation
-) -> Order | None:
-    """The order without reading it; None where the ticket was edited since it was seen."""
-    reserved_at, expires_at = reservation.reserved_at, reservation.expires_at
-    if reservation.ticket_version != seen.version or reserved_at is None or expires_at is None:
-        return None
-    return order_for(
-        ReserveTicket(
-            order_id=str(order_id),
-            ticket_id=str(seen.id),
-            buyer_id=str(buyer_id),
-            reserved_at=reserved_at,
-            expires_at=expires_at,
-        ),
-        seen,
-    )
+def _error_of(refusal: Refusal, price: int) -> TicketingError:
+    """The refusal as the API says it; the price is the ticket's."""
+    return PriceChanged(price) if refusal is Refusal.PRICE_CHANGED else REFUSALS[refusal]()
+
+
+async def _recorded_order(order_id: PydanticObjectId) -> Order:
+    """The order of a reservation that was made: what the ticket's lock was taken for.
+
+    Raises:
+        MongoDBUnavailable: a primary that was elected a moment ago does not show it yet.
+    """
+    order = await Order.get(order_id)
+    if order is None:
+        raise MongoDBUnavailable
+    return order
 
 
 def _already_started(order_id: PydanticObjectId) -> WorkflowAlreadyStartedError:

@@ -1,5 +1,6 @@
 """Listings: made and changed by their sellers, as long as no order holds them."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,7 @@ from api.models import path_id
 from api.pagination import NEWEST_FIRST, FoundPage, Order, PageQuery, find_page
 from ticketing.clock import utc_now
 from ticketing.errors import (
+    IdempotencyKeyReused,
     NotTicketOwner,
     StaleTicket,
     TicketingError,
@@ -19,7 +21,7 @@ from ticketing.errors import (
     TicketReserved,
     TicketSold,
 )
-from ticketing.models import ListedTicket, Ticket
+from ticketing.models import ListedTicket, ListingRequest, Ticket
 from ticketing.models.ticket import RESERVED, SOLD
 from ticketing.statuses import TicketStatus
 from ticketing.title_words import words_of
@@ -98,26 +100,34 @@ class TicketService:
         seller_id: PydanticObjectId,
         title: str,
         price: int,
-        ticket_id: PydanticObjectId | None = None,
+        key: PydanticObjectId | None = None,
     ) -> Ticket:
-        """List a ticket for sale; under an id that was used for the same, that ticket it is."""
+        """List a ticket for sale; of requests with one key, the first one's, as it was listed.
+
+        The ticket's own id never follows from the key. A ticket that comes back under the id of
+        one that was withdrawn would pass for it, with another price.
+
+        Raises:
+            IdempotencyKeyReused: the key's ticket is there, and was listed as something else.
+        """
         now = utc_now()
+        request = ListingRequest(key=key, title=title, price=price) if key else None
         ticket = Ticket(
-            id=ticket_id,
             title=title,
             price=price,
             currency=self.currency,
             user_id=seller_id,
             created_at=now,
             updated_at=now,
+            listing_request=request,
         )
-        try:
+        if request is None:
             return await ticket.insert()
-        except DuplicateKeyError:
-            listed = await Ticket.get(ticket_id)
-        if listed is not None and (listed.title, listed.price) == (title, price):
-            return listed
-        return await self.create(seller_id, title, price)
+        while True:
+            with suppress(DuplicateKeyError):
+                return await ticket.insert()
+            if listed := await _listed_by(request):
+                return listed
 
     async def find(
         self, filter: TicketFilter, sort: TicketSort, page: PageQuery
@@ -129,7 +139,7 @@ class TicketService:
             filter.conditions(),
             ORDERS[sort],
             page,
-            left_out=["words"],
+            left_out=["words", "listing_request"],
         )
 
     async def get(self, ticket_id: str) -> Ticket:
@@ -207,6 +217,29 @@ async def make_older_titles_searchable() -> None:
     async for ticket in tickets.find({"words": None}, {"title": 1}):
         unchanged = {"_id": ticket["_id"], "title": ticket["title"], "words": None}
         await tickets.update_one(unchanged, {"$set": {"words": words_of(ticket["title"])}})
+
+
+async def _listed_by(request: ListingRequest) -> Ticket | None:
+    """The ticket of an earlier request with the key, as it was listed; None if it is gone."""
+    # Found by a write that changes nothing: a read may not show yet what stood in the way, and
+    # the answer promises what a majority has.
+    same = {"listing_request.key": request.key}
+    ticket = await Ticket.find_one(same).update(
+        {"$set": same}, response_type=UpdateResponse.NEW_DOCUMENT
+    )
+    if not isinstance(ticket, Ticket):
+        return None
+    if ticket.listing_request != request:
+        raise IdempotencyKeyReused
+    as_listed = {
+        "title": request.title,
+        "price": request.price,
+        "order_id": None,
+        "sold_at": None,
+        "version": 1,
+        "updated_at": ticket.created_at,
+    }
+    return ticket.model_copy(update=as_listed)
 
 
 def _editable(

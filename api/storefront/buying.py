@@ -28,7 +28,7 @@ from api.services.payments import PAY_ROUTE
 from api.storefront.browsing import order_that_holds
 from api.storefront.card_entry import TEST_CARDS, CardEntry
 from api.storefront.dependencies import Cards, Page, Position, SignedInForm
-from api.storefront.forms import AddressQuery, InvalidForm, validated
+from api.storefront.forms import AddressQuery, Form, InvalidForm, validated
 from api.storefront.order_states import OrderPage, OrderState
 from api.storefront.outages import is_outage, never_arrived
 from api.storefront.pages import PageRoute, go_to
@@ -40,6 +40,7 @@ from ticketing.errors import (
     IdempotencyKeyReused,
     OrderNotFound,
     OwnTicket,
+    PriceChanged,
     RequestInProgress,
     TemporalUnavailable,
     TicketNotFound,
@@ -47,7 +48,8 @@ from ticketing.errors import (
     TicketSold,
     TooManyReservations,
 )
-from ticketing.models import Charge
+from ticketing.models import Charge, Ticket
+from ticketing.money import format_amount
 from ticketing.statuses import ChargeStatus, OrderStatus
 
 router = APIRouter(route_class=PageRoute)
@@ -75,6 +77,10 @@ PERHAPS_RESERVED = (
 )
 """Temporal may have heard of it, and a worker may make the reservation yet."""
 
+NO_PRICE = 0
+"""What a form that names no price is taken to have shown; no ticket has it."""
+OUT_OF_DATE = "This page was out of date. This is the ticket as it is now."
+
 
 class OrderQuery(AddressQuery):
     """How somebody comes to the page of an order."""
@@ -99,7 +105,7 @@ class OrdersQuery(AddressQuery):
 async def reserve_ticket(
     user: CurrentUser,
     ticket_id: str,
-    _form: SignedInForm,
+    form: SignedInForm,
     tickets: Tickets,
     orders: Orders,
     reservations: Reservations,
@@ -107,9 +113,10 @@ async def reserve_ticket(
 ) -> Response:
     ticket = await tickets.get(ticket_id)
     assert ticket.id is not None  # noqa: S101 - it was read
+    shown = _shown_price(form)
     try:
-        reserved = await reservations.reserve(user.id, ticket.id)
-    except (TicketReserved, TicketSold, OwnTicket, TooManyReservations) as error:
+        reserved = await reservations.reserve(user.id, ticket.id, price=shown)
+    except (TicketReserved, TicketSold, OwnTicket, PriceChanged, TooManyReservations) as error:
         now = await tickets.get(ticket_id)
         own_order = await order_that_holds(now, page.user, orders)
         return page.show(
@@ -118,7 +125,7 @@ async def reserve_ticket(
             ticket=now,
             own_order=own_order,
             position=None,
-            alert=error.title,
+            alert=_why_not_at(shown, now) if isinstance(error, PriceChanged) else error.title,
         )
     except TemporalUnavailable:
         raise TemporalUnavailable(NOT_RESERVED) from None
@@ -259,6 +266,20 @@ async def show_receipt(user: CurrentUser, order_id: str, orders: Orders, page: P
     if order.state not in RECEIPTS:
         return go_to(f"/orders/{order_id}")
     return page.show("receipt.html", order=order, charge=_paid(order.found))
+
+
+def _shown_price(form: Form) -> int:
+    """The price that the page showed, in minor units."""
+    price = form.get("price", "")
+    return int(price) if price.isdecimal() and len(price) < 16 else NO_PRICE
+
+
+def _why_not_at(shown: int, ticket: Ticket) -> str:
+    """What is said above the ticket as it is now; it may have its old price again."""
+    if shown in (NO_PRICE, ticket.price):
+        return OUT_OF_DATE
+    was, now = (format_amount(price, ticket.currency) for price in (shown, ticket.price))
+    return f"The price has changed from {was} to {now}."
 
 
 async def _as_it_stands(

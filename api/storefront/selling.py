@@ -16,7 +16,14 @@ from api.services.tickets import TicketFilter, TicketSort
 from api.storefront.dependencies import Currency, Page, Position, SignedInForm
 from api.storefront.forms import AddressQuery, Form, InvalidForm, sentence, validated
 from api.storefront.pages import PageRoute, Pages, go_to
-from ticketing.errors import NotTicketOwner, StaleTicket, TicketNotFound, TicketReserved, TicketSold
+from ticketing.errors import (
+    IdempotencyKeyReused,
+    NotTicketOwner,
+    StaleTicket,
+    TicketNotFound,
+    TicketReserved,
+    TicketSold,
+)
 from ticketing.models import Ticket
 from ticketing.money import format_amount, parse_amount, plain_amount
 from ticketing.statuses import TicketStatus
@@ -26,7 +33,7 @@ router = APIRouter(route_class=PageRoute)
 PAGE_SIZE = 20
 
 LIST_ROUTE = "POST /sell"
-"""Part of the ids that follow from a form."""
+"""Part of the keys that follow from a form."""
 
 UNCHANGEABLE = {
     TicketStatus.RESERVED: "A buyer has reserved this ticket. It can be changed again if the "
@@ -64,9 +71,12 @@ async def list_ticket(
             errors=invalid.errors,
             form_id=form.get("form_id") or uuid4().hex,
         )
-    # Pressed twice, the form lists one ticket.
-    id = derived_id(LIST_ROUTE, user.id, form.get("form_id") or uuid4().hex)
-    ticket = await tickets.create(user.id, wanted.title, wanted.price, id)
+    # Pressed twice, the form lists one ticket; filled in anew, as after going back, another one.
+    key = derived_id(LIST_ROUTE, user.id, form.get("form_id") or uuid4().hex)
+    try:
+        ticket = await tickets.create(user.id, wanted.title, wanted.price, key)
+    except IdempotencyKeyReused:
+        ticket = await tickets.create(user.id, wanted.title, wanted.price)
     return go_to(f"/tickets/{ticket.id}?done=listed")
 
 

@@ -120,6 +120,7 @@ async def test_routes_that_can_be_repeated_say_by_which_header(description: dict
         if parameter["name"] == "Idempotency-Key"
     }
     assert documented.keys() == {
+        "post /api/tickets",
         "post /api/orders",
         "post /api/payments",
         "post /api/orders/{order_id}/refund",
@@ -136,7 +137,9 @@ async def test_routes_that_can_be_repeated_say_by_which_header(description: dict
                 for status, response in operation["responses"].items()
                 if status in {"409", "422"}
             }
-            assert "request_in_progress" in examples["409"], name
+            # A ticket is listed by one write, so nobody meets it half done.
+            takes_a_while = name != "post /api/tickets"
+            assert ("request_in_progress" in examples.get("409", {})) == takes_a_while, name
             assert "idempotency_key_reused" in examples["422"], name
 
 

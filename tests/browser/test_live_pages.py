@@ -109,6 +109,43 @@ async def test_an_open_list_shows_another_price_and_a_withdrawal(
     await expect(visitor.card(ticket)).to_have_text("This ticket was withdrawn.", timeout=AT_ONCE)
 
 
+async def test_an_open_ticket_shows_another_price_says_it_and_reserves_at_it(
+    people: People, buyer: Person, seller: Person
+) -> None:
+    ticket = await seller.has_listed("Seat at another price")
+    await buyer.opens(ticket.path)
+    await expect(buyer.main).to_contain_text("$25.00")
+
+    await seller.reprices(ticket, "19.50")
+    await expect(buyer.main.locator(".price")).to_have_text("$19.50", timeout=AT_ONCE)
+    await expect(buyer.announcer).to_have_text("Available, $19.50")
+    await buyer.presses("Reserve")
+    await buyer.is_told("Waiting for your payment")
+    await buyer.sees("$19.50")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_a_page_that_has_not_heard_of_a_price_reserves_at_none_but_the_one_it_shows(
+    people: People, seller: Person, scripts: bool
+) -> None:
+    people.watch.expect("409 POST")
+    ticket = await seller.has_listed("Seat on a stale page")
+    buyer = await people.somebody(scripts=scripts)
+    await buyer.hears_of_nothing()
+    await buyer.opens(ticket.path)
+    await seller.reprices(ticket, "999.00")
+
+    await expect(buyer.main.locator(".price")).to_have_text("$25.00")
+    await buyer.presses("Reserve")
+    await expect(buyer.page.get_by_role("alert")).to_have_text(
+        "The price has changed from $25.00 to $999.00."
+    )
+    await expect(buyer.main.locator(".price")).to_have_text("$999.00")
+    await buyer.presses("Reserve")
+    await buyer.is_told("Waiting for your payment")
+    await buyer.sees("$999.00")
+
+
 async def test_of_two_who_press_reserve_at_once_one_gets_the_ticket_and_the_other_is_told(
     people: People, ticket: Ticket
 ) -> None:

@@ -5,6 +5,7 @@ Each function takes what happens in between, so that a race is lost on purpose a
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import nullcontext
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -22,10 +23,13 @@ from activities.payments import (
     PaymentState,
 )
 from activities.reservations import Refusal, Reservation, ReserveTicket
+from api.services import reservations as reservation_service
 from api.services.orders import OrderService, OrderWithCharges, order_of
 from api.services.payments import PaymentService
 from api.services.refunds import RefundService
+from api.services.reservations import ReservationRequest, ReservationService
 from api.services.ticket_turns import TicketTurns, Turn
+from api.services.tickets import TicketService
 from devstack.stripe_sandbox.testing import stripe_client
 from ticketing.clock import utc_now
 from ticketing.errors import (
@@ -59,6 +63,73 @@ def reserve(
         return Reservation(price=ticket.price, currency=ticket.currency)
 
     return reserve
+
+
+def reserve_at_any_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The price that the buyer was shown is looked at, and no condition of the lock."""
+    lock = reservations._reserve
+
+    async def reserve(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
+        return await lock(replace(input, price=None), session)
+
+    monkeypatch.setattr(reservations, "_reserve", reserve)
+
+
+def answer_from_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reservation's answer is made of the ticket that was looked at, by its version."""
+    seen: dict[PydanticObjectId, tuple[ReservationRequest, Ticket]] = {}
+    start, recorded_order = ReservationService._start, reservation_service._recorded_order
+
+    async def remember_and_start(
+        service: ReservationService,
+        order_id: PydanticObjectId,
+        request: ReservationRequest,
+        ticket: Ticket,
+        slot: int | None,
+    ) -> Reservation:
+        seen[order_id] = (request, ticket)
+        return await start(service, order_id, request, ticket, slot)
+
+    async def order_as_seen(order_id: PydanticObjectId) -> Order:
+        order, (request, ticket) = await recorded_order(order_id), seen[order_id]
+        now = await Ticket.get(ticket.id)
+        if now is None or now.version != ticket.version:
+            return order
+        input = ReserveTicket(
+            order_id=str(order_id),
+            ticket_id=str(ticket.id),
+            buyer_id=str(request.buyer_id),
+            reserved_at=order.created_at,
+            expires_at=order.expires_at,
+        )
+        return reservations.order_for(input, ticket)
+
+    monkeypatch.setattr(ReservationService, "_start", remember_and_start)
+    monkeypatch.setattr(reservation_service, "_recorded_order", order_as_seen)
+
+
+def give_the_same_id_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ticket's id follows from the request that lists it."""
+
+    async def create(
+        service: TicketService,
+        seller_id: PydanticObjectId,
+        title: str,
+        price: int,
+        key: PydanticObjectId | None = None,
+    ) -> Ticket:
+        now = utc_now()
+        return await Ticket(
+            id=key,
+            title=title,
+            price=price,
+            currency=service.currency,
+            user_id=seller_id,
+            created_at=now,
+            updated_at=now,
+        ).insert()
+
+    monkeypatch.setattr(TicketService, "create", create)
 
 
 def let_everybody_ahead(monkeypatch: pytest.MonkeyPatch) -> None:

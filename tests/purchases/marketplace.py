@@ -92,9 +92,11 @@ class Person:
     async def withdraw(self, ticket: Json) -> Response:
         return await self.http.delete(f"/api/tickets/{ticket['id']}")
 
-    async def ask_for(self, ticket: Json, *, key: str | None = None) -> Response:
-        """Ask for a reservation; it may be refused."""
-        wish = {"ticketId": ticket["id"]}
+    async def ask_for(
+        self, ticket: Json, *, price: int | None = None, key: str | None = None
+    ) -> Response:
+        """Ask for a reservation, at a price or at any; it may be refused."""
+        wish = {"ticketId": ticket["id"]} | ({} if price is None else {"price": price})
         return await self.http.post("/api/orders", json=wish, headers=_repeatable(key))
 
     async def reserve(self, ticket: Json) -> Json:

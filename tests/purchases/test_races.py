@@ -18,7 +18,7 @@ from activities.reservations import Reservation
 from api.services import payments
 from api.services.orders import OrderService
 from api.services.payments import PaymentService
-from api.services.reservations import ReservationService
+from api.services.reservations import ReservationRequest, ReservationService
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json
@@ -54,12 +54,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     async def count_and_start(
         service: ReservationService,
         order_id: PydanticObjectId,
-        buyer_id: PydanticObjectId,
+        request: ReservationRequest,
         ticket: Ticket,
         slot: int | None,
     ) -> Reservation:
         counted[str(ticket.id)] += 1
-        return await start(service, order_id, buyer_id, ticket, slot)
+        return await start(service, order_id, request, ticket, slot)
 
     monkeypatch.setattr(ReservationService, "_start", count_and_start)
     return counted

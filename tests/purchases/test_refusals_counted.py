@@ -25,6 +25,7 @@ async def test_each_refused_order_is_counted_with_its_reason(
 ) -> None:
     ticket = await seller.list_ticket()
     await seller.ask_for(ticket)
+    await buyer.ask_for(ticket, price=4000)
     order = await buyer.reserve(ticket)
     await other_buyer.ask_for(ticket)
     await buyer.ask_for(ticket)  # already theirs: not refused
@@ -37,6 +38,7 @@ async def test_each_refused_order_is_counted_with_its_reason(
 
     for reason in (
         "own_ticket",
+        "price_changed",
         "ticket_reserved",
         "ticket_sold",
         "ticket_not_found",

@@ -17,9 +17,9 @@ from tests.purchases.waiting import eventually
 PURCHASES = 3
 COMMANDS = ("find", "aggregate", "insert", "update", "findAndModify", "commitTransaction")
 
-RESERVE = Counter(find=3, findAndModify=1, insert=1, commitTransaction=1)
+RESERVE = Counter(find=4, findAndModify=1, insert=1, commitTransaction=1)
 """The session, the ticket and the buyer's slots; the ticket's lock and the order, in one
-transaction."""
+transaction; and the order, which is the answer."""
 PAY = Counter(find=11, insert=1, update=4, findAndModify=3, commitTransaction=4)
 """The session and the order, and the charge afterwards; the attempt, the two times that the fence
 is passed, and the sale, each in a transaction; the charge after Stripe is asked; and whether

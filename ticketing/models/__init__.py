@@ -8,7 +8,7 @@ from ticketing.models.order import Order, TicketSnapshot
 from ticketing.models.rate_limit_window import RateLimitWindow
 from ticketing.models.revoked_session import RevokedSession
 from ticketing.models.stripe_event import StripeEvent
-from ticketing.models.ticket import ListedTicket, Ticket
+from ticketing.models.ticket import ListedTicket, ListingRequest, Ticket
 from ticketing.models.timeline import TimelineEntry, told
 from ticketing.models.user import User
 
@@ -31,6 +31,7 @@ __all__ = [
     "Finding",
     "FindingStatus",
     "ListedTicket",
+    "ListingRequest",
     "Order",
     "RateLimitWindow",
     "ReconciliationRun",

@@ -17,6 +17,15 @@ CHEAPEST_FIRST = [("price", ASCENDING), ("_id", ASCENDING)]
 HOLDER = [("order_id", ASCENDING), ("sold_at", ASCENDING)]
 
 
+class ListingRequest(BaseModel):
+    """What a seller asked for, so that the same request lists no second ticket."""
+
+    key: PydanticObjectId
+    """Follows from the seller and from what names the request: a key, or the form's id."""
+    title: str
+    price: int
+
+
 class TicketFields(BaseModel):
     """What a ticket is, however it is read."""
 
@@ -47,7 +56,7 @@ class ListedTicket(TicketFields):
 
 
 class Ticket(TicketFields, Document):
-    """A listing.
+    """A listing. An id is never given again, so an id and a version name one offer for good.
 
     `order_id` is the lock: whoever sets it from null holds the ticket, and only the order
     that it names may clear it or sell the ticket.
@@ -55,6 +64,8 @@ class Ticket(TicketFields, Document):
 
     words: list[str] = Field(default_factory=lambda ticket: words_of(ticket["title"]))
     """Of the title, for searches; written whenever it is."""
+    listing_request: ListingRequest | None = None
+    """The one that listed it, where it may come again; its key is free once the ticket is gone."""
 
     class Settings:
         name = "tickets"
@@ -94,4 +105,10 @@ class Ticket(TicketFields, Document):
             # Not a text index: that one has no order, so each search would sort all it finds.
             IndexModel([("words", ASCENDING), *NEWEST_FIRST], name="with_a_word_newest_first"),
             IndexModel([("words", ASCENDING), *CHEAPEST_FIRST], name="with_a_word_cheapest_first"),
+            IndexModel(
+                [("listing_request.key", ASCENDING)],
+                name="one_ticket_per_listing_request",
+                unique=True,
+                partialFilterExpression={"listing_request.key": {"$type": "objectId"}},
+            ),
         ]

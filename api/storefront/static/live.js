@@ -77,10 +77,13 @@
   function announce() {
     const said = document.querySelector("#ticket .status, #order .status")?.textContent.trim();
     const text = said ?? document.querySelector("[data-says]")?.dataset.says;
-    if (text && announce.said !== undefined && announce.said !== text) {
-      document.getElementById("announcer").textContent = text;
+    const price = document.querySelector("#ticket .price")?.textContent.trim();
+    const isRepriced = announce.price !== price;
+    if (text && announce.said !== undefined && (announce.said !== text || isRepriced)) {
+      document.getElementById("announcer").textContent = isRepriced && price ? `${text}, ${price}` : text;
     }
     announce.said = text;
+    announce.price = price;
   }
 
   document.addEventListener("htmx:beforeRequest", (event) => {
