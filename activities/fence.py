@@ -28,10 +28,15 @@ class PaymentFence:
         self._mongo = mongo
 
     async def before_authorization(
-        self, charge_id: str, amount: int, currency: str
+        self, order_id: str, charge_id: str, amount: int, currency: str
     ) -> Charge | None:
-        """The charge for which an intent may be made, or read; None if none may."""
-        charge = {"_id": PydanticObjectId(charge_id), "amount": amount, "currency": currency}
+        """The order's charge for which an intent may be made, or read; None if none may."""
+        charge = {
+            "_id": PydanticObjectId(charge_id),
+            "order_id": PydanticObjectId(order_id),
+            "amount": amount,
+            "currency": currency,
+        }
         return await self._pass(charge, {})
 
     async def before_capture(self, order_id: str, attempt: int, intent_id: str) -> bool:

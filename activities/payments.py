@@ -103,7 +103,7 @@ class PaymentActivities:
         more is charged nothing, and what was set aside for it before is given up.
         """
         charge = await self._fence.before_authorization(
-            input.charge_id, input.amount, input.currency
+            input.order_id, input.charge_id, input.amount, input.currency
         )
         if charge is None:
             return await self._forbid(await self._existing_intent_id(input), input)
@@ -189,7 +189,12 @@ class PaymentActivities:
 
     async def _existing_intent_id(self, input: AuthorizePayment) -> str | None:
         """The intent of the attempt, if an earlier try has made one."""
-        charge = await Charge.get(PydanticObjectId(input.charge_id))
+        charge = await Charge.find_one(
+            {
+                "_id": PydanticObjectId(input.charge_id),
+                "order_id": PydanticObjectId(input.order_id),
+            }
+        )
         if charge is not None and charge.stripe_id is not None:
             return charge.stripe_id
         begun_at = input.begun_at if charge is None else charge.created_at

@@ -206,7 +206,7 @@ def trust_history(patch: pytest.MonkeyPatch, gateway: StripeGateway) -> None:
                 currency=input.currency,
                 payment_method=input.payment_method,
                 begun_at=input.begun_at,
-                idempotency_key=f"{input.charge_id}:authorize",
+                idempotency_key=f"{input.order_id}:{input.charge_id}:authorize",
             )
             await Charge.find_one({"_id": PydanticObjectId(input.charge_id)}).update(
                 {"$set": {"stripe_id": intent.id, "client_secret": intent.client_secret}}

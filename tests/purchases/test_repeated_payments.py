@@ -10,6 +10,7 @@ import pytest
 
 from activities import orders
 from tests.api.conftest import assert_problem
+from tests.purchases import careless
 from tests.purchases.contract import Json, assert_charge
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually, until
@@ -227,6 +228,7 @@ async def test_control_without_the_guard_money_is_taken_for_an_order_that_has_no
         return charge.status is ChargeStatus.CREATED
 
     monkeypatch.setattr(orders, "_is_begun", is_begun_for_any_order)
+    careless.trust_history(monkeypatch, idle_market.gateway)
     idle_market.sandbox.set_fault("held", path=AUTHORIZE, times=None)
     reserved = await _submit_for_two_orders(idle_market, seller, buyer, key)
     async with idle_market.working():
