@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,6 +45,7 @@ from ticketing.statuses import OrderStatus
 from ticketing.temporal import connect_temporal
 from ticketing.workflow_ids import order_workflow_id, refund_workflow_id
 from worker import create_worker
+from workflows import WORKFLOWS
 
 WEBHOOKS = "/api/webhooks/stripe"
 WEBHOOK_SECRET = "whsec_of_the_tests"
@@ -212,13 +213,14 @@ class Marketplace:
         await bind_documents(self.mongo[self.settings.mongodb.database])
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        """Carry orders out as long as the block runs."""
+    async def working(self, workflows: Sequence[type] = WORKFLOWS) -> AsyncIterator[None]:
+        """Carry orders out as long as the block runs; a control brings its own workflows."""
         worker = create_worker(
             self.temporal,
             task_queue=self.settings.task_queue,
             mongo=self.mongo,
             gateway=self.gateway,
+            workflows=workflows,
         )
         async with worker:
             try:
