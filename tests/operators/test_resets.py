@@ -7,8 +7,8 @@ of its tasks, one after the other. docs/operations.md says what comes of it.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from itertools import product
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
