@@ -30,6 +30,7 @@ from ticketing.errors import (
     RouteNotFound,
     TemporalUnavailable,
     TicketingError,
+    UnsupportedMediaType,
 )
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ BY_STATUS: dict[int, type[TicketingError]] = {
     HTTPStatus.NOT_FOUND: RouteNotFound,
     HTTPStatus.METHOD_NOT_ALLOWED: MethodNotAllowed,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ContentTooLarge,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: UnsupportedMediaType,
 }
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

@@ -1,8 +1,9 @@
-"""What happens to every request, in plain ASGI: its size, its id, its log line, its headers."""
+"""What happens to every request, in plain ASGI: its size, encoding, id, log line and headers."""
 
 import logging
 import re
 import time
+from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,13 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.refusals import refusal
-from ticketing.errors import ContentTooLarge, TicketingError
+from ticketing.errors import ContentTooLarge, TicketingError, UnsupportedMediaType
 from ticketing.logs import order_id, request_id
 
 access_logger = logging.getLogger("api.access")
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 64 * 1024
+
+MULTIPART_FORM = "multipart/form-data"
+URL_ENCODED_FORM = "application/x-www-form-urlencoded"
+CHARSET = re.compile(r";\s*charset[^=;]*=([^;]*)", re.IGNORECASE)
+UTF_8 = frozenset({"utf-8", '"utf-8"', "utf8", '"utf8"'})
+NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 REQUEST_ID = "X-Request-Id"
 PLAIN_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -133,6 +140,62 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, receive_within_limit, send)
+
+
+class EncodingMiddleware:
+    """Refuses what is said to be, or a form that turns out to be, anything but plain UTF-8.
+
+    Otherwise a multipart form is decoded by whichever codec of Python's it names. Some of them
+    raise for any text, others make strings of it that cannot be encoded again.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if not _says_plain_utf8(headers):
+            await refusal(scope, UnsupportedMediaType())(scope, receive, send)
+            return
+        kind = headers.get("content-type", "").lstrip().lower()
+        if not kind.startswith((MULTIPART_FORM, URL_ENCODED_FORM)):
+            await self._app(scope, receive, send)  # JSON's own reader knows of UTF-8
+            return
+        is_url_encoded = kind.startswith(URL_ENCODED_FORM)
+        read = bytearray()
+
+        async def receive_utf8() -> Message:
+            message = await receive()
+            body = message.get("body", b"")
+            if is_url_encoded and not body.isascii():
+                # Starlette would take each byte for a character of Latin-1.
+                body = NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), body)
+                message = {**message, "body": body}
+            read.extend(body)
+            if message["type"] == "http.request" and not message.get("more_body"):
+                _refuse_all_but_utf8(unquote_to_bytes(bytes(read)) if is_url_encoded else read)
+            return message
+
+        await self._app(scope, receive_utf8, send)
+
+
+def _refuse_all_but_utf8(text: bytes | bytearray) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        # Not an UnsupportedMediaType: FastAPI lets only this class through while it reads.
+        raise HTTPException(UnsupportedMediaType.status) from None
+
+
+def _says_plain_utf8(headers: Headers) -> bool:
+    charsets = CHARSET.findall(";".join(headers.getlist("content-type")))
+    encodings = ",".join(headers.getlist("content-encoding")).split(",")
+    return all(charset.strip().lower() in UTF_8 for charset in charsets) and all(
+        encoding.strip().lower() in ("", "identity") for encoding in encodings
+    )
 
 
 def _name_of(scope: Scope) -> str:

@@ -12,7 +12,7 @@ TicketingError
 │                       PaymentInProgress, RefundRefused, RequestInProgress,
 │                       TooManyReservations
 ├── PreconditionFailed  StaleTicket
-├── ContentTooLarge
+├── ContentTooLarge, UnsupportedMediaType
 ├── UnprocessableContent  InvalidInput, IdempotencyKeyReused
 ├── TooManyRequests
 └── Unavailable         MongoDBUnavailable, TemporalUnavailable, NotReady, TooManyStreams
@@ -224,6 +224,12 @@ class ContentTooLarge(TicketingError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "content_too_large"
     title = "The request body is too large."
+
+
+class UnsupportedMediaType(TicketingError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_media_type"
+    title = "Send text as UTF-8, and the body without a Content-Encoding."
 
 
 @dataclass(frozen=True)
