@@ -9,8 +9,8 @@ from fastapi_offline import FastAPIOffline
 from api.dependencies import sessions_of
 from api.errors import install_error_handlers
 from api.middleware import (
-    BodyLimitMiddleware,
     EncodingMiddleware,
+    RequestLimitMiddleware,
     RequestLogMiddleware,
     SecurityHeadersMiddleware,
 )
@@ -44,6 +44,8 @@ from api.ticket_feed import TicketFeed
 from ticketing.errors import (
     ContentTooLarge,
     MongoDBUnavailable,
+    RequestHeadTooLarge,
+    RequestTimeout,
     TicketingError,
     UnsupportedMediaType,
 )
@@ -66,7 +68,13 @@ def create_app(settings: ApiSettings) -> FastAPI:
         redirect_slashes=False,
         redoc_url=None,
         dependencies=[Depends(refuse_foreign_cookie)],
-        responses=problems(ContentTooLarge, UnsupportedMediaType, TicketingError),
+        responses=problems(
+            RequestTimeout,
+            ContentTooLarge,
+            UnsupportedMediaType,
+            RequestHeadTooLarge,
+            TicketingError,
+        ),
     )
     app.state.settings = settings
     app.state.sessions = Sessions(settings.session)
@@ -98,7 +106,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     install_openapi(app)
     # The last one added is the outermost.
     app.add_middleware(EncodingMiddleware)
-    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(RequestLimitMiddleware)
     app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(

@@ -1,8 +1,10 @@
-"""What happens to every request, in plain ASGI: its size, encoding, id, log line and headers."""
+"""What happens to every request, in plain ASGI: its limits, encoding, id, log line and headers."""
 
+import asyncio
 import logging
 import re
 import time
+from datetime import timedelta
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
@@ -11,13 +13,26 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.refusals import refusal
-from ticketing.errors import ContentTooLarge, TicketingError, UnsupportedMediaType
+from ticketing.errors import (
+    ContentTooLarge,
+    RequestHeadTooLarge,
+    RequestTimeout,
+    TicketingError,
+    UnsupportedMediaType,
+)
 from ticketing.logs import order_id, request_id
 
 access_logger = logging.getLogger("api.access")
 logger = logging.getLogger(__name__)
 
+LARGEST_HEAD = 32 * 1024
+"""Address and headers; nginx, too, takes four buffers of 8 KiB unless it is told otherwise."""
+MOST_HEADERS = 100
 LARGEST_BODY = 64 * 1024
+BODY_WITHIN = timedelta(seconds=30)
+"""For the largest body, that is 2 KiB a second: a telephone at the edge of its network."""
+CLOSE = {"Connection": "close"}
+"""For a request of which more may come that nobody is going to read."""
 
 MULTIPART_FORM = "multipart/form-data"
 URL_ENCODED_FORM = "application/x-www-form-urlencoded"
@@ -110,36 +125,65 @@ class SecurityHeadersMiddleware:
         await self._app(scope, receive, send_with_headers)
 
 
-class BodyLimitMiddleware:
-    """Refuses a body that is, or turns out to be, too large.
+class RequestLimitMiddleware:
+    """Refuses a request with too large a head or body, or whose body does not arrive in time.
 
     FastAPI's own `max_body_size` answers in plain text where a route reads no body.
     """
 
-    def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._largest = largest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if _is_large_head(scope):
+            await refusal(scope, RequestHeadTooLarge(), CLOSE)(scope, receive, send)
+            return
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._largest:
+        if announced.isdecimal() and int(announced) > LARGEST_BODY:
             await refusal(scope, ContentTooLarge())(scope, receive, send)
             return
         received = 0
+        ends_at: float | None = None
+        is_complete = is_answered = False
 
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
+        def refused(error: type[TicketingError], headers: dict[str, str] | None = None) -> Message:
+            if is_answered:
+                return {"type": "http.disconnect"}
+            # Not the error itself: FastAPI lets only this class through while it reads.
+            raise HTTPException(error.status, headers=headers)
+
+        async def receive_within_limits() -> Message:
+            nonlocal received, ends_at, is_complete
+            if is_complete:
+                return await receive()  # it tells of the client's leaving
+            if ends_at is None:
+                ends_at = asyncio.get_running_loop().time() + BODY_WITHIN.total_seconds()
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    message = await receive()
+            except TimeoutError:
+                return refused(RequestTimeout, CLOSE)
             received += len(message.get("body", b""))
-            if received > self._largest:
-                # Not a ContentTooLarge: FastAPI lets only this class through while it reads.
-                raise HTTPException(ContentTooLarge.status)
+            if received > LARGEST_BODY:
+                return refused(ContentTooLarge)
+            is_complete = not message.get("more_body", False)
             return message
 
-        await self._app(scope, receive_within_limit, send)
+        async def send_noted(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        await self._app(scope, receive_within_limits, send_noted)
+
+
+def _is_large_head(scope: Scope) -> bool:
+    address = len(scope["path"]) + len(scope["query_string"])
+    headers = sum(len(name) + len(value) for name, value in scope["headers"])
+    return len(scope["headers"]) > MOST_HEADERS or address + headers > LARGEST_HEAD
 
 
 class EncodingMiddleware:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-EVERYWHERE = {"413", "415", "500"}
+EVERYWHERE = {"408", "413", "415", "431", "500"}
 """What any route may be answered with."""
 
 
