@@ -8,7 +8,12 @@ from fastapi_offline import FastAPIOffline
 
 from api.dependencies import sessions_of
 from api.errors import install_error_handlers
-from api.middleware import BodyLimitMiddleware, RequestLogMiddleware, SecurityHeadersMiddleware
+from api.middleware import (
+    EncodingMiddleware,
+    RequestLimitMiddleware,
+    RequestLogMiddleware,
+    SecurityHeadersMiddleware,
+)
 from api.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, operation_id
 from api.passwords import Passwords
 from api.problems import problems
@@ -36,7 +41,14 @@ from api.storefront.assets import PATH as STATIC_PATH
 from api.storefront.assets import static_files
 from api.temporal_probe import TemporalProbe
 from api.ticket_feed import TicketFeed
-from ticketing.errors import ContentTooLarge, MongoDBUnavailable, TicketingError
+from ticketing.errors import (
+    ContentTooLarge,
+    MongoDBUnavailable,
+    RequestHeadTooLarge,
+    RequestTimeout,
+    TicketingError,
+    UnsupportedMediaType,
+)
 from ticketing.mongodb import connect_mongodb
 from ticketing.settings import ApiSettings
 from ticketing.telemetry import start_telemetry
@@ -56,7 +68,13 @@ def create_app(settings: ApiSettings) -> FastAPI:
         redirect_slashes=False,
         redoc_url=None,
         dependencies=[Depends(refuse_foreign_cookie)],
-        responses=problems(ContentTooLarge, TicketingError),
+        responses=problems(
+            RequestTimeout,
+            ContentTooLarge,
+            UnsupportedMediaType,
+            RequestHeadTooLarge,
+            TicketingError,
+        ),
     )
     app.state.settings = settings
     app.state.sessions = Sessions(settings.session)
@@ -87,7 +105,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(EncodingMiddleware)
+    app.add_middleware(RequestLimitMiddleware)
     app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware)
     app.add_middleware(

@@ -27,9 +27,11 @@ from ticketing.errors import (
     MalformedRequest,
     MethodNotAllowed,
     MongoDBUnavailable,
+    RequestTimeout,
     RouteNotFound,
     TemporalUnavailable,
     TicketingError,
+    UnsupportedMediaType,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,9 @@ NO_TEMPORAL_CONNECTION = "Failed client connect"
 BY_STATUS: dict[int, type[TicketingError]] = {
     HTTPStatus.NOT_FOUND: RouteNotFound,
     HTTPStatus.METHOD_NOT_ALLOWED: MethodNotAllowed,
+    HTTPStatus.REQUEST_TIMEOUT: RequestTimeout,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ContentTooLarge,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: UnsupportedMediaType,
 }
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

@@ -1,8 +1,11 @@
-"""What happens to every request, in plain ASGI: its size, its id, its log line, its headers."""
+"""What happens to every request, in plain ASGI: its limits, encoding, id, log line and headers."""
 
+import asyncio
 import logging
 import re
 import time
+from datetime import timedelta
+from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,13 +13,32 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.refusals import refusal
-from ticketing.errors import ContentTooLarge, TicketingError
+from ticketing.errors import (
+    ContentTooLarge,
+    RequestHeadTooLarge,
+    RequestTimeout,
+    TicketingError,
+    UnsupportedMediaType,
+)
 from ticketing.logs import order_id, request_id
 
 access_logger = logging.getLogger("api.access")
 logger = logging.getLogger(__name__)
 
+LARGEST_HEAD = 32 * 1024
+"""Address and headers; nginx, too, takes four buffers of 8 KiB unless it is told otherwise."""
+MOST_HEADERS = 100
 LARGEST_BODY = 64 * 1024
+BODY_WITHIN = timedelta(seconds=30)
+"""For the largest body, that is 2 KiB a second: a telephone at the edge of its network."""
+CLOSE = {"Connection": "close"}
+"""For a request of which more may come that nobody is going to read."""
+
+MULTIPART_FORM = "multipart/form-data"
+URL_ENCODED_FORM = "application/x-www-form-urlencoded"
+CHARSET = re.compile(r";\s*charset[^=;]*=([^;]*)", re.IGNORECASE)
+UTF_8 = frozenset({"utf-8", '"utf-8"', "utf8", '"utf8"'})
+NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 REQUEST_ID = "X-Request-Id"
 PLAIN_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -103,36 +125,121 @@ class SecurityHeadersMiddleware:
         await self._app(scope, receive, send_with_headers)
 
 
-class BodyLimitMiddleware:
-    """Refuses a body that is, or turns out to be, too large.
+class RequestLimitMiddleware:
+    """Refuses a request with too large a head or body, or whose body does not arrive in time.
 
     FastAPI's own `max_body_size` answers in plain text where a route reads no body.
     """
 
-    def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._largest = largest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if _is_large_head(scope):
+            await refusal(scope, RequestHeadTooLarge(), CLOSE)(scope, receive, send)
+            return
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._largest:
+        if announced.isdecimal() and int(announced) > LARGEST_BODY:
             await refusal(scope, ContentTooLarge())(scope, receive, send)
             return
         received = 0
+        ends_at: float | None = None
+        is_complete = is_answered = False
 
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
+        def refused(error: type[TicketingError], headers: dict[str, str] | None = None) -> Message:
+            if is_answered:
+                return {"type": "http.disconnect"}
+            # Not the error itself: FastAPI lets only this class through while it reads.
+            raise HTTPException(error.status, headers=headers)
+
+        async def receive_within_limits() -> Message:
+            nonlocal received, ends_at, is_complete
+            if is_complete:
+                return await receive()  # it tells of the client's leaving
+            if ends_at is None:
+                ends_at = asyncio.get_running_loop().time() + BODY_WITHIN.total_seconds()
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    message = await receive()
+            except TimeoutError:
+                return refused(RequestTimeout, CLOSE)
             received += len(message.get("body", b""))
-            if received > self._largest:
-                # Not a ContentTooLarge: FastAPI lets only this class through while it reads.
-                raise HTTPException(ContentTooLarge.status)
+            if received > LARGEST_BODY:
+                return refused(ContentTooLarge)
+            is_complete = not message.get("more_body", False)
             return message
 
-        await self._app(scope, receive_within_limit, send)
+        async def send_noted(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        await self._app(scope, receive_within_limits, send_noted)
+
+
+def _is_large_head(scope: Scope) -> bool:
+    address = len(scope["path"]) + len(scope["query_string"])
+    headers = sum(len(name) + len(value) for name, value in scope["headers"])
+    return len(scope["headers"]) > MOST_HEADERS or address + headers > LARGEST_HEAD
+
+
+class EncodingMiddleware:
+    """Refuses what is said to be, or a form that turns out to be, anything but plain UTF-8.
+
+    Otherwise a multipart form is decoded by whichever codec of Python's it names. Some of them
+    raise for any text, others make strings of it that cannot be encoded again.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if not _says_plain_utf8(headers):
+            await refusal(scope, UnsupportedMediaType())(scope, receive, send)
+            return
+        kind = headers.get("content-type", "").lstrip().lower()
+        if not kind.startswith((MULTIPART_FORM, URL_ENCODED_FORM)):
+            await self._app(scope, receive, send)  # JSON's own reader knows of UTF-8
+            return
+        is_url_encoded = kind.startswith(URL_ENCODED_FORM)
+        read = bytearray()
+
+        async def receive_utf8() -> Message:
+            message = await receive()
+            body = message.get("body", b"")
+            if is_url_encoded and not body.isascii():
+                # Starlette would take each byte for a character of Latin-1.
+                body = NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), body)
+                message = {**message, "body": body}
+            read.extend(body)
+            if message["type"] == "http.request" and not message.get("more_body"):
+                _refuse_all_but_utf8(unquote_to_bytes(bytes(read)) if is_url_encoded else read)
+            return message
+
+        await self._app(scope, receive_utf8, send)
+
+
+def _refuse_all_but_utf8(text: bytes | bytearray) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        # Not an UnsupportedMediaType: FastAPI lets only this class through while it reads.
+        raise HTTPException(UnsupportedMediaType.status) from None
+
+
+def _says_plain_utf8(headers: Headers) -> bool:
+    charsets = CHARSET.findall(";".join(headers.getlist("content-type")))
+    encodings = ",".join(headers.getlist("content-encoding")).split(",")
+    return all(charset.strip().lower() in UTF_8 for charset in charsets) and all(
+        encoding.strip().lower() in ("", "identity") for encoding in encodings
+    )
 
 
 def _name_of(scope: Scope) -> str:

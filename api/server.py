@@ -8,6 +8,7 @@ from datetime import timedelta
 import uvicorn
 from fastapi import FastAPI
 
+from api.connections import BoundedProtocol, ConnectionState
 from api.services.orders import WORKFLOW_WAIT_SECONDS
 from ticketing.settings import ApiSettings
 
@@ -33,6 +34,7 @@ class ApiServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: ApiSettings) -> None:
         super().__init__(_config(app, settings))
+        self.server_state = ConnectionState()
         self._app = app
         self._drain_for = settings.drain
 
@@ -76,6 +78,7 @@ def _config(app: FastAPI, settings: ApiSettings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         lifespan="off",
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,  # RequestLogMiddleware's lines leave out the query
         proxy_headers=False,

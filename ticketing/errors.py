@@ -12,7 +12,7 @@ TicketingError
 │                       PaymentInProgress, PriceChanged, RefundRefused,
 │                       RequestInProgress, TooManyReservations
 ├── PreconditionFailed  StaleTicket
-├── ContentTooLarge
+├── RequestTimeout, ContentTooLarge, UnsupportedMediaType, RequestHeadTooLarge
 ├── UnprocessableContent  InvalidInput, IdempotencyKeyReused
 ├── TooManyRequests
 └── Unavailable         MongoDBUnavailable, TemporalUnavailable, NotReady, TooManyStreams
@@ -234,6 +234,24 @@ class ContentTooLarge(TicketingError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "content_too_large"
     title = "The request body is too large."
+
+
+class RequestTimeout(TicketingError):
+    status = HTTPStatus.REQUEST_TIMEOUT
+    code = "request_timeout"
+    title = "The request did not arrive in time."
+
+
+class RequestHeadTooLarge(TicketingError):
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    code = "request_head_too_large"
+    title = "The request has too long an address, or too many or too long headers."
+
+
+class UnsupportedMediaType(TicketingError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_media_type"
+    title = "Send text as UTF-8, and the body without a Content-Encoding."
 
 
 @dataclass(frozen=True)

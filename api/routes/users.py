@@ -92,11 +92,6 @@ async def _password_grant_within_limits(
 ) -> OAuth2PasswordRequestForm:
     # Out of the budget of sign-in: it is the same password that is guessed.
     await limits.count(SIGN_IN, request, account_name(form.username))
-    try:
-        f"{form.username}{form.password}".encode()
-    except UnicodeEncodeError:
-        # The form names its own charset, and some can say what is no character (utf-7).
-        raise InvalidCredentials from None
     return form
 
 

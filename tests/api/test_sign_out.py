@@ -98,26 +98,6 @@ async def test_a_program_with_wrong_credentials_gets_no_token(client: AsyncClien
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("form", [("+2AA-", PASSWORD), ("ada@example.com", "+2AA-")])
-async def test_half_a_character_is_nobodys_name_and_nobodys_password(
-    client: AsyncClient, form: tuple[str, str]
-) -> None:
-    """A form may name its charset, and UTF-7 spells what no text may contain."""
-    parts = zip(("username", "password"), form, strict=True)
-    body = "".join(
-        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in parts
-    )
-
-    answer = await client.post(
-        "/api/users/token",
-        content=f"{body}--b--\r\n",
-        headers={"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"},
-    )
-
-    assert_problem(answer, 401, "invalid_credentials")
-
-
 @pytest.mark.parametrize("form", [{}, {"username": "ada@example.com"}, {"password": PASSWORD}])
 async def test_a_token_needs_both_credentials(client: AsyncClient, form: dict[str, str]) -> None:
     answer = await client.post("/api/users/token", data=form)

@@ -5,6 +5,7 @@ A few and the same in every `make test`; `make fuzz` sends more (CASES for each 
 
 import asyncio
 import os
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import schemathesis
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi.routing import APIRoute
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -30,11 +32,15 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from api import middleware
 from api.app import create_app
 from api.problems import MEDIA_TYPE
 from api.services.tickets import TicketService
+from api.storefront import accounts, buying, sales, selling
 from devstack.stripe_sandbox.server import SandboxServer, listen, url_of
 from tests.api.conftest import sign_up
+from tests.api.tickets import SOME_ID
+from tests.fuzz.bodies import RawBody, raw_bodies
 from tests.fuzz.conftest import ANSWERS
 from tests.fuzz.scenes import EMAIL, PASSWORD, AnyCase, Caller, Situation, stage
 from tests.purchases.contract import Documentation
@@ -56,6 +62,7 @@ EVERY_RUN = settings(
     deadline=None,  # a request takes as long as MongoDB, Temporal and Stripe take
 )
 LONG_RUN = settings(EVERY_RUN, max_examples=int(CASES or 1), derandomize=False)
+BODIES = settings(EVERY_RUN, max_examples=40)  # most are answered before anybody is asked
 CONTROL = settings(EVERY_RUN, max_examples=50, phases=[Phase.generate])
 
 
@@ -90,6 +97,14 @@ def described() -> dict[str, Operation]:
 
 OPERATIONS = described()
 del OPERATIONS["GET /api/tickets/events"]  # never ends; see tests/api/test_ticket_events.py
+TAKING_BODIES = [label for label in OPERATIONS if not label.startswith("GET ")]
+PAGES_WITH_FORMS = sorted(
+    route.path
+    for pages in (accounts, selling, buying, sales)
+    for route in pages.router.routes
+    if isinstance(route, APIRoute) and "POST" in (route.methods or ())
+)
+
 FITTING = {
     "GET /api/tickets/{ticket_id}": (Caller.NOBODY, Situation.RESERVED),
     "PUT /api/tickets/{ticket_id}": (Caller.SELLER, Situation.AVAILABLE),
@@ -155,6 +170,43 @@ class ServedApi:
         send()
         return answers
 
+    def fuzz_bodies(self, label: str, settings: settings) -> Counter[int]:
+        """Send bodies of any kind to a route, and compare each answer with its description."""
+        operation, answers = OPERATIONS[label], Counter[int]()
+        callers = st.sampled_from(Caller)
+
+        @settings
+        @given(operation.as_strategy(GenerationMode.POSITIVE), raw_bodies, callers)
+        def send(case: AnyCase, body: RawBody, caller: Caller) -> None:
+            scene = self.portal.call(stage, self.market, Situation.MADE_UP, "pm_card_visa")
+            headers = scene.headers(caller) | body.headers
+            answer = case.call(self.url, self.http, headers=headers, data=body.content)
+            answers[answer.status_code] += 1
+            case.validate_response(answer, checks=CHECKS)
+
+        send()
+        return answers
+
+    def fuzz_form(self, path: str, settings: settings) -> Counter[int]:
+        """Send bodies of any kind to a page that takes a form; each is answered with a page."""
+        answers = Counter[int]()
+
+        @settings
+        @given(raw_bodies, st.sampled_from(Caller))
+        def send(body: RawBody, caller: Caller) -> None:
+            scene = self.portal.call(stage, self.market, Situation.MADE_UP, "pm_card_visa")
+            headers = {"Accept": "text/html"} | scene.headers(caller) | body.headers
+            answer = self.http.post(
+                self.url + path, data=body.content, headers=headers, allow_redirects=False
+            )
+            answers[answer.status_code] += 1
+            assert answer.status_code < 500, answer.text
+            is_page = answer.headers.get("Content-Type") == "text/html; charset=utf-8"
+            assert is_page or answer.is_redirect
+
+        send()
+        return answers
+
 
 @pytest.fixture(scope="module")
 def api(
@@ -202,6 +254,31 @@ def test_every_answer_is_as_the_api_describes_it(
 ) -> None:
     answers = api.fuzz(label, LONG_RUN if CASES else EVERY_RUN)
     pytestconfig.stash[ANSWERS].update(answers)
+
+
+@pytest.mark.parametrize("label", TAKING_BODIES)
+def test_whatever_is_sent_is_answered_as_the_api_describes_it(
+    api: ServedApi, label: str, pytestconfig: pytest.Config
+) -> None:
+    answers = api.fuzz_bodies(label, LONG_RUN if CASES else BODIES)
+    pytestconfig.stash[ANSWERS].update(answers)
+
+
+@pytest.mark.parametrize("path", PAGES_WITH_FORMS)
+def test_whatever_is_sent_to_a_form_is_answered_with_a_page(
+    api: ServedApi, path: str, pytestconfig: pytest.Config
+) -> None:
+    address = re.sub("{[^}]+}", SOME_ID, path)
+    answers = api.fuzz_form(address, LONG_RUN if CASES else BODIES)
+    pytestconfig.stash[ANSWERS].update(answers)
+
+
+def test_control_a_charset_that_nobody_refuses_is_found(
+    api: ServedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "_says_plain_utf8", lambda _headers: True)
+    with pytest.raises(AssertionError, match="Something went wrong"):
+        api.fuzz_form("/signin", settings(CONTROL, max_examples=200))
 
 
 @pytest.mark.parametrize(
