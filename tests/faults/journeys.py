@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +88,7 @@ class Errand:
 
     async def _do_nothing(self, order: ReservedOrder) -> None:
         """And let the reservation expire."""
+        await asyncio.sleep(await self._seconds_left(order))
 
     async def _cancel_it(self, order: ReservedOrder) -> None:
         await asyncio.sleep(self._dice.uniform(0, 1))
@@ -98,8 +98,7 @@ class Errand:
         await asyncio.gather(self._pay(order, VISA), self._cancel(order))
 
     async def _pay_at_the_deadline(self, order: ReservedOrder) -> None:
-        expires_at = datetime.fromisoformat((await self._order(order))["expiresAt"])
-        left = (expires_at - datetime.now(UTC)).total_seconds()
+        left = await self._seconds_left(order)
         await asyncio.sleep(max(0, left + self._dice.uniform(-0.3, 0.1)))
         await self._pay(order, VISA)
 
@@ -190,11 +189,13 @@ class Errand:
 
     async def _answer_the_bank(self, order: ReservedOrder, decision: str) -> None:
         key = str(UUID(int=self._dice.getrandbits(128), version=4))
-        secret = None
+        secret, patience = None, self.market.shop.patience()
         while secret is None:
             secret = (await self._pay(order, AUTHENTICATING, key)).get("clientSecret")
             if secret is None and _is_closed(await self._order(order)):
                 return
+            if secret is None and patience.is_over:
+                raise Unexpected(f"order {order.id} was not sent to the bank {patience}")
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
         await asyncio.sleep(self._dice.uniform(0, 2))
         # The page may come too late: then it says so, and nothing happens.
@@ -211,7 +212,8 @@ class Errand:
     async def _ask_for_refund(self, order: ReservedOrder, *, relist: bool) -> None:
         path = f"/api/orders/{order.id}/refund"
         answer = await self._ask(self._seller, "POST", path, {"relist": relist})
-        while answer.status_code == HTTPStatus.ACCEPTED:
+        patience = self.market.shop.patience()
+        while answer.status_code == HTTPStatus.ACCEPTED and not patience.is_over:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
             answer = await self._ask(self._seller, "POST", path, {"relist": relist})
         refunded = _expect(answer, {HTTPStatus.OK})
@@ -220,16 +222,16 @@ class Errand:
         self.market.promises.refunded.add(order.id)
 
     async def _see_payment_decided(self, order: ReservedOrder) -> None:
-        seen = await self._order(order)
-        while seen["status"] == "awaiting_payment":
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
-            seen = await self._order(order)
+        await self._see(order, lambda seen: seen["status"] != "awaiting_payment")
 
     async def _see_it_closed(self, order: ReservedOrder) -> Json:
-        since = time.monotonic()
-        while not _is_closed(seen := await self._order(order)):
-            if self.market.shop.tries_its_customers(since):
-                raise Unexpected(f"order {order.id} is still {seen['status']}")
+        return await self._see(order, _is_closed)
+
+    async def _see(self, order: ReservedOrder, what: Callable[[Json], bool]) -> Json:
+        patience = self.market.shop.patience()
+        while not what(seen := await self._order(order)):
+            if patience.is_over:
+                raise Unexpected(f"order {order.id} is still {seen['status']} {patience}")
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
         return seen
 
@@ -237,6 +239,10 @@ class Errand:
         seen = await self._see_it_closed(order)
         reason = seen["cancelReason"]
         self.market.outcomes[f"{seen['status']}: {reason}" if reason else seen["status"]] += 1
+
+    async def _seconds_left(self, order: ReservedOrder) -> float:
+        expires_at = datetime.fromisoformat((await self._order(order))["expiresAt"])
+        return (expires_at - datetime.now(UTC)).total_seconds()
 
     async def _order(self, order: ReservedOrder) -> Json:
         answer = await self._ask(self._buyer, "GET", f"/api/orders/{order.id}")

@@ -1,7 +1,7 @@
 """What a run does, drawn from its seed: who buys what and how, and what breaks when."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
@@ -86,6 +86,8 @@ class Plan:
     seconds: float
     purchases: list[PlannedPurchase]
     faults: list[PlannedFault]
+    calm_purchases: list[PlannedPurchase] = field(default_factory=list)
+    """Made at once before anything breaks, and left to expire."""
 
 
 KILLED = {"worker-1": 5, "worker-2": 5, "api-1": 4, "api-2": 4, "temporal": 2, "mongodb": 3}
@@ -106,13 +108,22 @@ FROZEN_SECONDS = (1.0, 24.0)
 """Up to longer than any timeout of an activity, so that what thaws comes too late."""
 FAULTY_SECONDS = (2.0, 8.0)
 
+CALM_SHARE = 8
+"""For so many purchases while everything breaks, there is one before."""
+
 LEAST_PRICE, HIGHEST_PRICE = 50, 100_000
 
 
 def draw_plan(seed: int, *, purchases: int, kills: int, seconds: float) -> Plan:
     """The run of this seed: the same seed draws the same run."""
     dice = random.Random(seed)
-    return Plan(seed, seconds, _purchases(dice, purchases, seconds), _faults(dice, kills, seconds))
+    return Plan(
+        seed,
+        seconds,
+        _purchases(dice, purchases, seconds),
+        _faults(dice, kills, seconds),
+        _calm_purchases(dice, purchases // CALM_SHARE),
+    )
 
 
 def draw_control(seed: int) -> Plan:
@@ -143,6 +154,13 @@ def _purchases(dice: random.Random, count: int, seconds: float) -> list[PlannedP
             dice.getrandbits(32),
         )
         for number, (starts_at, journey) in enumerate(zip(starts, drawn, strict=True))
+    ]
+
+
+def _calm_purchases(dice: random.Random, count: int) -> list[PlannedPurchase]:
+    return [
+        PlannedPurchase(number, 0, Journey.ABANDONED, LEAST_PRICE, dice.getrandbits(32))
+        for number in range(count)
     ]
 
 

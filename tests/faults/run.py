@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ import httpx
 from pymongo import AsyncMongoClient
 from temporalio.client import Client
 
-from devstack.process import Part
+from devstack.process import REPOSITORY, Part
 from devstack.settings import Shape, StackSettings
 from devstack.stack import Stack
 from tests.faults.attack import post_false_webhooks
-from tests.faults.breaking import Breaker, sandbox_client
-from tests.faults.invariants import OPEN, Evidence, violations
+from tests.faults.breaking import Breaker, sandbox_client, wait_until_ready
+from tests.faults.invariants import OPEN, Evidence, calm_lateness, violations
 from tests.faults.journeys import Errand, Market
-from tests.faults.plan import Plan
+from tests.faults.pace import Machine, Wait
+from tests.faults.plan import Plan, PlannedPurchase
 from tests.faults.shopping import ANSWER_WITHIN_SECONDS, Customer, Shop, Unanswered
 
 SHAPE = Shape(mongodb=3, api=2, workers=2)
@@ -36,9 +38,10 @@ class Rules:
     reservation_ttl: float = 30.0
     payment_wait: float = 4.0
     patience: float = 90.0
-    """How long a customer may have to wait for an answer once nothing breaks any more."""
+    """How long a customer may have to wait for an answer once nothing breaks any more, in
+    machine time."""
     quiet_within: float = 240.0
-    """How long everything may take to finish once nothing breaks any more."""
+    """How long everything may take to finish once nothing breaks any more, in machine time."""
 
     def environment(self) -> dict[str, str]:
         """As settings."""
@@ -64,15 +67,29 @@ class Report:
     captured: int
     """Money that Stripe took, in the currency's minor unit."""
     seconds: float
+    machine_seconds: float
+    """The same in machine time."""
+    calm_lateness: float
+    """How late the latest reservation ended before anything was broken, in machine time."""
     violations: list[str] = field(default_factory=list)
 
 
 class FaultyStack(Stack):
-    """A stack whose API and workers may run with a guard removed."""
+    """A stack whose API and workers may run with a guard removed, on however slow a machine."""
 
-    def __init__(self, settings: StackSettings, environ: Mapping[str, str], sabotage: str) -> None:
+    def __init__(
+        self, settings: StackSettings, environ: Mapping[str, str], machine: Machine, sabotage: str
+    ) -> None:
         super().__init__(settings, environ)
+        self._machine = machine
         self._sabotage = sabotage
+
+    def start_parts(self, *names: str) -> None:
+        parts = [self.parts[name] for name in names]
+        for part in parts:
+            part.start()
+        for part in parts:
+            wait_until_ready(part, self._machine)
 
     def _make_parts(self) -> dict[str, Part]:
         parts = super()._make_parts()
@@ -85,16 +102,27 @@ class FaultyStack(Stack):
 
 async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "") -> Report:
     """Run the plan on a stack of its own in the directory."""
-    began_at = time.monotonic()
+    began_at = time.time()
     environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
     settings = StackSettings.on_free_ports(directory, SHAPE)
-    with FaultyStack(settings, environ | rules.environment(), sabotage) as stack:
-        async with _market(stack, rules) as market, Breaker(stack) as breaker:
-            said = await _shop_while_it_breaks(plan, market, breaker, stack)
-            said += await _wait_for_quiet(stack, rules.quiet_within)
+    with (
+        _watched_machine(directory, settings.temporal_address) as machine,
+        FaultyStack(settings, environ | rules.environment(), machine, sabotage) as stack,
+    ):
+        async with (
+            _market(stack, rules, machine) as market,
+            Breaker(stack, machine) as breaker,
+        ):
+            said = await _shop_while_all_is_calm(plan, market)
+            calm = set(market.promises.reserved)
+            said += await _shop_while_it_breaks(plan, market, breaker, stack)
+            said += await _wait_for_quiet(stack, Wait(machine, rules.quiet_within))
             evidence = await gather_evidence(stack)
             said += [part.obituary() for part in stack.ended_parts()]
         evidence.disturbances = breaker.disturbances
+        evidence.calm = calm
+        evidence.pace = machine.pace()
+        ended_at = time.time()
         return Report(
             plan=plan,
             broken=breaker.done,
@@ -102,13 +130,33 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
             answers=market.shop.answers,
             outcomes=market.outcomes,
             captured=sum(intent["captured"] for intent in evidence.intents),
-            seconds=time.monotonic() - began_at,
+            seconds=ended_at - began_at,
+            machine_seconds=evidence.pace.seconds(began_at, ended_at),
+            calm_lateness=calm_lateness(evidence),
             violations=said + market.shop.blunders + violations(evidence, market.promises),
         )
 
 
+@contextmanager
+def _watched_machine(directory: Path, temporal_address: str) -> Iterator[Machine]:
+    """The machine, watched by its probes for as long as the block runs."""
+    record = directory / "pace"
+    probes = Part(
+        name="probes",
+        command=[sys.executable, "-m", "tests.faults.probes", temporal_address, str(record)],
+        log=directory / "logs" / "probes.log",
+        is_ready=record.exists,
+        cwd=REPOSITORY,
+    )
+    probes.start()
+    try:
+        yield Machine(record)
+    finally:
+        probes.kill()
+
+
 @asynccontextmanager
-async def _market(stack: Stack, rules: Rules) -> AsyncIterator[Market]:
+async def _market(stack: Stack, rules: Rules, machine: Machine) -> AsyncIterator[Market]:
     async with AsyncExitStack() as clients:
         doors = [
             await clients.enter_async_context(
@@ -117,7 +165,7 @@ async def _market(stack: Stack, rules: Rules) -> AsyncIterator[Market]:
             for url in stack.api_urls
         ]
         bank = await clients.enter_async_context(sandbox_client(stack))
-        shop = Shop(doors, rules.patience)
+        shop = Shop(doors, machine, rules.patience)
         customers = [Customer(shop, f"customer-{n}@example.com") for n in range(CUSTOMERS)]
         await asyncio.gather(*(customer.sign_up() for customer in customers))
         market = Market(shop, customers, bank)
@@ -125,9 +173,32 @@ async def _market(stack: Stack, rules: Rules) -> AsyncIterator[Market]:
         yield market
 
 
+async def _shop_while_all_is_calm(plan: Plan, market: Market) -> list[str]:
+    """See how late this machine ends reservations of its own accord."""
+    market.shop.is_mended = True
+    said = await _run_errands(plan.calm_purchases, market)
+    market.shop.is_mended = False
+    return said
+
+
 async def _shop_while_it_breaks(
     plan: Plan, market: Market, breaker: Breaker, stack: Stack
 ) -> list[str]:
+    secret = stack.environment["STRIPE_WEBHOOK_SECRET"]
+    attack = asyncio.create_task(post_false_webhooks(market, secret, plan.seed))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            errands = tasks.create_task(_run_errands(plan.purchases, market))
+            await breaker.carry_out(plan.faults)
+            await breaker.mend_stripe()
+            market.shop.is_mended = True
+    finally:
+        attack.cancel()
+    return errands.result()
+
+
+async def _run_errands(purchases: list[PlannedPurchase], market: Market) -> list[str]:
+    """Each in its time; what went wrong with them."""
     said: list[str] = []
     began_at = time.monotonic()
 
@@ -140,26 +211,15 @@ async def _shop_while_it_breaks(
         except Exception as error:  # whatever it is, it is a finding
             said.append(f"purchase {errand.planned.number}: {type(error).__name__}: {error}")
 
-    secret = stack.environment["STRIPE_WEBHOOK_SECRET"]
-    attack = asyncio.create_task(post_false_webhooks(market, secret, plan.seed))
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for planned in plan.purchases:
-                tasks.create_task(run(Errand(market, planned)))
-            await breaker.carry_out(plan.faults)
-            await breaker.mend_stripe()
-            market.shop.mended_at = time.monotonic()
-    finally:
-        attack.cancel()
+    await asyncio.gather(*(run(Errand(market, planned)) for planned in purchases))
     return said
 
 
-async def _wait_for_quiet(stack: Stack, within: float) -> list[str]:
+async def _wait_for_quiet(stack: Stack, wait: Wait) -> list[str]:
     """Until no order is open and no workflow of ours runs; or say what is still going on.
 
     Temporal's list lags behind, so it also has to know every order's workflow.
     """
-    deadline = time.monotonic() + within
     while True:
         evidence = await gather_evidence(stack)
         going_on = [id for id in evidence.running if id.startswith(("order:", "refund:"))]
@@ -167,8 +227,8 @@ async def _wait_for_quiet(stack: Stack, within: float) -> list[str]:
         unknown = {f"order:{id}" for id in evidence.orders} - evidence.known
         if not going_on and not unknown:
             return []
-        if time.monotonic() > deadline:
-            return [f"not quiet after {within:.0f} s: {', '.join(going_on)}"]
+        if wait.is_over:
+            return [f"not quiet {wait}: {', '.join(going_on)}"]
         await asyncio.sleep(2)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.breaking import Disturbance
 from tests.faults.invariants import RECOVERY_SECONDS, Evidence, violations
+from tests.faults.pace import WORK, Pace
 from tests.faults.promises import ListedTicket, Promises, ReservedOrder
 
 DEADLINE = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -225,11 +226,80 @@ def test_an_order_that_stays_open_is_seen(evidence: Evidence, promises: Promises
     assert "I7: order open is still created" in violations(evidence, promises)
 
 
+def measured(slowdown: float) -> Pace:
+    """An hour around the deadline on a machine that was so much slower all the time."""
+    begin = DEADLINE.timestamp() - 1800
+    step = WORK.pause + slowdown * WORK.takes
+    return Pace({WORK: [begin + n * step for n in range(int(3600 / step))]})
+
+
+def end_late(evidence: Evidence, seconds: float, order_id: str = "expired") -> None:
+    evidence.orders[order_id]["cancelled_at"] = DEADLINE + timedelta(seconds=seconds)
+
+
+def let_one_expire_while_all_is_calm(evidence: Evidence, promises: Promises, late: float) -> None:
+    evidence.orders["calm"] = order("t-calm", "cancelled", "expired")
+    evidence.known.add("order:calm")
+    evidence.calm = {"calm"}
+    end_late(evidence, late, "calm")
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "calm", "late", "is_seen"),
+    [
+        (1, 0.1, 1.5, False),
+        (1, 0.1, 4.0, True),  # an idle machine explains nothing
+        (1, 1.5, 4.0, False),  # unless it was as late when nothing was broken
+        (5, 0.1, 4.0, False),  # nor is a burnt one late for no reason
+        (5, 0.5, 12.0, False),
+        (5, 0.5, 40.0, True),  # but load does not explain everything
+    ],
+)
+def test_lateness_is_judged_by_the_machine_and_its_load(
+    evidence: Evidence,
+    promises: Promises,
+    slowdown: float,
+    calm: float,
+    late: float,
+    is_seen: bool,
+) -> None:
+    evidence.pace = measured(slowdown)
+    let_one_expire_while_all_is_calm(evidence, promises, calm)
+    end_late(evidence, late)
+
+    said = sound(evidence, promises)
+
+    assert len(said) == is_seen
+    assert all(f"I7: order expired expired {late:.1f} s late" in line for line in said)
+
+
+def test_a_reservation_that_ends_late_while_all_is_calm_is_seen(
+    evidence: Evidence, promises: Promises
+) -> None:
+    let_one_expire_while_all_is_calm(evidence, promises, 20)
+
+    assert [said[:3] for said in sound(evidence, promises)] == ["I7:"]
+
+    evidence.pace = measured(10)
+    assert sound(evidence, promises) == []
+
+
+def test_recovery_takes_longer_on_a_machine_that_is_slower(
+    evidence: Evidence, promises: Promises
+) -> None:
+    end_late(evidence, 60)
+    evidence.disturbances = [Disturbance("worker-1", DEADLINE.timestamp(), DEADLINE.timestamp())]
+    assert len(sound(evidence, promises)) == 1
+
+    evidence.pace = measured(3)
+    assert sound(evidence, promises) == []
+
+
 def test_lateness_is_excused_while_something_is_broken(
     evidence: Evidence, promises: Promises
 ) -> None:
     evidence.orders["expired"]["cancelled_at"] = DEADLINE + timedelta(seconds=60)
-    broken = (DEADLINE.timestamp() - 5, DEADLINE.timestamp() + 57 - RECOVERY_SECONDS)
+    broken = (DEADLINE.timestamp() - 5, DEADLINE.timestamp() + 58 - RECOVERY_SECONDS)
 
     evidence.disturbances = [Disturbance("worker-1", *broken)]
 

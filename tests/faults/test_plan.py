@@ -16,6 +16,7 @@ def test_a_full_run_has_every_journey_and_breaks_every_part() -> None:
     plan = draw_plan(7, purchases=300, kills=40, seconds=140)
 
     assert len(plan.purchases) == 300
+    assert {purchase.journey for purchase in plan.calm_purchases} == {Journey.ABANDONED}
     assert {purchase.journey for purchase in plan.purchases} == set(Journey)
     assert Counter(fault.kind for fault in plan.faults)[Break.KILL] == 40
     broken = {(fault.kind, fault.target) for fault in plan.faults}
