@@ -42,6 +42,7 @@ def render(report: Report) -> str:
         f"the machine worked for {report.machine_seconds:.0f} s of them; when all was calm, "
         f"reservations ended up to {report.calm_lateness:.1f} s late",
         _counted("broken", report.broken),
+        _counted("operators did", report.acts),
         _counted("ended", report.outcomes),
         _counted("HTTP answers (0: none)", report.answers),
         f"captured: {report.captured} (minor units)",

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
 
 from devstack.process import POLL_INTERVAL, Part, StackError
 from devstack.stack import Stack
@@ -23,7 +25,10 @@ STRIPE_CHANCES = (0.2, 0.7)
 
 @dataclass(frozen=True)
 class Disturbance:
-    """A time, on the clock of `time.time()`, in which some part did not do its work."""
+    """A time, on the clock of `time.time()`, in which some part did not do its work.
+
+    Where writes were refused, the part is the collection.
+    """
 
     part: str
     began_at: float
@@ -65,6 +70,8 @@ class Breaker:
         # Parts die with the thread that started them, and this one lives as long as we do.
         self._starter = ThreadPoolExecutor(max_workers=1)
         self._sandbox = sandbox_client(stack)
+        self._mongo = AsyncMongoClient[dict[str, object]](stack.environment["MONGODB_URL"])
+        self._database = self._mongo[stack.environment["MONGODB_DATABASE"]]
         self.done: Counter[str] = Counter()
         """What was broken, and how often."""
         self.disturbances: list[Disturbance] = []
@@ -89,6 +96,7 @@ class Breaker:
     async def __aexit__(self, *_: object) -> None:
         # The thread stays for the stack to be stopped: what it started ends when it does.
         await self._sandbox.aclose()
+        await self._mongo.close()
 
     @property
     def kills(self) -> int:
@@ -105,6 +113,8 @@ class Breaker:
                     await self._freeze(fault)
                 case Break.STRIPE:
                     await self._disturb_stripe(fault)
+                case Break.REFUSE:
+                    await self._refuse_writes(fault)
             self.done[f"{fault.kind} {fault.target}"] += 1
             self.disturbances.append(Disturbance(fault.target, began_at, time.time()))
 
@@ -156,6 +166,26 @@ class Breaker:
         made = await self._sandbox.post("/_sandbox/faults", json=rule)
         await asyncio.sleep(fault.seconds)
         await self._sandbox.delete(f"/_sandbox/faults/{made.raise_for_status().json()['id']}")
+
+    async def _refuse_writes(self, fault: PlannedFault) -> None:
+        await self._validate(fault.target, {"_id": {"$exists": False}})
+        await asyncio.sleep(fault.seconds)
+        await self._validate(fault.target, {})
+
+    async def _validate(self, collection: str, validator: dict[str, object]) -> None:
+        """Let MongoDB refuse what does not pass, as soon as it has a primary to do so."""
+        wait = Wait(self._machine, READY_WITHIN_SECONDS)
+        while True:
+            try:
+                await self._database.command(
+                    "collMod", collection, validator=validator, validationAction="error"
+                )
+            except PyMongoError as error:
+                if wait.is_over:
+                    raise StackError(f"collMod of {collection} failed {wait}: {error}") from error
+                await asyncio.sleep(RESTART_SECONDS)
+            else:
+                return
 
     async def _part_of(self, fault: PlannedFault) -> str:
         """The part to break: `mongodb` is whichever node is the primary when its time has come."""
