@@ -39,7 +39,10 @@ def render(report: Report) -> str:
     lines = [
         f"seed {report.plan.seed}: {len(report.plan.purchases)} purchases, {report.kills} kills, "
         f"{report.seconds:.0f} s",
+        f"the machine worked for {report.machine_seconds:.0f} s of them; when all was calm, "
+        f"reservations ended up to {report.calm_lateness:.1f} s late",
         _counted("broken", report.broken),
+        _counted("operators did", report.acts),
         _counted("ended", report.outcomes),
         _counted("HTTP answers (0: none)", report.answers),
         f"captured: {report.captured} (minor units)",

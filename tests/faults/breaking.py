@@ -8,21 +8,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
 
-from devstack.process import Part, StackError
+from devstack.process import POLL_INTERVAL, Part, StackError
 from devstack.stack import Stack
+from tests.faults.pace import HANG_SECONDS, Machine, Wait
 from tests.faults.plan import Break, PlannedFault
 
 READY_WITHIN_SECONDS = 60.0
+"""Of machine time."""
 RESTART_SECONDS = 0.5
-SANDBOX_ANSWERS_WITHIN_SECONDS = 60.0
 STRIPE_SLOWNESS_SECONDS = (0.5, 6.0)
 STRIPE_CHANCES = (0.2, 0.7)
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """A time, on the clock of `time.time()`, in which some part did not do its work."""
+    """A time, on the clock of `time.time()`, in which some part did not do its work.
+
+    Where writes were refused, the part is the collection.
+    """
 
     part: str
     began_at: float
@@ -33,21 +39,39 @@ def sandbox_client(stack: Stack) -> httpx.AsyncClient:
     """A client that keeps no connection open, so that none is found closed when it is used."""
     return httpx.AsyncClient(
         base_url=stack.urls["stripe_sandbox"],
-        timeout=SANDBOX_ANSWERS_WITHIN_SECONDS,
+        timeout=HANG_SECONDS,
         limits=httpx.Limits(max_keepalive_connections=0),
         trust_env=False,
     )
 
 
+def wait_until_ready(part: Part, machine: Machine) -> None:
+    """Wait for the part to say that it is ready, for as long as a machine like this one needs.
+
+    Raises:
+        StackError: it has ended, or is not ready by then.
+    """
+    wait = Wait(machine, READY_WITHIN_SECONDS)
+    while not part.is_ready():
+        if not part.is_running:
+            raise StackError(part.obituary())
+        if wait.is_over:
+            raise StackError(f"{part.name} was not ready {wait}{part.tail()}")
+        time.sleep(POLL_INTERVAL)
+
+
 class Breaker:
     """Carries out planned faults; a part is broken by one of them at a time."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, machine: Machine) -> None:
         self._stack = stack
+        self._machine = machine
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Parts die with the thread that started them, and this one lives as long as we do.
         self._starter = ThreadPoolExecutor(max_workers=1)
         self._sandbox = sandbox_client(stack)
+        self._mongo = AsyncMongoClient[dict[str, object]](stack.environment["MONGODB_URL"])
+        self._database = self._mongo[stack.environment["MONGODB_DATABASE"]]
         self.done: Counter[str] = Counter()
         """What was broken, and how often."""
         self.disturbances: list[Disturbance] = []
@@ -72,6 +96,7 @@ class Breaker:
     async def __aexit__(self, *_: object) -> None:
         # The thread stays for the stack to be stopped: what it started ends when it does.
         await self._sandbox.aclose()
+        await self._mongo.close()
 
     @property
     def kills(self) -> int:
@@ -88,6 +113,8 @@ class Breaker:
                     await self._freeze(fault)
                 case Break.STRIPE:
                     await self._disturb_stripe(fault)
+                case Break.REFUSE:
+                    await self._refuse_writes(fault)
             self.done[f"{fault.kind} {fault.target}"] += 1
             self.disturbances.append(Disturbance(fault.target, began_at, time.time()))
 
@@ -100,13 +127,13 @@ class Breaker:
 
     async def _bring_back(self, part: Part) -> None:
         """Start it as a supervisor does: again, if what it needs is away and it gives up."""
-        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        wait = Wait(self._machine, READY_WITHIN_SECONDS)
         while True:
             await asyncio.get_running_loop().run_in_executor(self._starter, part.start)
             try:
-                await asyncio.to_thread(part.wait_until_ready, READY_WITHIN_SECONDS)
+                await asyncio.to_thread(wait_until_ready, part, self._machine)
             except StackError:
-                if part.is_running or time.monotonic() > deadline:
+                if part.is_running or wait.is_over:
                     raise
                 await asyncio.sleep(RESTART_SECONDS)
             else:
@@ -121,7 +148,7 @@ class Breaker:
 
     async def _settle(self, part: Part) -> None:
         try:
-            await asyncio.to_thread(part.wait_until_ready, READY_WITHIN_SECONDS)
+            await asyncio.to_thread(wait_until_ready, part, self._machine)
         except StackError:
             if part.is_running:
                 raise
@@ -140,13 +167,33 @@ class Breaker:
         await asyncio.sleep(fault.seconds)
         await self._sandbox.delete(f"/_sandbox/faults/{made.raise_for_status().json()['id']}")
 
+    async def _refuse_writes(self, fault: PlannedFault) -> None:
+        await self._validate(fault.target, {"_id": {"$exists": False}})
+        await asyncio.sleep(fault.seconds)
+        await self._validate(fault.target, {})
+
+    async def _validate(self, collection: str, validator: dict[str, object]) -> None:
+        """Let MongoDB refuse what does not pass, as soon as it has a primary to do so."""
+        wait = Wait(self._machine, READY_WITHIN_SECONDS)
+        while True:
+            try:
+                await self._database.command(
+                    "collMod", collection, validator=validator, validationAction="error"
+                )
+            except PyMongoError as error:
+                if wait.is_over:
+                    raise StackError(f"collMod of {collection} failed {wait}: {error}") from error
+                await asyncio.sleep(RESTART_SECONDS)
+            else:
+                return
+
     async def _part_of(self, fault: PlannedFault) -> str:
         """The part to break: `mongodb` is whichever node is the primary when its time has come."""
         if fault.target != "mongodb":
             return fault.target
-        async with asyncio.timeout(READY_WITHIN_SECONDS):
-            while True:
-                primary = await asyncio.to_thread(self._stack.primary)
-                if primary is not None:
-                    return primary
-                await asyncio.sleep(0.1)
+        wait = Wait(self._machine, READY_WITHIN_SECONDS)
+        while (primary := await asyncio.to_thread(self._stack.primary)) is None:
+            if wait.is_over:
+                raise StackError(f"MongoDB had no primary {wait}")
+            await asyncio.sleep(0.1)
+        return primary

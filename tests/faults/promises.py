@@ -21,6 +21,8 @@ class ReservedOrder:
     buyer_id: str
     price: int
     """What the buyer was told, in the currency's minor unit."""
+    named: int | None = None
+    """The price that the buyer agreed to, where the request named one."""
 
 
 @dataclass
@@ -40,3 +42,5 @@ class Promises:
     """Orders for which a refund was asked for, whatever the answer."""
     withdrawn: set[str] = field(default_factory=set)
     """Tickets."""
+    asked_to_withdraw: set[str] = field(default_factory=set)
+    """Tickets, whatever the answer."""

@@ -12,6 +12,8 @@ from uuid import uuid4
 
 import httpx
 
+from tests.faults.pace import Machine, Wait
+
 Json = dict[str, Any]
 
 ANSWER_WITHIN_SECONDS = 14.0
@@ -19,6 +21,20 @@ ANSWER_WITHIN_SECONDS = 14.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Before a request is sent again: longer each time, or a short outage is followed by a stampede."""
 PASSWORD = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class Blunder:
+    """An answer that the contract does not know: a 500, or an error without a code."""
+
+    request: str
+    status: int
+    text: str
+    is_problem: bool
+    """Whether it has the form that every error has."""
+    asked_at: float
+    answered_at: float
+    """Both on the clock of `time.time()`."""
 
 
 class Unanswered(Exception):
@@ -31,28 +47,44 @@ class Shop:
 
     doors: Sequence[httpx.AsyncClient]
     """One for each API process."""
+    machine: Machine
     patience_seconds: float
-    """How long a customer goes on trying once everything works again; before, for ever."""
-    mended_at: float | None = None
-    """Since when, on the clock of `time.monotonic()`, nothing breaks any more."""
+    """How long a customer goes on trying once everything works again, in machine time."""
+    is_mended: bool = False
+    """Whether nothing breaks any more; until then customers try for ever."""
     answers: Counter[int] = field(default_factory=Counter)
     """By HTTP status; 0 where the connection broke or nothing came in time."""
-    blunders: list[str] = field(default_factory=list)
-    """Answers that no fault excuses: a 500, or an error without a code."""
+    blunders: list[Blunder] = field(default_factory=list)
 
-    def tries_its_customers(self, since: float) -> bool:
-        """Whether somebody who has waited since then has been patient enough."""
-        if self.mended_at is None:
-            return False
-        return time.monotonic() - max(since, self.mended_at) > self.patience_seconds
+    def patience(self) -> "Patience":
+        """Of a customer who begins to wait now."""
+        return Patience(self)
 
-    def _record(self, request: str, answer: httpx.Response) -> None:
-        self.answers[answer.status_code] += 1
+    def _record(self, request: str, answer: httpx.Response, asked_at: float) -> None:
+        status = answer.status_code
+        self.answers[status] += 1
         is_problem = answer.headers.get("content-type") == "application/problem+json"
-        if answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR or (
-            answer.is_error and not is_problem
-        ):
-            self.blunders.append(f"{request} answered {answer.status_code}: {answer.text[:200]}")
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR or (answer.is_error and not is_problem):
+            text = answer.text[:200]
+            self.blunders.append(Blunder(request, status, text, is_problem, asked_at, time.time()))
+
+
+class Patience:
+    """Of one customer; it does not shrink before everything works again."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self._wait: Wait | None = None
+
+    @property
+    def is_over(self) -> bool:
+        if self._wait is None and self._shop.is_mended:
+            self._wait = Wait(self._shop.machine, self._shop.patience_seconds)
+        return self._wait is not None and self._wait.is_over
+
+    def __str__(self) -> str:
+        """How long nothing has happened."""
+        return str(self._wait)
 
 
 @dataclass
@@ -70,7 +102,7 @@ class Customer:
         answer = await self.ask(random.Random(self.email), "POST", "/api/users/signup", account)
         assert answer.status_code in (HTTPStatus.CREATED, HTTPStatus.CONFLICT), answer.text
         form = {"username": self.email, "password": PASSWORD}
-        token = await self.shop.doors[0].post("/api/users/token", data=form)
+        token = await self.ask(random.Random(), "POST", "/api/users/token", form=form)
         self._token = token.raise_for_status().json()["access_token"]
         answer = await self.ask(random.Random(), "GET", "/api/users/currentuser")
         self.id = answer.json()["currentUser"]["id"]
@@ -83,6 +115,7 @@ class Customer:
         body: Json | None = None,
         *,
         key: str | None = None,
+        form: dict[str, str] | None = None,
     ) -> httpx.Response:
         """Send a request until something other than an outage answers it.
 
@@ -94,20 +127,20 @@ class Customer:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         if method == "POST":
             headers["Idempotency-Key"] = f'"{key or uuid4()}"'
-        since, pause = time.monotonic(), FIRST_PAUSE
-        while not self.shop.tries_its_customers(since):
-            door = dice.choice(self.shop.doors)
+        patience, pause = self.shop.patience(), FIRST_PAUSE
+        while not patience.is_over:
+            door, asked_at = dice.choice(self.shop.doors), time.time()
             try:
-                answer = await door.request(method, path, json=body, headers=headers)
+                answer = await door.request(method, path, json=body, data=form, headers=headers)
             except httpx.TransportError:
                 self.shop.answers[0] += 1
             else:
-                self.shop._record(f"{method} {path}", answer)
+                self.shop._record(f"{method} {path}", answer, asked_at)
                 if not _says_try_again(answer):
                     return answer
             await asyncio.sleep(pause * dice.uniform(0.5, 1.5))
             pause = min(2 * pause, LONGEST_PAUSE)
-        raise Unanswered(f"{method} {path}")
+        raise Unanswered(f"{method} {path} {patience}")
 
 
 def _says_try_again(answer: httpx.Response) -> bool:

@@ -14,8 +14,11 @@ RULES = Rules(reservation_ttl=10, payment_wait=3, patience=90, quiet_within=90)
 IMPATIENT = Rules(reservation_ttl=8, payment_wait=3, patience=15, quiet_within=15)
 """What a removed guard leaves behind may never come to an end."""
 
+WITHIN_SECONDS = 1200
+"""Far more than a run takes: on a slow machine it is not the clock that ends it."""
 
-@pytest.mark.timeout(300)
+
+@pytest.mark.timeout(WITHIN_SECONDS)
 async def test_nothing_is_lost_and_nobody_charged_twice_while_everything_breaks(
     tmp_path: Path,
 ) -> None:
@@ -28,7 +31,7 @@ async def test_nothing_is_lost_and_nobody_charged_twice_while_everything_breaks(
     assert sum(report.outcomes.values()) >= 45
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(WITHIN_SECONDS)
 async def test_control_silence_taken_for_a_no_keeps_the_money_of_a_cancelled_order(
     tmp_path: Path,
 ) -> None:

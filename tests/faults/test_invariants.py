@@ -1,6 +1,7 @@
 """The eyes of the harness: each anomaly, planted, is seen, and a sound market is not accused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 
 from tests.faults.breaking import Disturbance
 from tests.faults.invariants import RECOVERY_SECONDS, Evidence, violations
+from tests.faults.pace import WORK, Pace
+from tests.faults.plan import Act
 from tests.faults.promises import ListedTicket, Promises, ReservedOrder
+from tests.faults.shopping import Blunder
 
 DEADLINE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -31,6 +35,7 @@ def intent(order: str, status: str, captured: int = 0, refunded: int = 0) -> dic
     return {
         "id": f"pi_{order}",
         "status": status,
+        "amount": 5000,
         "currency": "usd",
         "captured": captured,
         "refunded": refunded,
@@ -177,6 +182,30 @@ def a_withdrawn_ticket_is_back(_: Evidence, promises: Promises) -> None:
     promises.withdrawn.add("t-free")
 
 
+def an_operator_cancelled_who_did_nothing(evidence: Evidence, _: Promises) -> None:
+    evidence.orders["expired"]["cancel_reason"] = "cancelled_by_operator"
+
+
+def a_payment_was_begun_at_another_price(evidence: Evidence, _: Promises) -> None:
+    evidence.charges.append(charge("expired", "failed") | {"amount": 4000})
+
+
+def stripe_was_asked_for_another_price(evidence: Evidence, _: Promises) -> None:
+    evidence.intents.append(intent("expired", "canceled") | {"amount": 4000})
+
+
+def a_buyer_named_another_price(_: Evidence, promises: Promises) -> None:
+    promises.reserved["sold"] = replace(promises.reserved["sold"], named=4000)
+
+
+def a_buyer_was_told_another_price(_: Evidence, promises: Promises) -> None:
+    promises.reserved["sold"] = replace(promises.reserved["sold"], price=4000)
+
+
+def a_reservation_stays_of_which_nobody_was_told(_: Evidence, promises: Promises) -> None:
+    del promises.reserved["expired"]
+
+
 PLANTED: list[tuple[str, Planted]] = [
     ("I1", two_orders_hold_a_ticket),
     ("I2", a_ticket_is_sold_to_nobody),
@@ -200,6 +229,12 @@ PLANTED: list[tuple[str, Planted]] = [
     ("I8", a_cancelled_order_is_completed),
     ("I8", a_refunded_order_is_completed),
     ("I8", a_withdrawn_ticket_is_back),
+    ("I8", an_operator_cancelled_who_did_nothing),
+    ("I8", a_reservation_stays_of_which_nobody_was_told),
+    ("I4", a_payment_was_begun_at_another_price),
+    ("I4", stripe_was_asked_for_another_price),
+    ("I8", a_buyer_named_another_price),
+    ("I8", a_buyer_was_told_another_price),
 ]
 
 
@@ -225,11 +260,151 @@ def test_an_order_that_stays_open_is_seen(evidence: Evidence, promises: Promises
     assert "I7: order open is still created" in violations(evidence, promises)
 
 
+def test_a_reservation_that_was_given_up_need_not_be_told(
+    evidence: Evidence, promises: Promises
+) -> None:
+    del promises.reserved["expired"]
+    end_late(evidence, -60)
+    promises.cancelled.clear()
+
+    assert sound(evidence, promises) == []
+
+
+def test_what_an_operator_did_is_excused_and_what_they_did_not_do_is_not(
+    evidence: Evidence, promises: Promises
+) -> None:
+    an_operator_cancelled_who_did_nothing(evidence, promises)
+    evidence.acted_on = {"expired": {Act.TERMINATE}}
+    assert sound(evidence, promises) == []
+
+    evidence.orders["expired"]["cancel_reason"] = "expired"
+    end_late(evidence, 300)
+    assert sound(evidence, promises) == []
+
+    evidence.acted_on = {"sold": {Act.TERMINATE}, "expired": {Act.POISON_SIGNAL}}
+    assert [said[:3] for said in sound(evidence, promises)] == ["I7:"]
+
+
+@pytest.mark.parametrize(
+    ("about", "status", "is_seen"),
+    [
+        ({"order_id": "sold"}, "repaired", False),
+        ({"order_id": "sold"}, "resolved", False),
+        ({"order_id": "sold"}, "open", True),
+        ({"ticket_id": "t-sold"}, "repaired", False),
+        ({"ticket_id": "t-sold"}, "open", True),
+        ({"order_id": "expired"}, "repaired", True),
+        ({"ticket_id": "t-free"}, "resolved", True),
+    ],
+)
+def test_a_finding_is_excused_where_an_operator_acted_and_it_was_put_right(
+    evidence: Evidence, promises: Promises, about: dict[str, str], status: str, is_seen: bool
+) -> None:
+    evidence.acted_on = {"sold": {Act.RESET}}
+    evidence.findings = [{"detail": "Something.", "status": status, **about}]
+
+    expected = [f"reconciliation said ({status}): Something."] if is_seen else []
+    assert sound(evidence, promises) == expected
+
+
+@pytest.mark.parametrize(
+    ("part", "is_problem", "answered_at", "is_seen"),
+    [
+        ("tickets", True, 101, False),
+        ("tickets", True, 99, True),
+        ("tickets", False, 101, True),
+        ("mongodb-1", True, 101, True),
+    ],
+)
+def test_a_500_is_excused_only_while_mongodb_refuses_writes(
+    evidence: Evidence,
+    promises: Promises,
+    part: str,
+    is_problem: bool,
+    answered_at: float,
+    is_seen: bool,
+) -> None:
+    evidence.disturbances = [Disturbance(part, 100, 110)]
+    evidence.blunders = [Blunder("POST /", 500, "sorry", is_problem, 98, answered_at)]
+
+    assert sound(evidence, promises) == (["POST / answered 500: sorry"] if is_seen else [])
+
+
+def measured(slowdown: float) -> Pace:
+    """An hour around the deadline on a machine that was so much slower all the time."""
+    begin = DEADLINE.timestamp() - 1800
+    step = WORK.pause + slowdown * WORK.takes
+    return Pace({WORK: [begin + n * step for n in range(int(3600 / step))]})
+
+
+def end_late(evidence: Evidence, seconds: float, order_id: str = "expired") -> None:
+    evidence.orders[order_id]["cancelled_at"] = DEADLINE + timedelta(seconds=seconds)
+
+
+def let_one_expire_while_all_is_calm(evidence: Evidence, promises: Promises, late: float) -> None:
+    promises.reserved["calm"] = ReservedOrder("calm", "t-calm", "buyer", 5000)
+    evidence.orders["calm"] = order("t-calm", "cancelled", "expired")
+    evidence.known.add("order:calm")
+    evidence.calm = {"calm"}
+    end_late(evidence, late, "calm")
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "calm", "late", "is_seen"),
+    [
+        (1, 0.1, 1.5, False),
+        (1, 0.1, 4.0, True),  # an idle machine explains nothing
+        (1, 1.5, 4.0, False),  # unless it was as late when nothing was broken
+        (5, 0.1, 4.0, False),  # nor is a burnt one late for no reason
+        (5, 0.5, 12.0, False),
+        (5, 0.5, 40.0, True),  # but load does not explain everything
+    ],
+)
+def test_lateness_is_judged_by_the_machine_and_its_load(
+    evidence: Evidence,
+    promises: Promises,
+    slowdown: float,
+    calm: float,
+    late: float,
+    is_seen: bool,
+) -> None:
+    evidence.pace = measured(slowdown)
+    let_one_expire_while_all_is_calm(evidence, promises, calm)
+    end_late(evidence, late)
+
+    said = sound(evidence, promises)
+
+    assert len(said) == is_seen
+    assert all(f"I7: order expired expired {late:.1f} s late" in line for line in said)
+
+
+def test_a_reservation_that_ends_late_while_all_is_calm_is_seen(
+    evidence: Evidence, promises: Promises
+) -> None:
+    let_one_expire_while_all_is_calm(evidence, promises, 20)
+
+    assert [said[:3] for said in sound(evidence, promises)] == ["I7:"]
+
+    evidence.pace = measured(10)
+    assert sound(evidence, promises) == []
+
+
+def test_recovery_takes_longer_on_a_machine_that_is_slower(
+    evidence: Evidence, promises: Promises
+) -> None:
+    end_late(evidence, 60)
+    evidence.disturbances = [Disturbance("worker-1", DEADLINE.timestamp(), DEADLINE.timestamp())]
+    assert len(sound(evidence, promises)) == 1
+
+    evidence.pace = measured(3)
+    assert sound(evidence, promises) == []
+
+
 def test_lateness_is_excused_while_something_is_broken(
     evidence: Evidence, promises: Promises
 ) -> None:
     evidence.orders["expired"]["cancelled_at"] = DEADLINE + timedelta(seconds=60)
-    broken = (DEADLINE.timestamp() - 5, DEADLINE.timestamp() + 57 - RECOVERY_SECONDS)
+    broken = (DEADLINE.timestamp() - 5, DEADLINE.timestamp() + 58 - RECOVERY_SECONDS)
 
     evidence.disturbances = [Disturbance("worker-1", *broken)]
 
