@@ -24,8 +24,6 @@ RUSH = 4
 """Buyers who want one ticket at the same time, besides the first."""
 LISTINGS = 3
 """How often a seller lists a ticket that is withdrawn again and again."""
-PRICES_CAN_BE_NAMED = False
-"""Whether `POST /api/orders` takes a `price`; until it does, it refuses what it does not know."""
 
 
 class Unexpected(Exception):
@@ -224,7 +222,7 @@ class Errand:
         return answer.is_success
 
     async def _reserve(self, buyer: Customer, ticket: ListedTicket) -> ReservedOrder | None:
-        named = ticket.price if PRICES_CAN_BE_NAMED and self._dice.random() < 0.5 else None
+        named = ticket.price if self._dice.random() < 0.5 else None
         wish: Json = {"ticketId": ticket.id} | ({} if named is None else {"price": named})
         answer = await self._ask(buyer, "POST", "/api/orders", wish)
         order = _expect(
