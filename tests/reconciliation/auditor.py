@@ -10,8 +10,10 @@ from uuid import uuid4
 import stripe
 from beanie import Document, PydanticObjectId
 from temporalio.client import WorkflowHandle
+from temporalio.testing import ActivityEnvironment
 
-from activities.reconciliation import RunRecord
+from activities.findings import Subject
+from activities.reconciliation import Examination, ReconciliationActivities, RunRecord
 from devstack.stripe_sandbox.testing import stripe_client
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace
@@ -41,6 +43,12 @@ class Auditor:
             id=f"reconciliation-{uuid4().hex}",
             task_queue=self.market.settings.task_queue,
         )
+
+    async def examine(self, order: Json) -> Examination:
+        """Look closely at one order, now."""
+        market = self.market
+        checks = ReconciliationActivities(market.mongo, market.gateway, market.temporal)
+        return await ActivityEnvironment().run(checks.examine, Subject("order", order["id"]))
 
     async def found(self, status: FindingStatus | None = None) -> dict[AnomalyCode, FindingStatus]:
         """Every finding that is kept, and how it stands."""

@@ -1,5 +1,6 @@
 """Each anomaly is planted, found, and repaired where there is one right thing to do."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from activities.findings import Subject
 from activities.reconciliation import Examination, ReconciliationActivities
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
+from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from ticketing import invariants
 from ticketing.clock import utc_now
@@ -314,3 +316,49 @@ async def test_an_order_that_waits_long_past_its_deadline_is_reported(
     await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
 
     await auditor.reports(AnomalyCode.OVERDUE)
+
+
+async def test_a_payment_that_never_ends_is_reported_with_what_stripe_says(
+    auditor: Auditor, market: Marketplace, buyer: Person, order: Json
+) -> None:
+    charge = await buyer.pay_through_the_bank(order)
+    await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
+
+    await auditor.reports(AnomalyCode.OVERDUE)
+
+    (found,) = await Finding.find_all().to_list()
+    assert f"{charge['stripeId']} is requires_action, 0 captured" in found.detail
+
+
+async def test_a_payment_that_never_ends_is_reported_also_while_stripe_is_away(
+    auditor: Auditor, market: Marketplace, buyer: Person, order: Json
+) -> None:
+    await buyer.pay_through_the_bank(order)
+    await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
+    market.sandbox.set_fault("error", method="GET", path="/v1/payment_intents/*", times=None)
+
+    examined = await auditor.examine(order)
+
+    assert examined.reported == 1
+    assert await auditor.found() == {AnomalyCode.OVERDUE: FindingStatus.OPEN}
+
+
+async def test_a_capture_by_hand_of_less_is_reported_and_ends_with_its_refund(
+    auditor: Auditor, market: Marketplace, buyer: Person, order: Json
+) -> None:
+    market.sandbox.set_fault("held", method="POST", path="/v1/payment_intents/*/capture")
+    paying = asyncio.create_task(buyer.pay(order))
+    await eventually(lambda: market.sandbox.count("POST", "/v1/payment_intents/*/capture"))
+    (intent,) = market.sandbox.payment_intents()
+    async with auditor.dashboard() as stripe:
+        await stripe.v1.payment_intents.capture_async(intent["id"], {"amount_to_capture": 100})
+    market.sandbox.clear_faults()
+    await paying
+    await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
+
+    await auditor.reports(AnomalyCode.OVERDUE, AnomalyCode.CAPTURED_ANOTHER_AMOUNT)
+    await auditor.refund(intent["id"])
+
+    await buyer.sees(order, "cancelled", "payment_failed")
+    await auditor.check()
+    assert set((await auditor.found()).values()) == {FindingStatus.RESOLVED}

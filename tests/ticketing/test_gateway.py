@@ -330,3 +330,50 @@ async def test_a_disputed_charge_is_refused_with_stripes_code(gateway: StripeGat
         await refund(gateway, intent_id)
 
     assert refused.value.code == "charge_disputed"
+
+
+CAPTURES = "/v1/payment_intents/*/capture"
+
+
+async def test_a_no_that_stripe_repeats_is_asked_for_anew(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    intent = await authorize(gateway)
+    sandbox.set_fault("refused", method="POST", path=CAPTURES)
+    with pytest.raises(PaymentRefused):
+        await gateway.capture(intent.id, idempotency_key="capture")
+
+    captured = await gateway.capture(intent.id, idempotency_key="capture")
+
+    assert (captured.status, captured.amount_received) == (IntentStatus.SUCCEEDED, 2500)
+    assert [key for _, path, key in sandbox.requests if path.endswith("/capture")] == [
+        "capture",
+        "capture",
+        "capture:2",
+    ]
+
+
+async def test_a_repeated_no_to_an_authorization_makes_one_intent(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    sandbox.set_fault("refused", method="POST", path="/v1/payment_intents")
+    with pytest.raises(PaymentRefused):
+        await authorize(gateway)
+
+    made = await authorize(gateway)
+
+    assert made.status is IntentStatus.REQUIRES_CAPTURE
+    assert len(sandbox.payment_intents()) == 1
+
+
+async def test_a_no_that_is_given_anew_is_told_as_one(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    intent = await authorize(gateway)
+    sandbox.set_fault("refused", method="POST", path=CAPTURES, times=None)
+
+    for _ in range(3):
+        with pytest.raises(PaymentRefused):
+            await gateway.capture(intent.id, idempotency_key="capture")
+
+    assert (await gateway.read(intent.id)).status is IntentStatus.REQUIRES_CAPTURE

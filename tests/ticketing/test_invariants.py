@@ -101,6 +101,22 @@ def test_a_deadline_that_a_worker_may_just_have_missed_is_not_overdue() -> None:
     assert codes(replace(late, now=late.now + timedelta(seconds=1))) == {AnomalyCode.OVERDUE}
 
 
+@pytest.mark.parametrize("status", [OrderStatus.CREATED, OrderStatus.AWAITING_PAYMENT])
+def test_every_open_status_can_be_overdue(status: OrderStatus) -> None:
+    order = replace(OPEN_ORDER, status=status)
+    now = order.expires_at + GRACE + timedelta(seconds=1)
+
+    assert codes(replace(OPEN, order=order, now=now)) == {AnomalyCode.OVERDUE}
+
+
+def test_a_capture_of_another_amount_is_seen_in_an_open_order() -> None:
+    open_with = replace(OPEN, intents=(CAPTURED,))
+
+    assert codes(open_with) == set()
+    wrong = replace(CAPTURED, amount_received=100)
+    assert codes(replace(open_with, intents=(wrong,))) == {AnomalyCode.CAPTURED_ANOTHER_AMOUNT}
+
+
 def test_a_workflow_may_outlive_its_order_by_a_moment() -> None:
     ending = replace(CANCELLED, workflow=RUNNING, now=NOW + GRACE)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.market import Market
-from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
+from ticketing.statuses import CancelReason, OrderStatus, TicketStatus, TimelineCode
 from workflows.order import PaymentDecision
 
 AUTHORIZE = "/v1/payment_intents"
@@ -89,3 +89,48 @@ async def test_every_step_at_stripe_is_expected_to_beat(market: Market) -> None:
     ]
     assert {step.activity_type.name for step in steps} == {"authorize_payment", "capture_payment"}
     assert all(step.heartbeat_timeout.ToTimedelta() for step in steps)
+
+
+CANCEL = "/v1/payment_intents/*/cancel"
+
+
+async def test_a_no_that_stripe_stored_under_a_captures_key_is_moved_on_from(
+    market: Market,
+) -> None:
+    purchase = await market.reserve()
+    market.sandbox.set_fault("refused", method="POST", path=CAPTURE)
+
+    assert await purchase.pay() is PaymentDecision.COMPLETED
+
+    await purchase.is_completed()
+    assert market.sandbox.count("POST", CAPTURE) == 3  # the no, the same again, and another key
+
+
+@pytest.mark.parametrize("refused", [(CAPTURE,), (CAPTURE, CANCEL)], ids=["capture", "and cancel"])
+async def test_a_no_that_stays_gives_the_payment_up_and_releases_the_ticket(
+    market: Market, refused: tuple[str, ...]
+) -> None:
+    purchase = await market.reserve()
+    for path in refused:
+        market.sandbox.set_fault("refused", method="POST", path=path, times=None)
+    await purchase.submit_payment()
+    await market.env.sleep(timedelta(minutes=1))
+
+    await purchase.handle.result()
+    await purchase.is_cancelled(CancelReason.PAYMENT_FAILED)
+    assert (TimelineCode.PAYMENT_FAILED, "invalid_request") in await purchase.told()
+    assert not [i for i in market.sandbox.payment_intents() if i["amount_received"]]
+    again = await market.reserve(await purchase.ticket())
+    market.sandbox.clear_faults()
+    assert await again.pay() is PaymentDecision.COMPLETED
+
+
+async def test_a_no_to_giving_a_payment_up_does_not_keep_the_ticket(market: Market) -> None:
+    purchase = await market.reserve()
+    await purchase.pay("pm_card_authenticationRequired")
+    market.sandbox.set_fault("refused", method="POST", path=CANCEL, times=None)
+
+    await market.env.sleep(timedelta(minutes=20))
+
+    await purchase.handle.result()
+    await purchase.is_cancelled(CancelReason.EXPIRED)
