@@ -15,11 +15,14 @@ from uuid import uuid4
 
 from temporalio import workflow
 from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from tests.faults.pace import TIMER, WORK, Probe
 
+QUIET = Runtime(telemetry=TelemetryConfig(logging=None))
+"""Does not tell of each request that it repeats."""
 TASK_QUEUE = "harness-probes"
 TRY_AGAIN_SECONDS = 0.2
 
@@ -73,7 +76,7 @@ async def _wait_for_timers(address: str, lines: TextIO) -> None:
 
 
 async def _connect(address: str) -> Client:
-    client = await Client.connect(address)
+    client = await Client.connect(address, runtime=QUIET)
     # A fresh server answers before it has made its namespace.
     await client.count_workflows()
     return client

@@ -114,7 +114,7 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
     environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
     settings = StackSettings.on_free_ports(directory, SHAPE)
     with (
-        _watched_machine(directory, settings.temporal_address) as machine,
+        _watched_machine(directory, settings.temporal_address) as (machine, probes),
         FaultyStack(settings, environ | rules.environment(), machine, sabotage) as stack,
     ):
         async with (
@@ -132,7 +132,8 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
             finally:
                 checking.cancel()
             evidence = await gather_evidence(stack)
-            said += [part.obituary() for part in stack.ended_parts()]
+            ended = [part for part in (*stack.parts.values(), probes) if not part.is_running]
+            said += [part.obituary() for part in ended]
         evidence.disturbances = breaker.disturbances
         evidence.acted_on = market.acted_on
         evidence.blunders = market.shop.blunders
@@ -150,13 +151,16 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
             seconds=ended_at - began_at,
             machine_seconds=evidence.pace.seconds(began_at, ended_at),
             calm_lateness=calm_lateness(evidence),
-            violations=said + checks.refusals + violations(evidence, market.promises),
+            violations=[
+                _with_acts(violation, market)
+                for violation in said + checks.refusals + violations(evidence, market.promises)
+            ],
         )
 
 
 @contextmanager
-def _watched_machine(directory: Path, temporal_address: str) -> Iterator[Machine]:
-    """The machine, watched by its probes for as long as the block runs."""
+def _watched_machine(directory: Path, temporal_address: str) -> Iterator[tuple[Machine, Part]]:
+    """The machine, and what watches it for as long as the block runs."""
     record = directory / "pace"
     probes = Part(
         name="probes",
@@ -167,7 +171,7 @@ def _watched_machine(directory: Path, temporal_address: str) -> Iterator[Machine
     )
     probes.start()
     try:
-        yield Machine(record)
+        yield Machine(record), probes
     finally:
         probes.kill()
 
@@ -264,6 +268,16 @@ def _going_on(evidence: Evidence) -> list[str]:
         f"order:{id} (not listed)" for id in evidence.orders if f"order:{id}" not in evidence.known
     }
     return [*running, *open_, *unlisted]
+
+
+def _with_acts(violation: str, market: Market) -> str:
+    """The violation, and what operators did to the orders that it names."""
+    acts = [
+        f"; operators tried on {id}: {', '.join(sorted(acts))}"
+        for id, acts in market.acted_on.items()
+        if id in violation
+    ]
+    return violation + "".join(acts)
 
 
 async def gather_evidence(stack: Stack) -> Evidence:
