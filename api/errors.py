@@ -10,7 +10,11 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import (
+    ConnectionFailure,
+    OperationFailure,
+    PyMongoError,
+)
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -60,6 +64,18 @@ BY_STATUS: dict[int, type[TicketingError]] = {
 }
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+MONGODB_REFUSALS = {
+    13,  # Unauthorized: a role was revoked
+    18,  # AuthenticationFailed
+    121,  # DocumentValidationFailure
+    8000,  # AtlasError: among others, a cluster out of space
+    14031,  # OutOfDiskSpace
+}
+"""Answers of a database that works, and will not write for now; others are mistakes of ours.
+
+Source: https://www.mongodb.com/docs/manual/reference/error-codes/
+"""
 
 LONGEST_ECHO = 80
 """Characters of a field's name that are said back."""
@@ -112,9 +128,13 @@ def _methods_of(request: Request) -> list[str]:
 
 async def _mongodb_error(request: Request, error: Exception) -> Response:
     failure = cast(PyMongoError, error)
-    if not (isinstance(failure, ConnectionFailure) or failure.timeout):
+    if isinstance(failure, ConnectionFailure) or failure.timeout:
+        logger.warning("MongoDB does not respond: %s", type(failure).__name__)
+    elif isinstance(failure, OperationFailure) and failure.code in MONGODB_REFUSALS:
+        # Not its text, which may repeat the document.
+        logger.error("MongoDB refuses: %s, code %s", type(failure).__name__, failure.code)
+    else:
         raise failure
-    logger.warning("MongoDB does not respond: %s", type(failure).__name__)
     return refusal(request.scope, MongoDBUnavailable())
 
 

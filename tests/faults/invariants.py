@@ -12,9 +12,8 @@ from typing import Any
 
 from tests.faults.breaking import Disturbance
 from tests.faults.pace import Pace
-from tests.faults.plan import REFUSED, Act
+from tests.faults.plan import Act
 from tests.faults.promises import Promises
-from tests.faults.shopping import Blunder
 
 Document = dict[str, Any]
 
@@ -57,13 +56,11 @@ class Evidence:
     pace: Pace = field(default_factory=Pace)
     acted_on: Mapping[str, Set[Act]] = field(default_factory=dict)
     """What operators did, or tried to do, by the id of the order."""
-    blunders: Sequence[Blunder] = ()
-    """Answers that the contract does not know."""
 
 
 def violations(evidence: Evidence, promises: Promises) -> list[str]:
     """Everything that should not be, in words that name the document concerned."""
-    checks = (i1, i2, i3, i4, i5, i6, i7, unexcused_findings, unexcused_answers)
+    checks = (i1, i2, i3, i4, i5, i6, i7, unexcused_findings)
     found = [said for check in checks for said in check(evidence)]
     return found + list(i8(evidence, promises))
 
@@ -200,18 +197,6 @@ def unexcused_findings(evidence: Evidence) -> Iterator[str]:
         )
         if finding["status"] == "open" or not is_of_operator:
             yield f"reconciliation said ({finding['status']}): {finding['detail']}"
-
-
-def unexcused_answers(evidence: Evidence) -> Iterator[str]:
-    """Nobody is answered with a 500, except while MongoDB refuses what is to be written."""
-    refusals = [d for d in evidence.disturbances if d.part in REFUSED]
-    for blunder in evidence.blunders:
-        is_excused = blunder.is_problem and any(
-            refusal.began_at <= blunder.answered_at and blunder.asked_at <= refusal.ended_at
-            for refusal in refusals
-        )
-        if not is_excused:
-            yield f"{blunder.request} answered {blunder.status}: {blunder.text}"
 
 
 def i8(evidence: Evidence, promises: Promises) -> Iterator[str]:

@@ -136,7 +136,6 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
             said += [part.obituary() for part in ended]
         evidence.disturbances = breaker.disturbances
         evidence.acted_on = market.acted_on
-        evidence.blunders = market.shop.blunders
         evidence.calm = calm
         evidence.pace = machine.pace()
         ended_at = time.time()
@@ -153,7 +152,12 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
             calm_lateness=calm_lateness(evidence),
             violations=[
                 _with_acts(violation, market)
-                for violation in said + checks.refusals + violations(evidence, market.promises)
+                for violation in (
+                    *said,
+                    *checks.refusals,
+                    *market.shop.blunders,
+                    *violations(evidence, market.promises),
+                )
             ],
         )
 

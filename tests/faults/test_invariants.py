@@ -12,7 +12,6 @@ from tests.faults.invariants import RECOVERY_SECONDS, Evidence, violations
 from tests.faults.pace import WORK, Pace
 from tests.faults.plan import Act
 from tests.faults.promises import ListedTicket, Promises, ReservedOrder
-from tests.faults.shopping import Blunder
 
 DEADLINE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -305,29 +304,6 @@ def test_a_finding_is_excused_where_an_operator_acted_and_it_was_put_right(
 
     expected = [f"reconciliation said ({status}): Something."] if is_seen else []
     assert sound(evidence, promises) == expected
-
-
-@pytest.mark.parametrize(
-    ("part", "is_problem", "answered_at", "is_seen"),
-    [
-        ("tickets", True, 101, False),
-        ("tickets", True, 99, True),
-        ("tickets", False, 101, True),
-        ("mongodb-1", True, 101, True),
-    ],
-)
-def test_a_500_is_excused_only_while_mongodb_refuses_writes(
-    evidence: Evidence,
-    promises: Promises,
-    part: str,
-    is_problem: bool,
-    answered_at: float,
-    is_seen: bool,
-) -> None:
-    evidence.disturbances = [Disturbance(part, 100, 110)]
-    evidence.blunders = [Blunder("POST /", 500, "sorry", is_problem, 98, answered_at)]
-
-    assert sound(evidence, promises) == (["POST / answered 500: sorry"] if is_seen else [])
 
 
 def measured(slowdown: float) -> Pace:

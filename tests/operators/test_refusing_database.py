@@ -212,3 +212,15 @@ async def test_a_reservation_that_comes_too_late_is_not_made(
 
     assert purchase.reservation.refusal is Refusal.UNAVAILABLE
     assert (await market.look_at(ticket)).status is TicketStatus.AVAILABLE
+
+
+async def test_a_request_whose_write_is_refused_is_answered_503_and_tells_no_document(
+    seller: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with refusing(Ticket):
+        listing = {"title": "Behind the pillar", "price": 5000}
+        answer = await seller.http.post("/api/tickets", json=listing)
+
+    assert_problem(answer, 503, "mongodb_unavailable")
+    assert "code 121" in caplog.text
+    assert "Behind the pillar" not in caplog.text
