@@ -1,6 +1,7 @@
 """What can happen to an order, in any order; Hypothesis looks for the worst one."""
 
 import asyncio
+import json
 from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import timedelta
@@ -22,11 +23,13 @@ from pymongo import AsyncMongoClient
 from api.etags import Precondition
 from api.services.tickets import TicketService
 from tests.market import Purchase
+from tests.operators.poison import POISON, Raw
 from tests.stateful.soundness import is_at_its_end, is_sound
 from tests.stateful.troubled_market import troubled_market
 from ticketing.errors import TicketingError
 from ticketing.models import Ticket
 from ticketing.mongodb import BSONDocument
+from workflows.order import PAYMENT_INTENT_CHANGED, PAYMENT_SUBMITTED
 
 T = TypeVar("T")
 
@@ -60,6 +63,27 @@ REQUESTS = st.sampled_from(
         "/v1/payment_intents/*/cancel",
     ]
 )
+SIGNALS = st.sampled_from([PAYMENT_SUBMITTED, PAYMENT_INTENT_CHANGED, "unheard_of"])
+ENCODINGS = st.sampled_from(
+    ["json/plain", "binary/null", "binary/plain", "json/protobuf", "x", None]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["charge_id", "payment_method", "intent_id", "other"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=5,
+)
+PAYLOADS = st.builds(
+    Raw, st.binary(max_size=20) | VALUES.map(lambda value: json.dumps(value).encode()), ENCODINGS
+)
+INPUTS = st.lists(PAYLOADS, max_size=3).map(tuple) | st.sampled_from(list(POISON.values()))
+"""Whatever anybody may send with a signal."""
 STUMBLES = st.sampled_from(["lost_answer", "lost_request", "error", "error_stored", "rate_limited"])
 # Not the failures that Stripe stores: an outage of those uses up the keys of a step.
 OUTAGES = st.sampled_from(["lost_answer", "lost_request", "error", "rate_limited"])
@@ -172,6 +196,10 @@ class Orders(RuleBasedStateMachine):
     @rule(order=orders)
     def cancel_as_operator(self, order: Purchase) -> None:
         self._run(self._market.cancel_as_operator(order))
+
+    @rule(order=orders, name=SIGNALS, inputs=INPUTS)
+    def send_what_cannot_be_read(self, order: Purchase, name: str, inputs: tuple[Raw, ...]) -> None:
+        self._run(self._market.send(order, name, inputs))
 
     # --- banks and Stripe -----------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from api.services.stripe_webhooks import StripeWebhookService
 from devstack.stripe_sandbox.testing import running_sandbox
 from devstack.stripe_sandbox.webhooks import sign
 from tests.market import TTL, Market, Purchase
+from tests.operators.poison import Raw, signal
 from tests.timeskipping import time_skipping_server
 from ticketing.models import DOCUMENT_MODELS, Ticket
 from ticketing.mongodb import BSONDocument
@@ -178,6 +179,11 @@ class TroubledMarket(Market):
     async def cancel_as_operator(self, purchase: Purchase) -> None:
         with _unless_closed():
             await purchase.handle.cancel()
+
+    async def send(self, purchase: Purchase, name: str, inputs: tuple[Raw, ...]) -> None:
+        """Send a signal with whatever was typed into it."""
+        with _unless_closed():
+            await signal(self.env.client, purchase.handle.id, name, inputs)
 
     async def press(self, purchase: Purchase, *, approve: bool) -> None:
         """Press a button on the bank's page, if there is one to press."""
