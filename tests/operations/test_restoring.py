@@ -4,6 +4,7 @@ This is what `docs/operations.md` tells whoever has to restore.
 """
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -100,11 +101,14 @@ class Restored:
 
     def intent(self, name: str) -> Json:
         """The one payment intent that Stripe has for the order."""
+        (intent,) = self.intents(name)
+        return intent
+
+    def intents(self, name: str) -> list[Json]:
         ledger = httpx.get(f"{self.stack.urls['stripe_sandbox']}/_sandbox/ledger").json()
         order = self.orders[name].order
         intents: list[Json] = ledger["payment_intents"]
-        (intent,) = [intent for intent in intents if intent["metadata"]["order_id"] == order]
-        return intent
+        return [intent for intent in intents if intent["metadata"]["order_id"] == order]
 
     def cancel(self, name: str) -> None:
         """What the button *Request Cancellation* does."""
@@ -113,6 +117,12 @@ class Restored:
     def ask_stripe(self, name: str) -> None:
         news = ["--name", "payment_intent_changed", "--input", '{"intent_id": "look again"}']
         self._temporal("signal", name, *news)
+
+    def pay_by_hand(self, name: str) -> None:
+        payment = {"charge_id": str(ObjectId()), "payment_method": "pm_card_visa"}
+        self._temporal(
+            "signal", name, "--name", "payment_submitted", "--input", json.dumps(payment)
+        )
 
     def terminate(self, name: str) -> None:
         self._temporal("terminate", name)
@@ -236,6 +246,12 @@ def test_an_older_temporal_beside_a_newer_mongodb(past: Past) -> None:
             restored.cancel(name)
         eventually(lambda: not restored.runs("paid later") and not restored.runs("confirmed later"))
         assert restored.status("paid later") == restored.status("confirmed later") == "completed"
+
+        # Nor does one take money for an order that was cancelled since.
+        restored.pay_by_hand("cancelled later")
+        eventually(lambda: not restored.runs("cancelled later"))
+        assert restored.status("cancelled later") == "cancelled"
+        assert restored.intents("cancelled later") == []
 
         restored.let_an_hour_pass("new, waits", "new, at the bank")
         repaired = "open_order_without_workflow: repaired"
