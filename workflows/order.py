@@ -188,10 +188,6 @@ class OrderWorkflow:
         assert self._reservation is not None  # noqa: S101 - what the line above waited for
         return self._reservation
 
-    @reserve.validator
-    def _validate_reserve(self) -> None:
-        """Refuse arguments: there are none, and a handler must not raise."""
-
     @workflow.signal(dynamic=True)
     def receive(self, name: str, payloads: Sequence[RawValue]) -> None:
         """Take `payment_submitted` and `payment_intent_changed`; drop what is neither."""
