@@ -39,7 +39,9 @@ class PaymentFence:
         }
         return await self._pass(charge, {})
 
-    async def before_capture(self, order_id: str, attempt: int, intent_id: str) -> bool:
+    async def before_capture(
+        self, order_id: str, attempt: int, intent_id: str, amount: int
+    ) -> bool:
         """Mark that the intent is being captured, if it may be.
 
         Until Stripe has ended the intent, nobody cancels the order (`FailedCharge`).
@@ -48,6 +50,7 @@ class PaymentFence:
             "order_id": PydanticObjectId(order_id),
             "attempt": attempt,
             "stripe_id": intent_id,
+            "amount": amount,
         }
         return await self._pass(charge, {"capturing": intent_id}) is not None
 

@@ -36,11 +36,24 @@ class BeginPayment:
 
 
 @dataclass(frozen=True)
+class UndecidedPayment:
+    """A payment that an order awaits, and that a workflow was reset to before."""
+
+    charge_id: str
+    attempt: int
+    payment_method: str
+
+
+@dataclass(frozen=True)
 class BegunPayment:
     """Whether the attempt is the order's current one, and how the order stands."""
 
     is_begun: bool
     order_status: OrderStatus
+    undecided: UndecidedPayment | None = None
+    """The attempt that is the current one instead."""
+    is_ticket_held: bool = True
+    """Without its ticket the order cannot be paid at all."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +145,8 @@ class OrderActivities:
             return BegunPayment(
                 charge is not None and _is_begun(charge, input),
                 await _status_of(order_id, session),
+                undecided=await _undecided(order_id, session),
+                is_ticket_held=await _holds_ticket(input, session),
             )
 
         return await in_transaction(self._mongo, begin)
@@ -309,9 +324,7 @@ def _is_begun(charge: Charge, input: BeginPayment) -> bool:
 async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) -> bool:
     """Take an unpaid order to `awaiting_payment`, if it holds its ticket."""
     order_id = PydanticObjectId(input.order_id)
-    ticket_id = PydanticObjectId(input.ticket_id)
-    held = {"_id": ticket_id, "order_id": order_id, "sold_at": None}
-    if await Ticket.find_one(held, session=session) is None:
+    if not await _holds_ticket(input, session):
         return False
     result = await Order.find_one(
         {"_id": order_id, "status": OrderStatus.CREATED}, session=session
@@ -322,6 +335,30 @@ async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) ->
         }
     )
     return _has_matched(result)
+
+
+async def _holds_ticket(input: BeginPayment, session: AsyncClientSession) -> bool:
+    held = {
+        "_id": PydanticObjectId(input.ticket_id),
+        "order_id": PydanticObjectId(input.order_id),
+        "sold_at": None,
+    }
+    return await Ticket.find_one(held, session=session) is not None
+
+
+async def _undecided(
+    order_id: PydanticObjectId, session: AsyncClientSession
+) -> UndecidedPayment | None:
+    """The payment that is under way for the order, if it awaits one."""
+    order = await Order.get(order_id, session=session)
+    if order is None or order.status is not OrderStatus.AWAITING_PAYMENT:
+        return None
+    charge = await Charge.find_one(
+        {"order_id": order_id, "status": ChargeStatus.CREATED}, session=session
+    )
+    if charge is None:
+        return None
+    return UndecidedPayment(str(charge.id), charge.attempt, charge.payment_method or "")
 
 
 def _has_matched(result: object) -> bool:

@@ -13,7 +13,7 @@ from activities.fence import PaymentFence
 from ticketing.models import Charge, Order, told
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
-from ticketing.payments.intents import IntentStatus, PaymentIntent, PaymentRefused
+from ticketing.payments.intents import ENDS, IntentStatus, PaymentIntent, PaymentRefused
 from ticketing.statuses import ChargeStatus, OrderStatus, TimelineCode
 
 
@@ -107,11 +107,14 @@ class PaymentActivities:
         )
         if charge is None:
             return await self._forbid(await self._existing_intent_id(input), input)
-        try:
-            intent = await self._authorize(charge, input)
-        except PaymentRefused as refused:
-            activity.logger.error("Stripe refused to make an intent: %s", refused.code)
-            return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
+        if charge.stripe_id is not None:
+            intent = await self._read_own(charge.stripe_id, input.order_id)
+        else:
+            try:
+                intent = await self._authorize(charge, input)
+            except PaymentRefused as refused:
+                activity.logger.error("Stripe refused to make an intent: %s", refused.code)
+                return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
         wants_buyer = intent.status is IntentStatus.REQUIRES_ACTION
         if wants_buyer:
             # Before the charge is written: a run in between finds Stripe's first answer again.
@@ -131,8 +134,6 @@ class PaymentActivities:
         return await self._state_of(intent, input.amount)
 
     async def _authorize(self, charge: Charge, input: AuthorizePayment) -> PaymentIntent:
-        if charge.stripe_id is not None:
-            return await self._gateway.read(charge.stripe_id)
         return await self._gateway.authorize(
             order_id=input.order_id,
             attempt=input.attempt,
@@ -153,10 +154,11 @@ class PaymentActivities:
         """Take the money that was set aside, if the order still holds its ticket.
 
         Safe to run twice: an intent is captured once, and says so ever after. One that Stripe
-        refuses to capture is given up, for its ticket is about to be released.
+        refuses to capture is given up, for its ticket is about to be released; that is tried until
+        Stripe has done it, since another try of this step may still be about to capture.
         """
         may_capture = await self._fence.before_capture(
-            input.order_id, input.attempt, input.intent_id
+            input.order_id, input.attempt, input.intent_id, input.amount
         )
         if not may_capture:
             return await self._forbid(input.intent_id, input)
@@ -166,10 +168,15 @@ class PaymentActivities:
                 idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
             )
         except PaymentRefused as refused:
-            return await self._give_up(input, _definite(refused))
-        if intent.status is IntentStatus.REQUIRES_CAPTURE:
-            return await self._give_up(input, intent.failure_code)
-        return await self._state_of(intent, input.amount)
+            code: str | None = _definite(refused)
+        else:
+            if intent.status in ENDS:
+                return await self._state_of(intent, input.amount)
+            code = intent.failure_code
+        intent = await self._cancel(input)
+        return await self._state_of(
+            replace(intent, failure_code=intent.failure_code or code), input.amount
+        )
 
     @activity.defn
     async def cancel_payment_intent(self, input: AttemptedIntent) -> PaymentState:
@@ -196,7 +203,7 @@ class PaymentActivities:
             }
         )
         if charge is not None and charge.stripe_id is not None:
-            return charge.stripe_id
+            return (await self._read_own(charge.stripe_id, input.order_id)).id
         begun_at = input.begun_at if charge is None else charge.created_at
         made = await self._gateway.find(input.order_id, input.attempt, begun_at)
         return made.id if made else None
@@ -215,22 +222,32 @@ class PaymentActivities:
         return replace(given_up, outcome=PaymentOutcome.FORBIDDEN)
 
     async def _give_up(self, input: AttemptedIntent, failure_code: str | None) -> PaymentState:
-        """Cancel the intent; one that Stripe refuses to cancel, too, is never captured by us.
+        """Cancel the intent; one that Stripe refuses to cancel is never captured by us.
 
-        The fence lets nobody capture it once its order is closed, and every idempotency key under
-        which somebody may still ask for it has been answered.
+        Then the answer names no intent as ended: if a capture of it was begun, the mark on the
+        charge keeps the order open, and else the fence keeps it from being captured.
         """
         try:
-            intent = await self._gateway.cancel(
-                input.intent_id,
-                idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
-            )
+            intent = await self._cancel(input)
         except PaymentRefused as refused:
-            code = failure_code or _definite(refused)
-            return PaymentState(PaymentOutcome.CANCELLED, input.intent_id, code)
+            code = _definite(refused)
+            return PaymentState(PaymentOutcome.CANCELLED, failure_code=failure_code or code)
         return await self._state_of(
             replace(intent, failure_code=intent.failure_code or failure_code), input.amount
         )
+
+    async def _cancel(self, input: AttemptedIntent) -> PaymentIntent:
+        return await self._gateway.cancel(
+            input.intent_id,
+            idempotency_key=idempotency_key(input.order_id, input.attempt, "cancel"),
+        )
+
+    async def _read_own(self, intent_id: str, order_id: str) -> PaymentIntent:
+        """The intent that a charge names, which somebody may have edited by hand."""
+        intent = await self._gateway.read(intent_id)
+        if intent.order_id != order_id:
+            raise UnexpectedPaymentState(f"{intent_id} is not an intent of order {order_id}")
+        return intent
 
     async def _state_of(self, intent: PaymentIntent, amount: int) -> PaymentState:
         if intent.status not in OUTCOMES:

@@ -7,6 +7,7 @@ secret, an e-mail address, a header, a query or the words of an exception.
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,10 +19,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Status, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
+from temporalio.api.common.v1 import Payload
 from temporalio.contrib.opentelemetry import TracingInterceptor, TracingWorkflowInboundInterceptor
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
+    HandleQueryInput,
+    HandleSignalInput,
+    HandleUpdateInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
@@ -122,9 +127,40 @@ class Discreet(SpanExporter):
 
 
 class _WorkflowInterceptor(TracingWorkflowInboundInterceptor):
+    """Reads of messages what trace they are part of; what says so in no known way is ignored.
+
+    Anybody can send a header, and one that raised would fail every later task of the workflow.
+    """
+
     def __init__(self, next: WorkflowInboundInterceptor) -> None:
         super().__init__(next)
         self.text_map_propagator = TraceContext()
+
+    async def handle_signal(self, input: HandleSignalInput) -> None:
+        await super().handle_signal(replace(input, headers=self._readable(input.headers)))
+
+    async def handle_query(self, input: HandleQueryInput) -> Any:  # noqa: ANN401 - the query's own result
+        return await super().handle_query(replace(input, headers=self._readable(input.headers)))
+
+    def handle_update_validator(self, input: HandleUpdateInput) -> None:
+        super().handle_update_validator(replace(input, headers=self._readable(input.headers)))
+
+    async def handle_update_handler(self, input: HandleUpdateInput) -> Any:  # noqa: ANN401 - the update's own result
+        return await super().handle_update_handler(
+            replace(input, headers=self._readable(input.headers))
+        )
+
+    def _readable(self, headers: Mapping[str, Payload]) -> Mapping[str, Payload]:
+        header = headers.get(self.header_key)
+        if header is None:
+            return headers
+        try:
+            (carrier,) = self.payload_converter.from_payloads([header])
+        except Exception:  # whatever a payload of an unknown encoding makes of its decoder
+            carrier = None
+        if isinstance(carrier, dict) and all(isinstance(v, str) for v in carrier.values()):
+            return headers
+        return {name: value for name, value in headers.items() if name != self.header_key}
 
 
 class _Remembering(ActivityInboundInterceptor):

@@ -319,7 +319,7 @@ class OrderWorkflow:
         self._enter(_Step.DECIDING_PAYMENT, f"Asking Stripe to authorize payment {self._attempt}.")
         begun = await self._begin_payment(payment, reservation)
         if not begun.is_begun:
-            self._follow_documents(payment, begun.order_status)
+            await self._follow_documents(payment, begun)
             return
         state = await self._authorize(payment, reservation)
         self._note_intent(state)
@@ -330,6 +330,12 @@ class OrderWorkflow:
             state = await self._give_up_intent(state)
         if state.outcome is PaymentOutcome.AUTHORIZED:
             state = await self._capture(state)
+        if state.outcome is PaymentOutcome.FORBIDDEN:
+            # This payment is over, and perhaps the order is not.
+            begun = await self._begin_payment(payment, reservation)
+            if not begun.is_begun:
+                await self._follow_documents(payment, begun)
+                return
         if state.outcome is PaymentOutcome.CAPTURED:
             await self._complete_order(payment)
         else:
@@ -491,14 +497,26 @@ class OrderWorkflow:
         self._become(status)
         self._enter(_Step.CLOSED, f"Closed: {status} ({reason}).")
 
-    def _follow_documents(self, payment: PaymentSubmitted, status: OrderStatus) -> None:
+    async def _follow_documents(self, payment: PaymentSubmitted, begun: BegunPayment) -> None:
         """Take the order as it is recorded: an operator has reset its workflow to before."""
-        self._decisions[payment.charge_id] = PaymentDecision.REFUSED
-        self._become(status)
-        if status.is_closed:
-            self._enter(_Step.CLOSED, f"Found {status} in the database; nothing was charged.")
+        if not begun.order_status.is_closed and not begun.is_ticket_held and not begun.undecided:
+            await self._cancel_order(CancelReason.CANCELLED_BY_OPERATOR)
+        elif begun.order_status.is_closed:
+            self._become(begun.order_status)
+            self._enter(
+                _Step.CLOSED, f"Found {begun.order_status} in the database; nothing was charged."
+            )
         else:
+            self._become(begun.order_status)
             self._enter(_Step.AWAITING_PAYMENT, f"Waiting for payment until {self._deadline()}.")
+        self._decisions[payment.charge_id] = PaymentDecision.REFUSED
+        if begun.undecided is not None and begun.undecided.charge_id != payment.charge_id:
+            # Its buyer was promised that it is decided.
+            self._attempt = begun.undecided.attempt - 1
+            self._submitted = PaymentSubmitted(
+                begun.undecided.charge_id, begun.undecided.payment_method
+            )
+            self._decisions[begun.undecided.charge_id] = None
 
     def _is_deciding_payment(self) -> bool:
         return self._submitted is not None or self._step in (

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from beanie import PydanticObjectId
+from pymongo.errors import PyMongoError
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -80,6 +81,8 @@ class ReservationRequest:
     ticket_id: PydanticObjectId
     price: int | None = None
     """The only one at which the buyer wants it; whoever names none takes the ticket's."""
+    is_repeatable: bool = False
+    """Whether it has a key, under which its answer can be asked for again."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class ReservationService:
             RequestInProgress: the first request with the key is not answered yet.
             TemporalUnavailable: no worker answered in time; no ticket is held for it.
         """
-        request = ReservationRequest(buyer_id, ticket_id, price)
+        request = ReservationRequest(buyer_id, ticket_id, price, idempotency_key is not None)
         if idempotency_key is None:
             return await self._or_count(self._reserve(PydanticObjectId(), request))
         order_ids = derived_ids(RESERVE_ROUTE, buyer_id, idempotency_key)
@@ -190,7 +193,18 @@ class ReservationService:
             return await self._held_by(request, _for_sale(await Ticket.get(ticket.id), buyer_id))
         if reservation.refusal is not None:
             raise _error_of(reservation.refusal, reservation.price)
-        return _first_answer(await _recorded_order(order_id))
+        try:
+            return _first_answer(await _recorded_order(order_id))
+        except (MongoDBUnavailable, PyMongoError):
+            if not request.is_repeatable:
+                await self._give_back(order_id)
+            raise
+
+    async def _give_back(self, order_id: PydanticObjectId) -> None:
+        """Cancel an order that its buyer will never hear of; unheard, it expires."""
+        with suppress(TemporalUnavailable, RPCError):
+            async with _reservation_in_time():
+                await order_handle(self._temporal, order_id).execute_update(OrderWorkflow.cancel)
 
     async def _repeat(
         self, order_id: PydanticObjectId, request: ReservationRequest
@@ -214,7 +228,8 @@ class ReservationService:
     async def _refuse_while_reserving(
         self, order_id: PydanticObjectId, ticket_id: PydanticObjectId
     ) -> None:
-        execution = await order_handle(self._temporal, order_id).describe()
+        async with _reservation_in_time():
+            execution = await order_handle(self._temporal, order_id).describe()
         if execution.typed_search_attributes.get(TICKET_ID) != str(ticket_id):
             raise IdempotencyKeyReused
         if _is_reserving(execution):

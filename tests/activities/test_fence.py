@@ -71,8 +71,8 @@ class Paying:
         )
         return passed is not None
 
-    async def may_capture(self, *, intent: str = INTENT) -> bool:
-        return await self.fence.before_capture(str(self.order_id), 1, intent)
+    async def may_capture(self, *, intent: str = INTENT, amount: int = 2500) -> bool:
+        return await self.fence.before_capture(str(self.order_id), 1, intent, amount)
 
     async def cancel(self, *, ended: str | None = None) -> OrderStatus:
         failed = FailedCharge(str(self.charge_id), "expired", ended)
@@ -133,7 +133,6 @@ ANOTHER = PydanticObjectId()
         (Ticket, {"order_id": ANOTHER}),
         (Ticket, {"sold_at": utc_now()}),
     ],
-    ids=str,
 )
 async def test_no_payment_passes_where_the_documents_say_otherwise(
     paying: Paying, model: type[Document], change: dict[str, object]
@@ -163,6 +162,14 @@ async def test_no_payment_passes_for_what_was_deleted(
 
 async def test_another_intent_of_the_same_attempt_is_not_captured(paying: Paying) -> None:
     assert not await paying.may_capture(intent="pi_2")
+
+
+async def test_another_amount_than_the_orders_price_is_not_captured(paying: Paying) -> None:
+    for model, id in ((Charge, paying.charge_id), (Order, paying.order_id)):
+        field = "amount" if model is Charge else "ticket.price"
+        await paying.change(model, id, **{field: 100})
+
+    assert not await paying.may_capture(amount=2500)
 
 
 async def test_while_a_capture_is_under_way_nobody_cancels_the_order(paying: Paying) -> None:

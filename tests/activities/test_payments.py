@@ -24,6 +24,7 @@ from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket, TicketSnapshot
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
+from ticketing.payments.intents import IntentStatus, PaymentOutcomeUnknown, PaymentRefused
 from ticketing.statuses import ChargeStatus, OrderStatus
 
 CARD_WAITS = "pm_card_authenticationRequired"
@@ -237,3 +238,40 @@ async def test_an_intent_that_stripe_refuses_to_capture_is_given_up(
     outcome = (PaymentOutcome.CANCELLED, "capture_refused")
     assert [(state.outcome, state.failure_code) for state in states] == [outcome] * 2
     assert sandbox.payment_intent(authorized.intent_id)["status"] == "canceled"
+
+
+async def test_an_intent_of_another_order_is_not_taken_for_ours(
+    payments: PaymentActivities, gateway: StripeGateway, charge: Charge
+) -> None:
+    other = await gateway.authorize(
+        order_id=str(PydanticObjectId()),
+        attempt=1,
+        amount=99_900,
+        currency="usd",
+        payment_method="pm_card_visa",
+        begun_at=utc_now(),
+        idempotency_key="another order",
+    )
+    await charge.set({"stripe_id": other.id})
+
+    for status in (ChargeStatus.CREATED, ChargeStatus.FAILED):  # may be paid, and may not
+        await charge.set({"status": status})
+        with pytest.raises(UnexpectedPaymentState, match="is not an intent of order"):
+            await authorize(payments, charge, "pm_card_visa")
+
+    assert (await gateway.read(other.id)).status is IntentStatus.REQUIRES_CAPTURE
+
+
+async def test_an_intent_that_stripe_does_not_know_is_no_answer(
+    payments: PaymentActivities, gateway: StripeGateway, charge: Charge
+) -> None:
+    """As with another account's key: nothing is given up, and nothing released."""
+    await charge.set({"stripe_id": "pi_of_another_account"})
+    attempted = AttemptedIntent(str(charge.order_id), 1, "pi_of_another_account", charge.amount)
+
+    with pytest.raises(PaymentRefused):
+        await authorize(payments, charge, "pm_card_visa")
+    with pytest.raises(PaymentOutcomeUnknown):
+        await payments.capture_payment(attempted)
+    with pytest.raises(PaymentOutcomeUnknown):
+        await gateway.cancel("pi_of_another_account", idempotency_key="cancel")

@@ -6,7 +6,9 @@ from uuid import uuid4
 
 import pytest
 from beanie import PydanticObjectId
+from pymongo.errors import AutoReconnect
 
+from api.services import reservations
 from tests.api.conftest import assert_problem
 from tests.market import TTL, Market, Purchase
 from tests.operators.operator import Handle, Operator
@@ -130,3 +132,34 @@ async def test_an_order_cancelled_by_hand_during_a_payment_is_not_paid_for(
 
     await operator.workflow_of(order["id"]).result()
     assert marketplace.captured() == []
+
+
+async def test_an_order_that_has_lost_its_ticket_is_cancelled_by_its_next_payment(
+    seller: Person, buyer: Person, marketplace: Marketplace
+) -> None:
+    ticket = await seller.list_ticket()
+    order = await buyer.reserve(ticket)
+    await Ticket.find_one({"_id": PydanticObjectId(ticket["id"])}).update(
+        {"$set": {"order_id": None}}
+    )
+
+    assert_problem(await buyer.pay(order), 409, "order_cancelled")
+
+    await buyer.sees(order, "cancelled", "cancelled_by_operator")
+    assert marketplace.sandbox.payment_intents() == []
+
+
+async def test_a_reservation_whose_order_cannot_be_read_is_given_back(
+    marketplace: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = await seller.list_ticket()
+    with monkeypatch.context() as patch:
+        patch.setattr(reservations, "_recorded_order", _lose_the_connection)
+        assert_problem(await buyer.ask_for(ticket), 503, "mongodb_unavailable")
+
+    assert (await seller.ticket(ticket))["status"] == "available"
+    assert (await buyer.ask_for(ticket)).status_code == 201
+
+
+async def _lose_the_connection(_order_id: PydanticObjectId) -> Order:
+    raise AutoReconnect("the primary is gone")

@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
+from beanie import PydanticObjectId
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 
 from activities.reservations import Reservation
@@ -21,7 +22,7 @@ from tests.purchases.marketplace import Marketplace
 from tests.replay.paths import PATHS, WorkflowPath, history_of
 from ticketing.models import Order, Ticket
 from ticketing.statuses import OrderStatus
-from workflows.order import OrderWorkflow
+from workflows.order import PAYMENT_SUBMITTED, OrderWorkflow, PaymentSubmitted
 from workflows.refund import REFUND_CHANGED, RefundChanged, RefundWorkflow
 
 SHORT_TTL = timedelta(seconds=2)
@@ -239,3 +240,52 @@ async def test_control_steps_that_trust_history_capture_for_a_resold_ticket(
         await market.eventually(is_captured_twice)
         with pytest.raises(AssertionError):
             await operator.nobody_paid_for_nothing()
+
+
+# --- a payment that the workflow was reset to before --------------------------------------
+
+
+async def test_a_reset_leaves_an_order_alone_that_may_still_be_paid(
+    market: Market, operator: Operator
+) -> None:
+    purchase = await market.reserve(attempts=3)
+    await purchase.pay("pm_card_chargeDeclined")
+    await operator.comes_to_rest(purchase.handle)
+    run_id = (await purchase.handle.describe()).run_id
+
+    for task in (await operator.resettable_tasks(purchase.handle))[1:]:
+        handle = await operator.reset(purchase.handle.id, run_id, task)
+        await operator.comes_to_rest(handle)
+        assert (await purchase.order()).status is OrderStatus.CREATED
+
+    await market.env.client.get_workflow_handle(purchase.handle.id).signal(
+        PAYMENT_SUBMITTED, PaymentSubmitted(str(PydanticObjectId()), "pm_card_visa")
+    )
+    await market.env.client.get_workflow_handle(purchase.handle.id).result()
+    await purchase.is_completed()
+
+
+@pytest.mark.parametrize("path", ["/v1/payment_intents", "/v1/payment_intents/*/capture"])
+async def test_a_reset_to_before_a_payment_takes_it_up_again(
+    market: Market, operator: Operator, path: str
+) -> None:
+    purchase = await market.reserve(attempts=3)
+    await purchase.pay("pm_card_chargeDeclined")
+    await operator.comes_to_rest(purchase.handle)
+    asked_before = market.sandbox.count("POST", path)
+    market.sandbox.set_fault("error", method="POST", path=path, times=None)
+    await purchase.submit_payment()
+
+    async def is_asked() -> bool:
+        return market.sandbox.count("POST", path) > asked_before
+
+    await market.eventually(is_asked)
+    run_id = (await purchase.handle.describe()).run_id
+    tasks = await operator.resettable_tasks(purchase.handle)
+
+    handle = await operator.reset(purchase.handle.id, run_id, tasks[1])
+    market.sandbox.clear_faults()
+
+    await handle.result()
+    await purchase.is_completed()
+    await operator.nobody_paid_for_nothing()

@@ -10,6 +10,7 @@ from stripe import StripeClient
 from temporalio.common import MetricMeter
 
 from ticketing.payments.intents import (
+    ENDS,
     IntentStatus,
     PaymentIntent,
     PaymentOutcomeUnknown,
@@ -35,7 +36,6 @@ HTTP_TIMEOUT_SECONDS: Final = 15.0
 
 T = TypeVar("T")
 
-ENDS: Final = frozenset({IntentStatus.SUCCEEDED, IntentStatus.CANCELED})
 MOST_KEYS: Final = 200
 """For one step: as many tries as Temporal makes in an hour and a half."""
 
@@ -244,7 +244,11 @@ class StripeGateway:
                 otherwise=read_if_moved,
             )
         except PaymentRefused:
-            intent = await read_if_moved()
+            try:
+                intent = await read_if_moved()
+            except PaymentRefused as refused:
+                # Stripe has forgotten an intent that it made, or we ask another account.
+                raise PaymentOutcomeUnknown(str(refused)) from None
             if intent is None:
                 raise
             return intent

@@ -23,6 +23,10 @@ class IntentStatus(StrEnum):
     CANCELED = "canceled"
 
 
+ENDS = frozenset({IntentStatus.SUCCEEDED, IntentStatus.CANCELED})
+"""What an intent never becomes anything else from."""
+
+
 @dataclass(frozen=True)
 class PaymentIntent:
     """The state of one payment intent when Stripe was last asked."""
