@@ -216,15 +216,21 @@ def i8(evidence: Evidence, promises: Promises) -> Iterator[str]:
             yield f"I8: order {id} was answered as {told} and is {found}"
         if reserved.named not in (None, reserved.price):
             yield f"I8: order {id} was answered as {told}, and its buyer named {reserved.named}"
-    for id, order in evidence.orders.items():
-        if id not in promises.reserved and not _was_abandoned(order):
-            yield f"I8: order {id} is {_status(order)}, and its buyer was never told of it"
         if order.get("cancel_reason") == "cancelled_by_operator" and id not in evidence.acted_on:
             yield f"I8: order {id} was cancelled by an operator who did nothing to it"
     for id, answer, is_so in _acknowledged(evidence, promises):
         if not is_so:
             status = _status(evidence.orders.get(id))
             yield f"I8: order {id} was answered as {answer} and is {status}"
+
+
+def untold_orders(evidence: Evidence, promises: Promises) -> list[str]:
+    """Orders whose buyer was never told of them, where the promises are everybody's."""
+    return [
+        f"I8: order {id} is {_status(order)}, and its buyer was never told of it"
+        for id, order in evidence.orders.items()
+        if id not in promises.reserved and not _was_abandoned(order)
+    ]
 
 
 def _i8_of_tickets(evidence: Evidence, promises: Promises) -> Iterator[str]:

@@ -21,7 +21,13 @@ from devstack.settings import Shape, StackSettings
 from devstack.stack import Stack
 from tests.faults.attack import post_false_webhooks
 from tests.faults.breaking import Breaker, sandbox_client, wait_until_ready
-from tests.faults.invariants import OPEN, Evidence, calm_lateness, violations
+from tests.faults.invariants import (
+    OPEN,
+    Evidence,
+    calm_lateness,
+    untold_orders,
+    violations,
+)
 from tests.faults.journeys import Errand, Market
 from tests.faults.operators import Checks, Operators
 from tests.faults.pace import Machine, Wait
@@ -157,6 +163,7 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
                     *checks.refusals,
                     *market.shop.blunders,
                     *violations(evidence, market.promises),
+                    *untold_orders(evidence, market.promises),
                 )
             ],
         )
