@@ -140,6 +140,7 @@ FAILURES: Mapping[str, str] = {
     ),
     "payment_intent_authentication_failure": "Your bank did not confirm that it was you who paid.",
     "cancelled": "The payment was given up; nothing was charged.",
+    "captured_elsewhere": "The payment was taken by mistake, and has gone back to you.",
     CancelReason.EXPIRED: "The payment was not confirmed in time; nothing was charged.",
     CancelReason.CANCELLED_BY_BUYER: "You cancelled before the payment was confirmed.",
     CancelReason.CANCELLED_BY_OPERATOR: "The marketplace stopped the payment; nothing was charged.",
