@@ -419,7 +419,7 @@ class OrderWorkflow:
             summary="Make sure that nothing can be paid any more",
         )
         if given_up.outcome is PaymentOutcome.CANCELLED and state.failure_code:
-            return state
+            return replace(given_up, failure_code=state.failure_code)
         return given_up
 
     async def _capture(self, state: PaymentState) -> PaymentState:
