@@ -15,6 +15,7 @@ from beanie import PydanticObjectId
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 
 from activities.reservations import Reservation
+from api.services.orders import order_handle
 from tests.market import Market, Purchase
 from tests.operators.operator import Handle, Operator, market_of
 from tests.purchases import careless
@@ -67,7 +68,7 @@ WorldChange = Callable[[Market, Order], Awaitable[None]]
 
 def purchase_of(market: Market, order: Order) -> Purchase:
     assert order.id is not None
-    handle = market.env.client.get_workflow_handle_for(OrderWorkflow.run, f"order:{order.id}")
+    handle = order_handle(market.env.client, order.id)
     return Purchase(order.id, order.ticket_id, Reservation(), handle)
 
 
