@@ -54,7 +54,7 @@ def release_on_unknown() -> None:
             return await capture(self, intent_id, idempotency_key=idempotency_key)
         except PaymentOutcomeUnknown:
             return PaymentIntent(
-                intent_id, IntentStatus.REQUIRES_PAYMENT_METHOD, 0, 0, "usd", "no_answer"
+                intent_id, IntentStatus.CANCELED, 0, 0, "usd", "no_answer"
             )
 
     StripeGateway.capture = capture_or_give_up  # type: ignore[method-assign] # that is the sabotage

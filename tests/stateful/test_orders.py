@@ -13,7 +13,7 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import Phase, settings
 from hypothesis.errors import FlakyFailure
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RULE_MARKER, run_state_machine_as_test
 from pymongo import AsyncMongoClient
 from temporalio import workflow
 
@@ -48,7 +48,10 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed <socket:ResourceWarning",
 )
 
-Run = Callable[[list[type], settings], None]
+RESERVING = ("list_ticket", "reserve", "reserve_all_at_once")
+PAYING = ("pay", "authenticate", "cancel", "let_time_pass", "reserve")
+
+Run = Callable[..., None]
 
 
 @pytest.fixture
@@ -73,11 +76,18 @@ def mongo(
 def run(portal: BlockingPortal, mongo: AsyncMongoClient[BSONDocument]) -> Run:
     """Try whatever can happen to orders that these workflows carry out."""
 
-    def run(workflows: list[type], settings: settings) -> None:
-        machine = partial(Orders, portal, mongo, workflows)
+    def run(workflows: list[type], settings: settings, orders: type[Orders] = Orders) -> None:
+        machine = partial(orders, portal, mongo, workflows)
         run_state_machine_as_test(machine, settings=settings)  # type: ignore[arg-type] # any factory does
 
     return run
+
+
+def orders_with_only(*rules: str) -> type[Orders]:
+    """Orders to which nothing else can happen, so that a few examples are enough for a control."""
+    every_rule = {name for name, member in vars(Orders).items() if hasattr(member, RULE_MARKER)}
+    assert every_rule >= set(rules)
+    return type("FewRules", (Orders,), dict.fromkeys(every_rule - set(rules)))
 
 
 @contextmanager
@@ -111,7 +121,7 @@ class ReleasesUnasked(OrderWorkflow):
 
 def test_control_a_workflow_that_releases_on_an_unknown_answer_is_found_out(run: Run) -> None:
     with found_out():
-        run([ReleasesUnasked], CONTROL)
+        run([ReleasesUnasked], CONTROL, orders_with_only(*PAYING))
 
 
 def test_control_a_reservation_that_looks_before_it_writes_is_found_out(
@@ -120,4 +130,4 @@ def test_control_a_reservation_that_looks_before_it_writes_is_found_out(
     everybody_looks = partial(asyncio.sleep, 0.05)
     monkeypatch.setattr(reservations, "_reserve", careless.reserve(everybody_looks))
     with found_out():
-        run(WORKFLOWS, CONTROL)
+        run(WORKFLOWS, CONTROL, orders_with_only(*RESERVING))
