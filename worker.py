@@ -17,17 +17,17 @@ from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymen
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import build_activities
-from activities.gauges import Gauges
-from activities.heartbeats import Heartbeats
+from activities.reconciliation.gauges import Gauges
 from ticketing.event_loops import run
 from ticketing.garbage import spare_what_has_started
-from ticketing.logs import configure_logging
+from ticketing.heartbeats import Heartbeats
 from ticketing.mongodb import BSONDocument, connect_mongodb
+from ticketing.observability.logs import configure_logging
+from ticketing.observability.telemetry import Telemetry, start_telemetry
+from ticketing.observability.tracing import WORKER
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import SettingsError, WorkerSettings, read_worker_settings
-from ticketing.telemetry import Telemetry, start_telemetry
 from ticketing.temporal import connect_temporal
-from ticketing.tracing import WORKER
 from ticketing.worker_versions import tell_whether_current
 from workflows import WORKFLOWS
 from workflows.reconciliation_schedules import schedule_reconciliation

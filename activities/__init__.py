@@ -8,11 +8,11 @@ from temporalio.client import Client
 
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
-from activities.reconciliation import ReconciliationActivities
+from activities.reconciliation.activities import ReconciliationActivities
 from activities.refunds import RefundActivities
 from activities.reservations import ReservationActivities
-from ticketing.metrics import ClosedOrders, meter_of
 from ticketing.mongodb import BSONDocument
+from ticketing.observability.metrics import ClosedOrders, meter_of
 from ticketing.payments.gateway import StripeGateway
 
 

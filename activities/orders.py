@@ -11,9 +11,9 @@ from pymongo.results import UpdateResult
 from temporalio import activity
 
 from ticketing.clock import to_milliseconds, utc_now
-from ticketing.metrics import ClosedOrders
 from ticketing.models import Charge, Order, Ticket, told
 from ticketing.mongodb import BSONDocument, in_transaction
+from ticketing.observability.metrics import ClosedOrders
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
 
 StoredEntry = dict[str, object]

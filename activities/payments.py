@@ -9,9 +9,9 @@ from pymongo import AsyncMongoClient
 from pymongo.results import UpdateResult
 from temporalio import activity
 
-from activities.fence import PaymentFence
 from ticketing.models import Charge, Order, told
 from ticketing.mongodb import BSONDocument
+from ticketing.payments.fence import PaymentFence
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import ENDS, IntentStatus, PaymentIntent, PaymentRefused
 from ticketing.statuses import ChargeStatus, OrderStatus, TimelineCode

@@ -11,9 +11,9 @@ from pymongo.results import UpdateResult
 from temporalio import activity
 
 from ticketing.clock import to_milliseconds
-from ticketing.metrics import ClosedOrders
 from ticketing.models import Charge, Order, Ticket, told
 from ticketing.mongodb import BSONDocument, in_transaction
+from ticketing.observability.metrics import ClosedOrders
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import PaymentRefused
 from ticketing.payments.refunds import IntentRefunds, RefundStatus

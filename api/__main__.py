@@ -11,8 +11,8 @@ from pymongo.errors import PyMongoError
 from api.app import create_app
 from api.server import ApiServer
 from ticketing.garbage import spare_what_has_started
-from ticketing.logs import configure_logging
-from ticketing.metrics import CannotServeMetrics
+from ticketing.observability.logs import configure_logging
+from ticketing.observability.metrics import CannotServeMetrics
 from ticketing.settings import SettingsError, read_api_settings
 
 WRONG_SETTINGS = 2

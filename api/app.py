@@ -7,40 +7,38 @@ from fastapi import Depends, FastAPI, Request
 from fastapi_offline import FastAPIOffline
 
 from api.dependencies import sessions_of
-from api.errors import install_error_handlers
-from api.middleware import (
+from api.http.errors import install_error_handlers
+from api.http.metrics import RequestMetrics, RequestMetricsMiddleware
+from api.http.middleware import (
     EncodingMiddleware,
     RequestLimitMiddleware,
     RequestLogMiddleware,
     SecurityHeadersMiddleware,
 )
-from api.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, operation_id
-from api.passwords import Passwords
-from api.problems import problems
-from api.rate_limits import RateLimitHeadersMiddleware, RateLimits
-from api.refused_orders import RefusedOrders
-from api.request_metrics import RequestMetrics, RequestMetricsMiddleware
-from api.request_spans import RequestSpansMiddleware
-from api.routes import (
-    health,
-    invariants,
-    orders,
-    payments,
-    refunds,
-    stripe_webhooks,
-    ticket_events,
-    tickets,
-    timelines,
-    users,
-)
-from api.security import Sessions
-from api.services.ticket_turns import TicketTurns
-from api.services.tickets import make_older_titles_searchable
+from api.http.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, operation_id
+from api.http.problems import problems
+from api.http.rate_limits import RateLimitHeadersMiddleware, RateLimits
+from api.http.spans import RequestSpansMiddleware
+from api.operations import health
+from api.operations import routes as operations
+from api.orders import routes as orders
+from api.orders import timeline_routes
+from api.orders.refusal_counter import RefusedOrders
+from api.orders.ticket_turns import TicketTurns
+from api.payments import routes as payments
+from api.payments import webhook_routes
+from api.refunds import routes as refunds
 from api.storefront import routes as storefront
 from api.storefront.assets import PATH as STATIC_PATH
 from api.storefront.assets import static_files
-from api.temporal_probe import TemporalProbe
-from api.ticket_feed import TicketFeed
+from api.temporal.probe import TemporalProbe
+from api.tickets import feed_routes
+from api.tickets import routes as tickets
+from api.tickets.feed import TicketFeed
+from api.tickets.service import make_older_titles_searchable
+from api.users import routes as users
+from api.users.passwords import Passwords
+from api.users.sessions import Sessions
 from ticketing.errors import (
     ContentTooLarge,
     MongoDBUnavailable,
@@ -50,10 +48,10 @@ from ticketing.errors import (
     UnsupportedMediaType,
 )
 from ticketing.mongodb import connect_mongodb
+from ticketing.observability.telemetry import start_telemetry
+from ticketing.observability.tracing import API
 from ticketing.settings import ApiSettings
-from ticketing.telemetry import start_telemetry
 from ticketing.temporal import connect_temporal
-from ticketing.tracing import API
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -88,14 +86,14 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.include_router(health.router)
     for resource in (
         users,
-        ticket_events,  # before the tickets, lest it is taken for the id of one
+        feed_routes,  # before the tickets, lest it is taken for the id of one
         tickets,
         orders,
-        timelines,
+        timeline_routes,
         payments,
         refunds,
-        stripe_webhooks,
-        invariants,
+        webhook_routes,
+        operations,
     ):
         app.include_router(resource.router, responses=problems(MongoDBUnavailable))
 

@@ -13,26 +13,26 @@ from pydantic import WithJsonSchema
 from pymongo import AsyncMongoClient
 from temporalio.client import Client
 
-from api.idempotency import HEADER, KEY_PATTERN, parse_key
-from api.rate_limits import ORDER
-from api.rate_limits import RateLimits as RateLimitKeeper
-from api.security import COOKIE, SignedInUser, require_operator
-from api.security import Sessions as SessionKeeper
-from api.services.invariants import InvariantService
-from api.services.orders import OrderService
-from api.services.payments import PaymentService
-from api.services.refunds import RefundService
-from api.services.reservations import ReservationService
-from api.services.stripe_webhooks import StripeWebhookService
-from api.services.tickets import TicketService
-from api.services.timelines import TimelineService
-from api.services.users import UserService
-from api.temporal_probe import TemporalProbe as TemporalProber
-from api.ticket_feed import TicketFeed
+from api.http.idempotency import HEADER, KEY_PATTERN, parse_key
+from api.http.rate_limits import ORDER
+from api.http.rate_limits import RateLimits as RateLimitKeeper
+from api.operations.service import InvariantService
+from api.orders.reservations import ReservationService
+from api.orders.service import OrderService
+from api.orders.timelines import TimelineService
+from api.payments.service import PaymentService
+from api.payments.webhooks import StripeWebhookService
+from api.refunds.service import RefundService
+from api.temporal.probe import TemporalProbe as TemporalProber
+from api.tickets.feed import TicketFeed
+from api.tickets.service import TicketService
+from api.users.service import UserService
+from api.users.sessions import COOKIE, SignedInUser, require_operator
+from api.users.sessions import Sessions as SessionKeeper
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings
 
-# These only document; api/security.py reads the request itself.
+# These only document; api/users/sessions.py reads the request itself.
 bearer_scheme = OAuth2PasswordBearer(
     tokenUrl="/api/users/token",
     auto_error=False,

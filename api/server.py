@@ -8,8 +8,8 @@ from datetime import timedelta
 import uvicorn
 from fastapi import FastAPI
 
-from api.connections import BoundedProtocol, ConnectionState
-from api.services.orders import WORKFLOW_WAIT_SECONDS
+from api.http.connections import BoundedProtocol, ConnectionState
+from api.orders.service import WORKFLOW_WAIT_SECONDS
 from ticketing.settings import ApiSettings
 
 logger = logging.getLogger(__name__)

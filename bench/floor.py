@@ -21,20 +21,20 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
-from activities.heartbeats import Heartbeats
 from activities.orders import BeginPayment, BegunPayment, CompleteOrder
 from activities.payments import AttemptedIntent, AuthorizePayment, PaymentOutcome, PaymentState
 from activities.reservations import Reservation, ReserveTicket
-from api.services.order_starts import Offer, order_start
+from api.temporal.orders import Offer, order_start
 from bench.timing import Timings
 from devstack.process import REPOSITORY, Part
 from devstack.temporal import is_polled_by
 from ticketing.event_loops import run
 from ticketing.garbage import spare_what_has_started
+from ticketing.heartbeats import Heartbeats
 from ticketing.payloads import DATA_CONVERTER
 from ticketing.statuses import OrderStatus
 from worker import CACHED_ORDERS, workflow_runner
-from workflows.order import PAYMENT_SUBMITTED, OrderInput, OrderWorkflow, PaymentSubmitted
+from workflows.orders import PAYMENT_SUBMITTED, OrderInput, OrderWorkflow, PaymentSubmitted
 
 QUEUE = "floor"
 INTENT = "pi_floor"

@@ -16,7 +16,7 @@ from pymongo import IndexModel, MongoClient
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from api.security import SessionTokens
+from api.users.sessions import SessionTokens
 from bench.client import HttpClient, http_client
 from bench.usage import Processes
 from devstack.environment import DATABASE

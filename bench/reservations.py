@@ -5,11 +5,11 @@ from datetime import timedelta
 
 from bson import ObjectId
 
-from api.services.order_starts import Offer, order_start
+from api.temporal.orders import Offer, order_start
 from bench.floor import connect
 from bench.market import Market
 from bench.timing import side_by_side
-from workflows.order import OrderInput, OrderWorkflow
+from workflows.orders import OrderInput, OrderWorkflow
 
 AT_ONCE = 16
 MOST_BY_ONE_BUYER = 8

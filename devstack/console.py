@@ -4,7 +4,7 @@ import sys
 from threading import Lock
 
 from devstack.settings import StackSettings
-from devstack.stripe_sandbox.cards import CARDS_BY_TOKEN
+from stripe_sandbox.cards import CARDS_BY_TOKEN
 
 COLOURS = {"worker": "\033[36m", "api": "\033[35m", "stack": "\033[32m"}
 PLAIN = "\033[0m"

@@ -152,7 +152,7 @@ class Stack:
     def _sandbox_part(self) -> Part:
         port = str(self.settings.stripe_sandbox_port)
         database = str(self._directory / "stripe.db")
-        command = [sys.executable, "-m", "devstack.stripe_sandbox", "--host", LOOPBACK]
+        command = [sys.executable, "-m", "stripe_sandbox", "--host", LOOPBACK]
         command += ["--port", port, "--database", database]
         for url in self.api_urls:
             command += ["--webhook-url", f"{url}/api/webhooks/stripe"]

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
 from devstack.mongodb import running_mongod
-from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox
+from stripe_sandbox.testing import RunningSandbox, running_sandbox
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import MongoDBSettings, StripeApiSettings

@@ -12,9 +12,9 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import WorkflowEnvironment
 
 from activities.reservations import Refusal, Reservation
-from api.services.refunds import start_refund
-from devstack.stripe_sandbox.errors import Json
-from devstack.stripe_sandbox.testing import RunningSandbox, stripe_client
+from api.refunds.service import start_refund
+from stripe_sandbox.errors import Json
+from stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket
 from ticketing.statuses import (
@@ -25,7 +25,7 @@ from ticketing.statuses import (
     TimelineCode,
 )
 from ticketing.workflow_ids import order_workflow_id
-from workflows.order import (
+from workflows.orders import (
     PAYMENT_INTENT_CHANGED,
     PAYMENT_SUBMITTED,
     OrderInput,
@@ -35,7 +35,7 @@ from workflows.order import (
     PaymentIntentChanged,
     PaymentSubmitted,
 )
-from workflows.refund import RefundChanged, RefundRecorded, RefundRequested, RefundWorkflow
+from workflows.refunds import RefundChanged, RefundRecorded, RefundRequested, RefundWorkflow
 
 RefundHandle = WorkflowHandle[RefundWorkflow, RefundRecorded]
 

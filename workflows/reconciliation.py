@@ -10,14 +10,14 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.findings import Subject
-    from activities.reconciliation import (
+    from activities.reconciliation.activities import (
         PageRequest,
         ReconciliationActivities,
         RunRecord,
         Source,
         SuspectPage,
     )
+    from activities.reconciliation.findings import Subject
     from ticketing.invariants import Scope
 
 PAGE_TIMEOUT = timedelta(minutes=1)

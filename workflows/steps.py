@@ -9,7 +9,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.heartbeats import HEARTBEAT_TIMEOUT
+    from ticketing.heartbeats import HEARTBEAT_TIMEOUT
 
 DATABASE_TIMEOUT = timedelta(seconds=10)
 LOCAL_PATIENCE = timedelta(seconds=5)

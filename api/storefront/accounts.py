@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.dependencies import RateLimits, SameOrigin, Sessions, Users
-from api.problems import headers_of
-from api.rate_limits import SIGN_IN, SIGN_UP
-from api.routes.users import SignInInput, SignUpInput
-from api.services.users import account_name
+from api.http.problems import headers_of
+from api.http.rate_limits import SIGN_IN, SIGN_UP
 from api.storefront.dependencies import Page, SignedInForm, VisitorForm
 from api.storefront.forms import Form, InvalidForm, local_path, validated
 from api.storefront.pages import PageRoute, Pages, go_to
+from api.users.routes import SignInInput, SignUpInput
+from api.users.service import account_name
 from ticketing.errors import EmailTaken, InvalidCredentials, TooManyRequests
 from ticketing.models import User
 

@@ -9,13 +9,13 @@ from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from api.dependencies import OptionalUser, Orders, Tickets
-from api.pagination import FoundPage, PageQuery
-from api.security import SignedInUser
-from api.services.orders import OrderService
-from api.services.tickets import TicketFilter, TicketSort
+from api.http.pagination import FoundPage, PageQuery
+from api.orders.service import OrderService
 from api.storefront.dependencies import Currency, Page, Position
 from api.storefront.forms import AddressQuery, sentence
 from api.storefront.pages import PageRoute
+from api.tickets.service import TicketFilter, TicketSort
+from api.users.sessions import SignedInUser
 from ticketing.errors import OrderNotFound, TicketNotFound
 from ticketing.models import ListedTicket, Order, Ticket
 from ticketing.money import parse_amount

@@ -18,13 +18,13 @@ from api.dependencies import (
     Tickets,
     Timelines,
 )
-from api.idempotency import derived_id
-from api.models import path_id
-from api.pagination import PageQuery
-from api.routes.payments import PaymentInput
-from api.security import SignedInUser
-from api.services.orders import OrderService, OrderWithCharges
-from api.services.payments import PAY_ROUTE
+from api.http.idempotency import derived_id
+from api.http.models import path_id
+from api.http.pagination import PageQuery
+from api.orders.service import OrderService, OrderWithCharges
+from api.orders.timeline_words import FAILURES
+from api.payments.routes import PaymentInput
+from api.payments.service import PAY_ROUTE
 from api.storefront.browsing import order_that_holds
 from api.storefront.card_entry import TEST_CARDS, CardEntry
 from api.storefront.dependencies import Cards, Page, Position, SignedInForm
@@ -32,7 +32,7 @@ from api.storefront.forms import AddressQuery, Form, InvalidForm, validated
 from api.storefront.order_states import OrderPage, OrderState
 from api.storefront.outages import is_outage, never_arrived
 from api.storefront.pages import PageRoute, go_to
-from api.timeline_words import FAILURES
+from api.users.sessions import SignedInUser
 from ticketing.clock import utc_now
 from ticketing.errors import (
     CardDeclined,

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
-from api.problems import headers_of
+from api.http.problems import headers_of
 from api.storefront.card_entry import policy
 from api.storefront.forms import local_path
 from api.storefront.pages import go_to, is_part_of_page

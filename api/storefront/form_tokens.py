@@ -8,7 +8,7 @@ signed, as OWASP's "Signed Double-Submit Cookie" describes; the `Origin` is chec
 import hashlib
 import hmac
 
-from api.security import SignedInUser
+from api.users.sessions import SignedInUser
 from ticketing.settings import SessionSettings
 
 FIELD = "csrf_token"

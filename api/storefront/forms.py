@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from api.models import QueryModel
+from api.http.models import QueryModel
 
 MOST_FIELDS = 20
 LONGEST_PATH = 2_000

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from api.failure_codes import shown
-from api.services.orders import OrderWithCharges
-from api.timeline_words import CANCELLATIONS, FAILURES, WORDS, Reader
+from api.orders.service import OrderWithCharges
+from api.orders.timeline_words import CANCELLATIONS, FAILURES, WORDS, Reader
+from api.payments.failure_codes import shown
 from ticketing.models import Charge
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
 

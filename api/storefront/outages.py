@@ -2,7 +2,7 @@
 
 from temporalio.service import RPCError
 
-from api.errors import NO_TEMPORAL_CONNECTION, TEMPORAL_OUTAGES
+from api.http.errors import NO_TEMPORAL_CONNECTION, TEMPORAL_OUTAGES
 
 
 def is_outage(error: RPCError | RuntimeError) -> bool:

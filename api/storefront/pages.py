@@ -11,10 +11,10 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.status import HTTP_303_SEE_OTHER
 
-from api.security import SignedInUser
 from api.storefront.card_entry import policy
 from api.storefront.form_tokens import FormTokens
 from api.storefront.templating import PAGES
+from api.users.sessions import SignedInUser
 
 VISIT_COOKIE = "visit"
 

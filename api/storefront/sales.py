@@ -4,8 +4,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from api.dependencies import CurrentUser, Refunds, Timelines
-from api.models import path_id
-from api.services.timelines import ToldEntry
+from api.http.models import path_id
+from api.orders.timelines import ToldEntry
 from api.storefront.dependencies import Page, SignedInForm
 from api.storefront.pages import PageRoute, Pages, go_to
 from ticketing.errors import Conflict, OrderNotFound

@@ -8,14 +8,14 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.dependencies import CurrentUser, Tickets
-from api.etags import Precondition
-from api.idempotency import derived_id
-from api.pagination import PageQuery
-from api.routes.tickets import HIGHEST_PRICE, LOWEST_PRICE, TicketInput
-from api.services.tickets import TicketFilter, TicketSort
+from api.http.etags import Precondition
+from api.http.idempotency import derived_id
+from api.http.pagination import PageQuery
 from api.storefront.dependencies import Currency, Page, Position, SignedInForm
 from api.storefront.forms import AddressQuery, Form, InvalidForm, sentence, validated
 from api.storefront.pages import PageRoute, Pages, go_to
+from api.tickets.routes import HIGHEST_PRICE, LOWEST_PRICE, TicketInput
+from api.tickets.service import TicketFilter, TicketSort
 from ticketing.errors import (
     IdempotencyKeyReused,
     NotTicketOwner,

@@ -7,7 +7,6 @@ import pytest
 from beanie import Document, PydanticObjectId
 from pymongo import AsyncMongoClient
 
-from activities.fence import PaymentFence
 from activities.orders import (
     BeginPayment,
     CancelOrder,
@@ -20,6 +19,7 @@ from activities.reservations import ReservationActivities, ReserveTicket
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket
 from ticketing.mongodb import BSONDocument
+from ticketing.payments.fence import PaymentFence
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 
 INTENT = "pi_1"

@@ -9,7 +9,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from activities.heartbeats import Heartbeats
+from ticketing.heartbeats import Heartbeats
 
 
 class Step(ActivityInboundInterceptor):

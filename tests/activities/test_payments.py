@@ -19,7 +19,7 @@ from activities.payments import (
     PaymentState,
     UnexpectedPaymentState,
 )
-from devstack.stripe_sandbox.testing import RunningSandbox, stripe_client
+from stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket, TicketSnapshot
 from ticketing.mongodb import BSONDocument

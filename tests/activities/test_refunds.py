@@ -19,7 +19,7 @@ from activities.refunds import (
     RefundPayment,
     TellOrder,
 )
-from devstack.stripe_sandbox.testing import RunningSandbox
+from stripe_sandbox.testing import RunningSandbox
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket, TicketSnapshot
 from ticketing.mongodb import BSONDocument

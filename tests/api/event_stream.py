@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
-from devstack.stripe_sandbox.server import SandboxServer, listen, url_of
+from stripe_sandbox.server import SandboxServer, listen, url_of
 
 EVENTS = "/api/tickets/events"
 TIMEOUT_SECONDS = 20.0

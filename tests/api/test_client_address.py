@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from api.client_address import client_network
+from api.http.client_address import client_network
 from ticketing.settings import RateLimitSettings
 
 PROXIES = "10.0.0.0/8, 2001:db8:ffff::1"

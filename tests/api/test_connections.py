@@ -24,12 +24,12 @@ from pydantic import SecretStr
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api import connections
 from api.app import create_app
-from api.connections import HEAD_WITHIN, READ_WITHIN, ConnectionState
-from api.middleware import BODY_WITHIN, LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS
+from api.http import connections
+from api.http.connections import HEAD_WITHIN, READ_WITHIN, ConnectionState
+from api.http.middleware import BODY_WITHIN, LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS
 from api.server import KEEP_ALIVE, ApiServer
-from devstack.stripe_sandbox.server import listen
+from stripe_sandbox.server import listen
 from tests.purchases.marketplace import api_settings
 from ticketing.settings import MongoDBSettings
 
@@ -365,7 +365,7 @@ def test_a_late_form_is_answered_with_a_page(api: Served) -> None:
 def test_control_without_the_deadline_a_body_is_waited_for_forever(
     plain: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.middleware.BODY_WITHIN", timedelta(days=2))
+    monkeypatch.setattr("api.http.middleware.BODY_WITHIN", timedelta(days=2))
     waiting = plain.connect(SIGN_IN + b"Content-Length: 2\r\n\r\n{")
 
     plain.let_pass(DAY_SECONDS)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from api.middleware import EncodingMiddleware
+from api.http.middleware import EncodingMiddleware
 from tests.api.conftest import BASE_URL, PASSWORD, assert_problem, sign_up
 from ticketing.models import Ticket
 

@@ -18,7 +18,7 @@ from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.app import create_app
-from api.middleware import LARGEST_BODY
+from api.http.middleware import LARGEST_BODY
 from devstack.mongodb import running_mongod
 from tests.api.conftest import Mongo, assert_problem, sign_in, sign_up, visit
 from ticketing.errors import CardDeclined, InvalidSignature, TicketReserved

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 from beanie import PydanticObjectId
 
-from api.idempotency import derived_id, derived_ids, parse_key
+from api.http.idempotency import derived_id, derived_ids, parse_key
 from ticketing.errors import InvalidInput
 
 USER = PydanticObjectId("6740f3a2c1b5d94e8f1a2b3c")

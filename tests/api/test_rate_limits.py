@@ -13,11 +13,11 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import AutoReconnect
 from pymongo.read_concern import ReadConcern
 
-from api import passwords
 from api.app import create_app
-from api.rate_limit_storage import MongoDBWindows
-from api.rate_limits import ORDER, SIGN_IN, SIGN_UP, Limit
-from api.services.users import find_user
+from api.http.rate_limit_storage import MongoDBWindows
+from api.http.rate_limits import ORDER, SIGN_IN, SIGN_UP, Limit
+from api.users import passwords
+from api.users.service import find_user
 from tests.api.conftest import (
     BASE_URL,
     PASSWORD,

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from httpx import AsyncClient, Response
 
-from api.services import tickets as module
+from api.tickets import service as module
 from tests.api.conftest import assert_problem
 from tests.api.tickets import hold
 from ticketing.models import Ticket

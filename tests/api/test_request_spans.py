@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.sampling import DEFAULT_OFF, DEFAULT_ON, Sampler
 from opentelemetry.trace import format_trace_id
 from starlette.applications import Starlette
 
-from api.request_spans import RequestSpansMiddleware
+from api.http.spans import RequestSpansMiddleware
 from ticketing.settings import RateLimitSettings
 
 PROXY = "10.0.0.1"

@@ -14,7 +14,7 @@ from httpx import AsyncClient
 from pydantic import SecretStr
 
 from api.app import create_app
-from api.security import key_id
+from api.users.sessions import key_id
 from tests.api.conftest import (
     BASE_URL,
     JWT_KEY,

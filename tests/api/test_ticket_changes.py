@@ -9,8 +9,8 @@ import pytest
 from beanie import PydanticObjectId
 from httpx import AsyncClient, Response
 
-from api.etags import Precondition
-from api.services.tickets import TicketService
+from api.http.etags import Precondition
+from api.tickets.service import TicketService
 from tests.api.conftest import Json, assert_problem, list_ticket
 from tests.api.tickets import SOME_ID, hold
 from ticketing.models import Ticket

@@ -20,10 +20,11 @@ from httpx import AsyncClient, HTTPError
 from pydantic import SecretStr
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from api import ticket_changes, ticket_feed
 from api.app import create_app
-from api.ticket_changes import Tickets
-from api.ticket_feed import LONGEST_ABSENCE, TicketFeed
+from api.tickets import changes as ticket_changes
+from api.tickets import feed as ticket_feed
+from api.tickets.changes import Tickets
+from api.tickets.feed import LONGEST_ABSENCE, TicketFeed
 from devstack.mongodb import mongodb_part, mongodb_url
 from devstack.ports import free_ports
 from devstack.process import REPOSITORY

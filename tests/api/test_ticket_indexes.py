@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from beanie import PydanticObjectId
 
-from api.services.tickets import ORDERS, TicketFilter, TicketSort
+from api.tickets.service import ORDERS, TicketFilter, TicketSort
 from tests.api.conftest import Mongo
 from tests.api.tickets import GONE, HELD, SOME_ID, START, insert, ticket
 from ticketing.models import Ticket

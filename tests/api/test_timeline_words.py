@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.timeline_words import (
+from api.orders.timeline_words import (
     CANCELLATIONS,
     DECLINES,
     FAILURES,
@@ -16,7 +16,7 @@ from api.timeline_words import (
     refusal_words,
     words_for,
 )
-from devstack.stripe_sandbox.cards import CARDS
+from stripe_sandbox.cards import CARDS
 from ticketing.models import TimelineEntry
 from ticketing.statuses import CancelReason, TimelineCode
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from api.app import create_app
-from api.passwords import LANES, MEMORY_KIB, PASSES, Passwords
+from api.users.passwords import LANES, MEMORY_KIB, PASSES, Passwords
 from tests.api.conftest import (
     PASSWORD,
     Mongo,

@@ -1,8 +1,8 @@
 """What docs/security.md says of the limits is what they are."""
 
-from api.connections import HEAD_WITHIN, MOST_CONNECTIONS, READ_WITHIN
-from api.middleware import BODY_WITHIN, LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS
-from api.rate_limits import ORDER, SIGN_IN, SIGN_UP
+from api.http.connections import HEAD_WITHIN, MOST_CONNECTIONS, READ_WITHIN
+from api.http.middleware import BODY_WITHIN, LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS
+from api.http.rate_limits import ORDER, SIGN_IN, SIGN_UP
 from api.server import KEEP_ALIVE
 from devstack.process import REPOSITORY
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 
-from devstack.stripe_sandbox.webhooks import sign
+from stripe_sandbox.webhooks import sign
 from tests.faults.journeys import Market
 
 PAUSE_SECONDS = 0.5

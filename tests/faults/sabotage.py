@@ -53,9 +53,7 @@ def release_on_unknown() -> None:
         try:
             return await capture(self, intent_id, idempotency_key=idempotency_key)
         except PaymentOutcomeUnknown:
-            return PaymentIntent(
-                intent_id, IntentStatus.CANCELED, 0, 0, "usd", "no_answer"
-            )
+            return PaymentIntent(intent_id, IntentStatus.CANCELED, 0, 0, "usd", "no_answer")
 
     StripeGateway.capture = capture_or_give_up  # type: ignore[method-assign] # that is the sabotage
 

@@ -32,12 +32,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from api import middleware
 from api.app import create_app
-from api.problems import MEDIA_TYPE
-from api.services.tickets import TicketService
+from api.http import middleware
+from api.http.problems import MEDIA_TYPE
 from api.storefront import accounts, buying, sales, selling
-from devstack.stripe_sandbox.server import SandboxServer, listen, url_of
+from api.tickets.service import TicketService
+from stripe_sandbox.server import SandboxServer, listen, url_of
 from tests.api.conftest import sign_up
 from tests.api.tickets import SOME_ID
 from tests.fuzz.bodies import RawBody, raw_bodies

@@ -7,21 +7,21 @@ import pytest
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 
-from activities.gauges import count_open_orders
 from activities.orders import (
     BeginPayment,
     CancelOrder,
     CompleteOrder,
     OrderActivities,
 )
+from activities.reconciliation.gauges import count_open_orders
 from activities.refunds import RecordRefund, RefundActivities
 from activities.reservations import ReservationActivities, ReserveTicket
-from devstack.stripe_sandbox.testing import RunningSandbox
+from stripe_sandbox.testing import RunningSandbox
 from tests.observability.meters import ReadableMeter
 from ticketing.clock import utc_now
-from ticketing.metrics import ClosedOrders
 from ticketing.models import Order, Ticket
 from ticketing.mongodb import BSONDocument
+from ticketing.observability.metrics import ClosedOrders
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import PaymentOutcomeUnknown
 from ticketing.payments.measured_http import call_of, kind_of

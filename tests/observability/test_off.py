@@ -4,8 +4,8 @@ import pytest
 from pydantic import SecretStr
 
 from api.app import create_app
-from api.request_metrics import RequestMetricsMiddleware
-from api.request_spans import RequestSpansMiddleware
+from api.http.metrics import RequestMetricsMiddleware
+from api.http.spans import RequestSpansMiddleware
 from tests.purchases.marketplace import api_settings
 from ticketing.settings import ApiSettings, MetricsSettings, MongoDBSettings, TracingSettings
 

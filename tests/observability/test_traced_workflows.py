@@ -18,12 +18,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
-from devstack.stripe_sandbox.testing import RunningSandbox
+from stripe_sandbox.testing import RunningSandbox
 from tests.market import Market
 from tests.timeskipping import time_skipping_server
 from ticketing.mongodb import BSONDocument
+from ticketing.observability.tracing import WORKER, Tracing
 from ticketing.payments.gateway import StripeGateway
-from ticketing.tracing import WORKER, Tracing
 from worker import create_worker, workflow_runner
 from workflows import WORKFLOWS
 

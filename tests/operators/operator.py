@@ -13,8 +13,8 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
-from activities.findings import Subject
-from activities.reconciliation import Examination, ReconciliationActivities
+from activities.reconciliation.activities import Examination, ReconciliationActivities
+from activities.reconciliation.findings import Subject
 from tests.market import Market
 from tests.purchases.marketplace import Marketplace
 from tests.purchases.waiting import eventually

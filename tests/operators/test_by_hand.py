@@ -8,7 +8,7 @@ import pytest
 from beanie import PydanticObjectId
 from pymongo.errors import AutoReconnect
 
-from api.services import reservations
+from api.orders import reservations
 from tests.api.conftest import assert_problem
 from tests.market import TTL, Market, Purchase
 from tests.operators.operator import Handle, Operator
@@ -17,7 +17,7 @@ from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from ticketing.models import Order, Ticket
 from ticketing.statuses import OrderStatus
-from workflows.order import PAYMENT_SUBMITTED, OrderInput, OrderWorkflow, PaymentSubmitted
+from workflows.orders import PAYMENT_SUBMITTED, OrderInput, OrderWorkflow, PaymentSubmitted
 
 AUTHORIZE = "/v1/payment_intents"
 

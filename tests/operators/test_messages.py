@@ -9,7 +9,7 @@ from tests.operators.operator import Handle, Operator, market_of
 from tests.operators.poison import POISON, UNKNOWN_CHARGE, Raw, signal, update
 from tests.purchases.marketplace import Marketplace
 from ticketing.statuses import OrderStatus
-from workflows.order import (
+from workflows.orders import (
     PAYMENT_INTENT_CHANGED,
     PAYMENT_SUBMITTED,
     OrderInput,
@@ -18,7 +18,7 @@ from workflows.order import (
     PaymentDecision,
     PaymentSubmitted,
 )
-from workflows.refund import REFUND_CHANGED, REFUND_REQUESTED
+from workflows.refunds import REFUND_CHANGED, REFUND_REQUESTED
 
 SIGNALS = (PAYMENT_SUBMITTED, PAYMENT_INTENT_CHANGED, "unheard_of")
 

@@ -21,7 +21,7 @@ from tests.purchases.waiting import eventually
 from tests.replay.paths import locked
 from ticketing.models import Charge, Order, Ticket
 from ticketing.statuses import OrderStatus, TicketStatus
-from workflows import order as order_workflow
+from workflows import orders as order_workflow
 from workflows import steps
 
 AUTHORIZE = "/v1/payment_intents"

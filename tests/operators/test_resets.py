@@ -16,7 +16,7 @@ from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 from temporalio.service import RPCError
 
 from activities.reservations import Reservation
-from api.services.orders import order_handle
+from api.orders.service import order_handle
 from tests.market import Market, Purchase
 from tests.operators.operator import Handle, Operator, market_of
 from tests.purchases import careless
@@ -24,8 +24,8 @@ from tests.purchases.marketplace import Marketplace
 from tests.replay.paths import PATHS, WorkflowPath, history_of
 from ticketing.models import Order, Ticket
 from ticketing.statuses import OrderStatus
-from workflows.order import PAYMENT_SUBMITTED, OrderWorkflow, PaymentSubmitted
-from workflows.refund import REFUND_CHANGED, RefundChanged, RefundWorkflow
+from workflows.orders import PAYMENT_SUBMITTED, OrderWorkflow, PaymentSubmitted
+from workflows.refunds import REFUND_CHANGED, RefundChanged, RefundWorkflow
 
 SHORT_TTL = timedelta(seconds=2)
 EXPIRING = {"expired", "abandoned_authentication"}

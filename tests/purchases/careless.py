@@ -23,14 +23,14 @@ from activities.payments import (
     PaymentState,
 )
 from activities.reservations import Refusal, Reservation, ReserveTicket
-from api.services import reservations as reservation_service
-from api.services.orders import OrderService, OrderWithCharges, order_of
-from api.services.payments import PaymentService
-from api.services.refunds import RefundService
-from api.services.reservations import ReservationRequest, ReservationService
-from api.services.ticket_turns import TicketTurns, Turn
-from api.services.tickets import TicketService
-from devstack.stripe_sandbox.testing import stripe_client
+from api.orders import reservations as reservation_service
+from api.orders.reservations import ReservationRequest, ReservationService
+from api.orders.service import OrderService, OrderWithCharges, order_of
+from api.orders.ticket_turns import TicketTurns, Turn
+from api.payments.service import PaymentService
+from api.refunds.service import RefundService
+from api.tickets.service import TicketService
+from stripe_sandbox.testing import stripe_client
 from ticketing.clock import utc_now
 from ticketing.errors import (
     OrderCompleted,

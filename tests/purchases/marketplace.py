@@ -20,9 +20,9 @@ from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RPCError
 
 from api.app import create_app
-from api.services.refunds import is_refunded
-from devstack.stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
-from devstack.stripe_sandbox.webhooks import sign
+from api.refunds.service import is_refunded
+from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
+from stripe_sandbox.webhooks import sign
 from tests.api.conftest import BASE_URL, JWT_KEY, sign_up
 from tests.purchases.contract import CHARGE, Documentation, Json, assert_charge, assert_order
 from tests.purchases.waiting import eventually

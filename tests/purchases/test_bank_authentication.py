@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import stripe
 
-from devstack.stripe_sandbox.testing import stripe_client
+from stripe_sandbox.testing import stripe_client
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person

@@ -13,15 +13,16 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, RetryConfig
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from api.services import orders, reservations
+from api.orders import reservations
+from api.orders import service as orders
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.lines import Line, line_to
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from ticketing.statuses import OrderStatus
-from workflows import order as order_workflow
-from workflows.order import OrderWorkflow
+from workflows import orders as order_workflow
+from workflows.orders import OrderWorkflow
 
 AUTHORIZE = "/v1/payment_intents"
 CAPTURE = "/v1/payment_intents/*/capture"

@@ -12,7 +12,7 @@ from tests.purchases.contract import CHARGE, Json, assert_charge
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually, until
 from ticketing.workflow_ids import order_workflow_id
-from workflows.order import FINDS_BY_INTENT
+from workflows.orders import FINDS_BY_INTENT
 
 HURRIED = timedelta(milliseconds=100)
 SHORT = timedelta(seconds=4)

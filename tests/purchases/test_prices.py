@@ -8,7 +8,7 @@ from beanie import PydanticObjectId
 from httpx import Response
 
 from activities.reservations import Reservation
-from api.services.reservations import ReservationRequest, ReservationService
+from api.orders.reservations import ReservationRequest, ReservationService
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import assert_order

@@ -9,8 +9,8 @@ from temporalio.client import WorkflowHistory
 
 from tests.api.conftest import JWT_KEY, sign_in, sign_up
 from tests.purchases.marketplace import WEBHOOK_SECRET, Marketplace, Person
-from ticketing.logs import TALKATIVE
 from ticketing.models import User
+from ticketing.observability.logs import TALKATIVE
 
 
 async def test_no_history_holds_a_client_secret_or_an_address(

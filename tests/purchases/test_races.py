@@ -15,10 +15,10 @@ from httpx import Response
 
 from activities import reservations
 from activities.reservations import Reservation
-from api.services import payments
-from api.services.orders import OrderService
-from api.services.payments import PaymentService
-from api.services.reservations import ReservationRequest, ReservationService
+from api.orders.reservations import ReservationRequest, ReservationService
+from api.orders.service import OrderService
+from api.payments import service as payments
+from api.payments.service import PaymentService
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json

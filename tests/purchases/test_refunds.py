@@ -11,9 +11,9 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
-from api.services.refunds import RefundService
-from devstack.stripe_sandbox import refunds
-from devstack.stripe_sandbox.cards import Card
+from api.refunds.service import RefundService
+from stripe_sandbox import refunds
+from stripe_sandbox.cards import Card
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json, assert_order

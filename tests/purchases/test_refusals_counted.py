@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from api.refused_orders import RefusedOrders
-from api.services import reservations as services
+from api.orders import reservations as services
+from api.orders.refusal_counter import RefusedOrders
 from tests.observability.meters import ReadableMeter
 from tests.purchases.marketplace import Marketplace, Person
 

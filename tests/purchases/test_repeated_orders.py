@@ -12,7 +12,8 @@ from httpx import Response
 from temporalio.client import WorkflowExecutionDescription
 
 from activities.reservations import ReservationActivities, ReserveTicket
-from api.services import orders, reservations
+from api.orders import reservations
+from api.orders import service as orders
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json, assert_order
 from tests.purchases.marketplace import Marketplace, Person
@@ -20,8 +21,8 @@ from tests.purchases.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.models import Order
 from ticketing.statuses import OrderStatus
-from workflows import order as order_workflow
-from workflows.order import OrderWorkflow
+from workflows import orders as order_workflow
+from workflows.orders import OrderWorkflow
 
 CROWD = 20
 PATIENCE = timedelta(seconds=0.3)

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from api.services.reservations import ReservationService
+from api.orders.reservations import ReservationService
 from tests.api.conftest import assert_problem
 from tests.purchases.marketplace import Marketplace, Person
 

@@ -6,8 +6,8 @@ import json
 import pytest
 from pymongo.errors import AutoReconnect
 
-from api.services.stripe_webhooks import StripeWebhookService
-from devstack.stripe_sandbox.webhooks import sign
+from api.payments.webhooks import StripeWebhookService
+from stripe_sandbox.webhooks import sign
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import WEBHOOK_SECRET, Marketplace, Person

@@ -7,8 +7,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from temporalio.client import Client
 
 from tests.purchases.marketplace import Marketplace, Person
+from ticketing.observability.tracing import WORKER, Tracing
 from ticketing.temporal import connect_temporal
-from ticketing.tracing import WORKER, Tracing
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from beanie import Document, PydanticObjectId
 from temporalio.client import WorkflowHandle
 from temporalio.testing import ActivityEnvironment
 
-from activities.findings import Subject
-from activities.reconciliation import Examination, ReconciliationActivities, RunRecord
-from devstack.stripe_sandbox.testing import stripe_client
+from activities.reconciliation.activities import Examination, ReconciliationActivities, RunRecord
+from activities.reconciliation.findings import Subject
+from stripe_sandbox.testing import stripe_client
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace
 from ticketing.invariants import AnomalyCode, Scope

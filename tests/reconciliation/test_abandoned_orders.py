@@ -9,11 +9,11 @@ from beanie import PydanticObjectId
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
-from activities.cases import CaseReader
-from activities.findings import Subject
-from activities.reconciliation import ReconciliationActivities
-from activities.repairs import Repairs
-from api.services.orders import order_handle
+from activities.reconciliation.activities import ReconciliationActivities
+from activities.reconciliation.cases import CaseReader
+from activities.reconciliation.findings import Subject
+from activities.reconciliation.repairs import Repairs
+from api.orders.service import order_handle
 from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
@@ -23,7 +23,7 @@ from ticketing.clock import utc_now
 from ticketing.invariants import DOUBT, AnomalyCode
 from ticketing.models import FindingStatus, Order
 from ticketing.statuses import OrderStatus
-from workflows.order import PAYMENT_INTENT_CHANGED, PaymentIntentChanged
+from workflows.orders import PAYMENT_INTENT_CHANGED, PaymentIntentChanged
 
 ABANDONED = AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW
 

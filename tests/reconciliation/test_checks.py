@@ -11,8 +11,8 @@ import pytest
 from beanie import PydanticObjectId
 from temporalio.client import ScheduleOverlapPolicy
 
-from activities.cases import CaseReader
-from activities.reconciliation import ORDER_WORKFLOW
+from activities.reconciliation.activities import ORDER_WORKFLOW
+from activities.reconciliation.cases import CaseReader
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor

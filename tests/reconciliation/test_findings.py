@@ -9,9 +9,9 @@ import pytest
 from beanie import PydanticObjectId
 from temporalio.testing import ActivityEnvironment
 
-from activities.cases import CaseReader
-from activities.findings import Subject
-from activities.reconciliation import Examination, ReconciliationActivities
+from activities.reconciliation.activities import Examination, ReconciliationActivities
+from activities.reconciliation.cases import CaseReader
+from activities.reconciliation.findings import Subject
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually

@@ -13,7 +13,7 @@ from tests.purchases.marketplace import Marketplace
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from ticketing.invariants import Invariant
-from ticketing.metrics import measured_runtime
+from ticketing.observability.metrics import measured_runtime
 from ticketing.temporal import connect_temporal
 
 SAMPLE = re.compile(r"^(holdfast_invariant_\w+)\{(.*)\} (\S+)$", re.MULTILINE)

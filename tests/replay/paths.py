@@ -14,12 +14,12 @@ from beanie import Document
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
 from tests.market import Market, Purchase, RefundHandle
-from workflows.order import (
+from workflows.orders import (
     FINDS_BY_INTENT,
     OrderWorkflow,
     PaymentDecision,
 )
-from workflows.refund import RefundWorkflow
+from workflows.refunds import RefundWorkflow
 from workflows.steps import LOCAL_PATIENCE
 
 

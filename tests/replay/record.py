@@ -14,7 +14,7 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from devstack.mongodb import running_mongod
-from devstack.stripe_sandbox.testing import running_sandbox
+from stripe_sandbox.testing import running_sandbox
 from tests.market import Market
 from tests.replay.paths import history_names, history_of
 from tests.timeskipping import time_skipping_server

@@ -21,7 +21,7 @@ from tests.market import Market
 from tests.replay.paths import PATHS, WorkflowPath, history_names, history_of
 from worker import workflow_runner
 from workflows import WORKFLOWS
-from workflows.order import OrderInput, OrderState, OrderWorkflow
+from workflows.orders import OrderInput, OrderState, OrderWorkflow
 from workflows.search_attributes import PAYMENT_INTENT_ID
 
 HISTORIES = Path(__file__).parent / "histories"

@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 )
 from pymongo import AsyncMongoClient
 
-from api.etags import Precondition
-from api.services.tickets import TicketService
+from api.http.etags import Precondition
+from api.tickets.service import TicketService
 from tests.market import Purchase
 from tests.operators.poison import POISON, Raw
 from tests.stateful.soundness import is_at_its_end, is_sound
@@ -29,7 +29,7 @@ from tests.stateful.troubled_market import troubled_market
 from ticketing.errors import TicketingError
 from ticketing.models import Ticket
 from ticketing.mongodb import BSONDocument
-from workflows.order import PAYMENT_INTENT_CHANGED, PAYMENT_SUBMITTED
+from workflows.orders import PAYMENT_INTENT_CHANGED, PAYMENT_SUBMITTED
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from tests.stateful.machine import Orders
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.settings import MongoDBSettings
 from workflows import WORKFLOWS
-from workflows.order import OrderInput, OrderState, OrderWorkflow
+from workflows.orders import OrderInput, OrderState, OrderWorkflow
 
 EXAMPLES = os.environ.get("EXAMPLES")
 

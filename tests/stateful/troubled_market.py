@@ -25,9 +25,9 @@ from temporalio.worker import Worker
 
 from activities import build_activities
 from activities.reservations import Reservation
-from api.services.stripe_webhooks import StripeWebhookService
-from devstack.stripe_sandbox.testing import running_sandbox
-from devstack.stripe_sandbox.webhooks import sign
+from api.payments.webhooks import StripeWebhookService
+from stripe_sandbox.testing import running_sandbox
+from stripe_sandbox.webhooks import sign
 from tests.market import TTL, Market, Purchase
 from tests.operators.poison import Raw, signal
 from tests.timeskipping import time_skipping_server
@@ -38,7 +38,7 @@ from ticketing.payments.webhooks import read_event
 from ticketing.settings import StripeApiSettings
 from ticketing.workflow_ids import order_workflow_id
 from worker import workflow_runner
-from workflows.order import OrderInput, OrderWorkflow
+from workflows.orders import OrderInput, OrderWorkflow
 
 TASK_QUEUE = "orders"
 WORKERS = 3

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from temporalio.envconfig import ClientConfigProfile
 
-from api import passwords
 from api.app import create_app
+from api.users import passwords
 from tests.api.conftest import JWT_KEY, NOBODY_LISTENS, Mongo, empty, sign_up
 from tests.storefront.browser import Browser
 from ticketing.models import DOCUMENT_MODELS

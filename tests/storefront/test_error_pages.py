@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from httpx import Response
 from pydantic import SecretStr
 
-from api.middleware import LARGEST_BODY
-from api.services.tickets import TicketService
+from api.http.middleware import LARGEST_BODY
+from api.tickets.service import TicketService
 from devstack.mongodb import running_mongod
 from tests.api.conftest import assert_problem, list_ticket, sign_up, visit
 from tests.api.tickets import SOME_ID

@@ -6,9 +6,10 @@ import pytest
 from fastapi import FastAPI
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 
-from api import dependencies, passwords
-from api.rate_limits import By, Limit
+from api import dependencies
+from api.http.rate_limits import By, Limit
 from api.storefront import accounts
+from api.users import passwords
 from tests.api.conftest import PASSWORD, list_ticket, sign_up
 from tests.storefront.browser import Browser, Page
 from tests.storefront.conftest import running

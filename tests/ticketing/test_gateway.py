@@ -5,7 +5,7 @@ import logging
 import pytest
 from pydantic import SecretStr
 
-from devstack.stripe_sandbox.testing import RunningSandbox, stripe_client
+from stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import (

@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext
 from temporalio import activity, workflow
 from temporalio.testing import ActivityEnvironment
 
-from ticketing.logs import (
+from ticketing.observability.logs import (
     JsonFormatter,
     TextFormatter,
     concerns,

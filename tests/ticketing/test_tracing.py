@@ -14,13 +14,13 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-from ticketing.metrics import CannotServeMetrics
 from ticketing.models import User
 from ticketing.mongodb import connect_mongodb
-from ticketing.mongodb_spans import PATIENCE, MongoDBSpans
+from ticketing.observability.metrics import CannotServeMetrics
+from ticketing.observability.mongodb_spans import PATIENCE, MongoDBSpans
+from ticketing.observability.telemetry import start_telemetry
+from ticketing.observability.tracing import API, TraceContext, Tracing
 from ticketing.settings import MetricsSettings, MongoDBSettings, TracingSettings
-from ticketing.telemetry import start_telemetry
-from ticketing.tracing import API, TraceContext, Tracing
 
 SECRET = "marker-of-a-secret@example.com"
 

@@ -7,7 +7,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from temporalio.testing import WorkflowEnvironment
 
-from devstack.stripe_sandbox.testing import RunningSandbox
+from stripe_sandbox.testing import RunningSandbox
 from tests.market import Market
 from tests.timeskipping import time_skipping_server
 from ticketing.mongodb import BSONDocument

@@ -5,7 +5,7 @@ from datetime import timedelta
 from tests.market import Market, Purchase
 from ticketing.models import Charge
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
-from workflows.order import PaymentDecision
+from workflows.orders import PaymentDecision
 
 
 async def wait_for_the_bank(market: Market, *, attempts: int = 1) -> tuple[Purchase, Charge]:

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from activities.reservations import Refusal, ReservationActivities, ReserveTicket
-from devstack.stripe_sandbox.testing import RunningSandbox
+from stripe_sandbox.testing import RunningSandbox
 from tests.market import TTL, Market
 from ticketing.clock import utc_now
 from ticketing.models import Order, Ticket
@@ -18,7 +18,7 @@ from ticketing.payments.gateway import StripeGateway
 from ticketing.statuses import OrderStatus, TicketStatus
 from ticketing.workflow_ids import order_workflow_id
 from worker import create_worker
-from workflows.order import (
+from workflows.orders import (
     RESERVE_TIMEOUT,
     OrderInput,
     OrderState,

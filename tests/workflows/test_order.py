@@ -13,7 +13,7 @@ from activities.reservations import Refusal
 from tests.market import Market, Purchase
 from ticketing.models import Order
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
-from workflows.order import (
+from workflows.orders import (
     PAYMENT_INTENT_CHANGED,
     OrderWorkflow,
     PaymentDecision,

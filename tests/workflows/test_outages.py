@@ -6,7 +6,7 @@ import pytest
 
 from tests.market import Market
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus, TimelineCode
-from workflows.order import PaymentDecision
+from workflows.orders import PaymentDecision
 
 AUTHORIZE = "/v1/payment_intents"
 CAPTURE = "/v1/payment_intents/*/capture"

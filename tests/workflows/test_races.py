@@ -20,7 +20,7 @@ from ticketing.models import Order, Ticket, TicketSnapshot
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.statuses import CancelReason, OrderStatus
-from workflows.order import OrderInput, OrderState, OrderWorkflow, PaymentSubmitted
+from workflows.orders import OrderInput, OrderState, OrderWorkflow, PaymentSubmitted
 
 BUYERS = 50
 

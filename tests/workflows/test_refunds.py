@@ -12,7 +12,7 @@ from activities.refunds import RefundActivities, TellOrder
 from tests.market import Market, Purchase, RefundHandle
 from ticketing.models import Ticket
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus, TimelineCode
-from workflows import refund as refund_workflow
+from workflows import refunds as refund_workflow
 
 REFUNDS = "/v1/refunds"
 PENDING_CARD = "pm_card_pendingRefund"

@@ -9,7 +9,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from stripe import HTTPXClient
 from temporalio.common import MetricMeter
 
-from ticketing.metrics import SECONDS, STRIPE_REQUEST_DURATION
+from ticketing.observability.metrics import SECONDS, STRIPE_REQUEST_DURATION
 
 CALLS = (
     ("POST", re.compile(r"/v1/payment_intents"), "authorize"),

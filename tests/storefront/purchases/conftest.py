@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 
-from api import passwords
+from api.users import passwords
 from tests.api.conftest import sign_up
 from tests.purchases.conftest import (
     documentation,

@@ -18,8 +18,8 @@ from tests.storefront.purchases.shopping import (
     set_stripe,
     status_of,
 )
-from ticketing.logs import TALKATIVE
 from ticketing.models import Charge
+from ticketing.observability.logs import TALKATIVE
 
 AT_THE_BANK = "Waiting for you at your bank"
 CHECKING = "Checking your payment"

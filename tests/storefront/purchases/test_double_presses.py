@@ -12,7 +12,7 @@ import pytest
 from beanie import PydanticObjectId
 
 from activities import reservations
-from api.services.payments import PaymentService
+from api.payments.service import PaymentService
 from tests.api.conftest import list_ticket
 from tests.purchases import careless
 from tests.purchases.marketplace import Marketplace

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.services.reservations import ReservationService
+from api.orders.reservations import ReservationService
 from tests.api.conftest import Json, assert_problem, list_ticket
 from tests.purchases import careless
 from tests.purchases.marketplace import Marketplace

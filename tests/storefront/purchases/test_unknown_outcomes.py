@@ -12,8 +12,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities import reservations
 from activities.reservations import Reservation, ReserveTicket
-from api.services import orders
-from api.services import reservations as reserving
+from api.orders import reservations as reserving
+from api.orders import service as orders
 from tests.api.conftest import list_ticket
 from tests.api.tickets import SOME_ID
 from tests.purchases.lines import Line, line_to
@@ -28,7 +28,7 @@ from tests.storefront.purchases.shopping import (
     status_of,
 )
 from ticketing.models import Order
-from workflows import order as order_workflow
+from workflows import orders as order_workflow
 
 AUTHORIZE = "/v1/payment_intents"
 CAPTURE = "/v1/payment_intents/*/capture"

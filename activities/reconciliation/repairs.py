@@ -1,0 +1,170 @@
+"""The repairs that the reconciliation makes: each is safe to run twice and beside a workflow."""
+
+from collections.abc import Iterable
+
+from beanie import PydanticObjectId
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from activities.orders import (
+    CancelOrder,
+    CompleteOrder,
+    FailedCharge,
+    OrderActivities,
+    TicketNotHeld,
+    release_ticket,
+)
+from activities.refunds import RecordRefund, RefundActivities, RefundOutcome
+from ticketing.clock import utc_now
+from ticketing.invariants import (
+    CANCELLABLE,
+    ChargeFacts,
+    OrderCase,
+    OrderFacts,
+    TicketFacts,
+)
+from ticketing.models import Charge, Order
+from ticketing.mongodb import BSONDocument, in_transaction
+from ticketing.observability.metrics import ClosedOrders
+from ticketing.payments.gateway import StripeGateway
+from ticketing.payments.intents import PaymentIntent, PaymentRefused
+from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
+
+
+class Repairs:
+    """Each method says whether it did what there was to do.
+
+    None acts on an order whose workflow runs, and none can hurt one that somebody has just
+    restarted: an order is closed by a write that expects the state which was seen, and money is
+    Stripe's to decide, where an intent is captured or canceled and never both.
+    """
+
+    def __init__(
+        self,
+        mongo: AsyncMongoClient[BSONDocument],
+        gateway: StripeGateway,
+        closed_orders: ClosedOrders | None = None,
+    ) -> None:
+        self._mongo = mongo
+        self._gateway = gateway
+        self._orders = OrderActivities(mongo, closed_orders)
+        self._refunds = RefundActivities(mongo, gateway, closed_orders)
+
+    async def release(self, ticket: TicketFacts) -> bool:
+        """Release a ticket that is locked by an order which will never sell it.
+
+        Safe to run twice, and late: an order that is cancelled or gone never holds a ticket
+        again, and a lock that names another order by now is left alone.
+        """
+        ticket_id, order_id = PydanticObjectId(ticket.id), PydanticObjectId(ticket.order_id)
+
+        async def release(session: AsyncClientSession) -> bool:
+            order = await Order.get(order_id, session=session)
+            if order is not None and order.status is not OrderStatus.CANCELLED:
+                return False
+            await release_ticket(ticket_id, order_id, session)
+            return True
+
+        return await in_transaction(self._mongo, release)
+
+    async def cancel_intent(self, intent_id: str) -> PaymentIntent:
+        """Give an intent up at Stripe; how it stands then, also where Stripe refuses.
+
+        Safe to run twice: canceled before is canceled, and captured before stays captured.
+        """
+        try:
+            return await self._gateway.cancel(
+                intent_id, idempotency_key=f"intent:{intent_id}:reconciliation:cancel"
+            )
+        except PaymentRefused:
+            return await self._gateway.read(intent_id)
+
+    async def close_order(self, case: OrderCase) -> bool:
+        """Close an open order that nobody carries out: completed if it was paid, else cancelled.
+
+        Stripe comes first, so that nothing can be paid any more for an order that is cancelled.
+        While a capture is under way, the order is left open until Stripe has ended its intent.
+        Safe to run twice: the second run finds the intents at their end and the order closed.
+        """
+        assert case.order is not None  # noqa: S101 - it is open
+        intents = [await self._settled(intent) for intent in case.intents or ()]
+        captured = [intent for intent in intents if intent.amount_kept]
+        if captured:
+            return await self._complete(case, case.order, captured)
+        ended = {intent.id for intent in intents if intent.is_ended}
+        if len(ended) < len(intents):
+            return False
+        return await self._cancel(case, case.order, ended)
+
+    async def record_refund(self, order: OrderFacts, intent_id: str) -> bool:
+        """Cancel a completed order whose money has gone back, and withdraw its ticket.
+
+        Nobody asked for the refund here, so nobody said that the ticket is on sale again. Safe
+        to run twice, and beside a refund that begins: an order is recorded as refunded once.
+        """
+        state = await self._refunds.read_refunds(intent_id)
+        if state.outcome is not RefundOutcome.REFUNDED or state.refund_id is None:
+            return False
+        await self._refunds.record_refund(
+            RecordRefund(
+                order_id=order.id,
+                ticket_id=order.ticket_id,
+                refund_id=state.refund_id,
+                relist=False,
+                at=utc_now(),
+            )
+        )
+        return True
+
+    async def _settled(self, intent: PaymentIntent) -> PaymentIntent:
+        return await self.cancel_intent(intent.id) if intent.status in CANCELLABLE else intent
+
+    async def _complete(
+        self, case: OrderCase, order: OrderFacts, captured: list[PaymentIntent]
+    ) -> bool:
+        """The money was taken while the order held its ticket: the ticket is the buyer's."""
+        charges = _undecided(case.charges)
+        paid = [(intent.amount_received, intent.currency) for intent in captured]
+        if len(charges) != 1 or paid != [(order.price, order.currency)]:
+            return False
+        (charge,) = charges
+        if charge.intent_id not in (None, captured[0].id):
+            return False
+        await Charge.find_one(
+            {"_id": PydanticObjectId(charge.id), "status": ChargeStatus.CREATED}
+        ).update({"$set": {"stripe_id": captured[0].id}})
+        request = CompleteOrder(
+            order_id=order.id, ticket_id=order.ticket_id, charge_id=charge.id, at=utc_now()
+        )
+        try:
+            await self._orders.complete_order(request)
+        except TicketNotHeld:
+            return False
+        return True
+
+    async def _cancel(self, case: OrderCase, order: OrderFacts, ended: set[str]) -> bool:
+        charges = _undecided(case.charges)
+        if len(charges) != (order.status is OrderStatus.AWAITING_PAYMENT):
+            return False
+        now = utc_now()
+        reason = CancelReason.CANCELLED_BY_OPERATOR
+        if now >= order.expires_at:
+            reason = CancelReason.EXPIRED
+        failed = [
+            FailedCharge(charge.id, reason, charge.intent_id if charge.intent_id in ended else None)
+            for charge in charges
+        ]
+        status = await self._orders.cancel_order(
+            CancelOrder(
+                order_id=order.id,
+                ticket_id=order.ticket_id,
+                reason=reason,
+                at=now,
+                failed_charge=failed[0] if failed else None,
+            )
+        )
+        return status is OrderStatus.CANCELLED
+
+
+def _undecided(charges: Iterable[ChargeFacts]) -> list[ChargeFacts]:
+    return [charge for charge in charges if charge.status is ChargeStatus.CREATED]

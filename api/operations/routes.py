@@ -1,0 +1,126 @@
+"""What must hold of every ticket and order, and whether it does: for operators."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, status
+from pydantic import Field
+
+from api.dependencies import Invariants, OperatorOnly
+from api.http.models import ApiModel, Id, QueryModel
+from api.http.pagination import Page, PageQuery
+from api.http.problems import problems
+from ticketing.errors import (
+    ForeignOrigin,
+    InvalidInput,
+    MongoDBUnavailable,
+    NotOperator,
+    RouteNotFound,
+    TemporalUnavailable,
+)
+from ticketing.invariants import AnomalyCode, Invariant, Scope
+from ticketing.models import FindingStatus
+
+router = APIRouter(prefix="/api/operations", tags=["operations"], dependencies=[OperatorOnly])
+
+
+class FindingView(ApiModel):
+    """A broken invariant of one ticket or order."""
+
+    id: Id
+    invariant: Invariant
+    code: AnomalyCode = Field(description="What is wrong; docs/reconciliation.md says what to do.")
+    detail: str = Field(description="What is wrong, in plain words.")
+    ticket_id: Id | None
+    order_id: Id | None
+    intent_id: str | None = Field(description="Stripe's payment intent.")
+    status: FindingStatus = Field(
+        description="`open` wants an operator; `repaired` was put right; `resolved` is gone."
+    )
+    found_at: datetime
+    last_seen_at: datetime
+    resolved_at: datetime | None = Field(description="When it was repaired, or no longer seen.")
+
+
+class CheckedView(ApiModel):
+    """How many of each were looked at."""
+
+    tickets: int
+    orders: int
+    workflows: int = Field(description="Running ones.")
+    intents: int = Field(description="Stripe's payment intents.")
+
+
+class RunView(ApiModel):
+    """One check of all invariants."""
+
+    scope: Scope
+    started_at: datetime
+    finished_at: datetime | None = Field(description="Null while it runs.")
+    checked: CheckedView
+    reported: int = Field(description="Anomalies that were seen and left to an operator.")
+    repaired: int = Field(description="Anomalies that were put right.")
+    unexamined: int = Field(
+        description="Suspects and pages that could not be looked at; the next run does."
+    )
+
+
+class FindingPage(Page[FindingView]):
+    """Some findings, newest first, and the run that looked last."""
+
+    last_run: RunView | None = Field(description="The run that began last; null before the first.")
+
+
+class FindingQuery(PageQuery):
+    """Which findings."""
+
+    status: FindingStatus | None = FindingStatus.OPEN
+
+
+class CheckQuery(QueryModel):
+    """How much to check."""
+
+    scope: Scope = Scope.RECENT
+
+
+class RequestedCheck(ApiModel):
+    """A check that will be made; `lastRun` of the list tells when it is through."""
+
+    scope: Scope
+
+
+@router.get(
+    "/invariants",
+    responses=problems(NotOperator, RouteNotFound, InvalidInput),
+)
+async def list_findings(
+    query: Annotated[FindingQuery, Query()], invariants: Invariants
+) -> FindingPage:
+    """Broken invariants, newest first; unless asked otherwise, those that want an operator."""
+    found = await invariants.find(query.status, query)
+    last_run = await invariants.last_run()
+    return FindingPage(
+        items=[FindingView.model_validate(finding) for finding in found.documents],
+        next_cursor=found.next_cursor,
+        last_run=last_run and RunView.model_validate(last_run),
+    )
+
+
+@router.post(
+    "/invariants",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(
+        NotOperator,
+        ForeignOrigin,
+        RouteNotFound,
+        InvalidInput,
+        MongoDBUnavailable,
+        TemporalUnavailable,
+    ),
+)
+async def check_invariants(
+    query: Annotated[CheckQuery, Query()], invariants: Invariants
+) -> RequestedCheck:
+    """Check now, or once more when the check that runs is through; never two at once."""
+    await invariants.check(query.scope)
+    return RequestedCheck(scope=query.scope)

@@ -1,0 +1,44 @@
+"""The invariants, as operators see them."""
+
+from dataclasses import dataclass
+
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.http.pagination import FoundPage, Order, PageQuery, find_page
+from ticketing.errors import TemporalUnavailable
+from ticketing.invariants import Scope
+from ticketing.models import Finding, FindingStatus, ReconciliationRun
+from workflows.reconciliation_schedules import trigger_reconciliation
+
+NEWEST_FIRST = Order("found_at", descending=True)
+
+
+@dataclass(frozen=True)
+class InvariantService:
+    """Reads what the reconciliation has found, and asks it to look again."""
+
+    temporal: Client
+    task_queue: str
+
+    async def last_run(self) -> ReconciliationRun | None:
+        """The run that began last, finished or not."""
+        return await ReconciliationRun.find_all().sort("-started_at").first_or_none()
+
+    async def find(self, status: FindingStatus | None, page: PageQuery) -> FoundPage[Finding]:
+        """A page of findings, newest first."""
+        where = {"status": str(status)} if status else {}
+        return await find_page(Finding, Finding.model_validate, where, NEWEST_FIRST, page)
+
+    async def check(self, scope: Scope) -> None:
+        """Have the invariants checked now, or once more after the check that runs.
+
+        Raises:
+            TemporalUnavailable: no worker has ever been there to schedule it.
+        """
+        try:
+            await trigger_reconciliation(self.temporal, self.task_queue, scope)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            raise TemporalUnavailable from None

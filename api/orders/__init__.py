@@ -1,0 +1,1 @@
+"""Orders: reserved, read and cancelled."""

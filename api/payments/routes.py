@@ -1,0 +1,110 @@
+"""Payments: paying for a reserved ticket."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response, status
+from fastapi.responses import JSONResponse
+from pydantic import Field, StringConstraints
+
+from api.dependencies import CurrentUser, IdempotencyKey, Payments
+from api.http.models import Id, RequestModel
+from api.http.problems import problems
+from api.orders.routes import ChargeView, order_location
+from ticketing.errors import (
+    CardDeclined,
+    ForeignOrigin,
+    IdempotencyKeyReused,
+    InvalidInput,
+    MongoDBUnavailable,
+    NotAuthenticated,
+    OrderCancelled,
+    OrderCompleted,
+    OrderExpired,
+    OrderNotFound,
+    PaymentInProgress,
+    RequestInProgress,
+    TemporalUnavailable,
+)
+from ticketing.models import Charge
+from ticketing.statuses import ChargeStatus
+
+router = APIRouter(prefix="/api/payments", tags=["payments"])
+
+
+class PaymentInput(RequestModel):
+    """Which order to pay, and with what."""
+
+    order_id: Id
+    payment_method: Annotated[
+        str,
+        StringConstraints(pattern=r"^pm_[A-Za-z0-9_]+$", max_length=255),
+        Field(
+            description="Stripe's id of a payment method, as Stripe.js makes it in a browser. "
+            "Card numbers must not be sent here.",
+            examples=["pm_card_visa"],
+        ),
+    ]
+
+
+class PendingChargeView(ChargeView):
+    """A charge whose outcome is not known yet."""
+
+    client_secret: str | None = Field(
+        default=None,
+        description="Present when the bank wants the buyer: Stripe.js takes it from here. "
+        "Absent when Stripe has not answered yet: ask for the order until it says more, and pay "
+        "again if it still says `awaiting_payment`, to be told what the bank wants.",
+        examples=["pi_3Qx_secret_k2"],
+    )
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=ChargeView,
+    response_description="Paid: the order is completed.",
+    responses={
+        status.HTTP_202_ACCEPTED: {
+            "model": PendingChargeView,
+            "description": "Not decided yet: the bank wants the buyer, or Stripe is still silent.",
+        },
+        **problems(
+            NotAuthenticated,
+            InvalidInput,
+            IdempotencyKeyReused,
+            CardDeclined,
+            OrderNotFound,
+            ForeignOrigin,
+            OrderExpired,
+            OrderCancelled,
+            OrderCompleted,
+            PaymentInProgress,
+            RequestInProgress,
+            MongoDBUnavailable,
+            TemporalUnavailable,
+        ),
+    },
+)
+async def create_payment(
+    user: CurrentUser,
+    key: IdempotencyKey,
+    body: PaymentInput,
+    payments: Payments,
+    response: Response,
+) -> ChargeView | JSONResponse:
+    """Pay for an order that is still reserved for the caller."""
+    charge = await payments.submit(user.id, body.order_id, body.payment_method, key)
+    response.headers["Location"] = order_location(charge.order_id)
+    return ChargeView.of(charge) if charge.status is ChargeStatus.COMPLETED else _pending(charge)
+
+
+def _pending(charge: Charge) -> JSONResponse:
+    """The 202, made here: a `response_model` would leave the client secret out."""
+    view = PendingChargeView.of(charge).model_dump(mode="json", by_alias=True)
+    if charge.client_secret is None:
+        del view["clientSecret"]
+    return JSONResponse(
+        view,
+        status.HTTP_202_ACCEPTED,
+        headers={"Location": order_location(charge.order_id)},
+    )

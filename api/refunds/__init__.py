@@ -1,0 +1,1 @@
+"""Refunds by sellers."""

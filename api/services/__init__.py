@@ -1,1 +1,0 @@
-"""What routes do, without HTTP: JSON routes and HTML pages call the same methods."""

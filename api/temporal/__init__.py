@@ -1,0 +1,1 @@
+"""The only part of the API that speaks to Temporal."""

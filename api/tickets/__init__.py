@@ -1,0 +1,1 @@
+"""Tickets: listed, edited, browsed and followed."""

@@ -1,0 +1,267 @@
+"""Listings: made and changed by their sellers, as long as no order holds them."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from beanie import PydanticObjectId, UpdateResponse
+from pymongo.errors import DuplicateKeyError
+
+from api.http.etags import Precondition
+from api.http.models import path_id
+from api.http.pagination import NEWEST_FIRST, FoundPage, Order, PageQuery, find_page
+from ticketing.clock import utc_now
+from ticketing.errors import (
+    IdempotencyKeyReused,
+    NotTicketOwner,
+    StaleTicket,
+    TicketingError,
+    TicketNotFound,
+    TicketReserved,
+    TicketSold,
+)
+from ticketing.models import ListedTicket, ListingRequest, Ticket
+from ticketing.models.ticket import RESERVED, SOLD
+from ticketing.statuses import TicketStatus
+from ticketing.title_words import words_of
+
+STATUS_CONDITIONS: dict[TicketStatus, dict[str, Any]] = {
+    TicketStatus.AVAILABLE: {"order_id": None},
+    TicketStatus.RESERVED: RESERVED,
+    TicketStatus.SOLD: SOLD,
+}
+
+
+class TicketSort(StrEnum):
+    """A minus sign puts the largest, or the newest, first."""
+
+    NEWEST = "-createdAt"
+    OLDEST = "createdAt"
+    CHEAPEST = "price"
+    DEAREST = "-price"
+
+
+ORDERS = {
+    TicketSort.NEWEST: NEWEST_FIRST,
+    TicketSort.OLDEST: Order("created_at"),
+    TicketSort.CHEAPEST: Order("price"),
+    TicketSort.DEAREST: Order("price", descending=True),
+}
+
+
+@dataclass(frozen=True)
+class TicketFilter:
+    """Which tickets to list; None leaves a property open."""
+
+    words: str | None = None
+    """Every one of them is in the title."""
+    status: TicketStatus | None = TicketStatus.AVAILABLE
+    seller_id: PydanticObjectId | None = None
+    min_price: int | None = None
+    max_price: int | None = None
+
+    def conditions(self) -> dict[str, Any]:
+        """The filter as MongoDB takes it."""
+        conditions: dict[str, Any] = {}
+        if self.status is not None:
+            conditions |= STATUS_CONDITIONS[self.status]
+        if self.seller_id is not None:
+            conditions["user_id"] = self.seller_id
+        if self.min_price is not None or self.max_price is not None:
+            bounds = {"$gte": self.min_price, "$lte": self.max_price}
+            conditions["price"] = {name: at for name, at in bounds.items() if at is not None}
+        if self.words is not None:
+            conditions |= _with_words(words_of(self.words))
+        return conditions
+
+
+INDEXED_WORDS = 2
+"""Of a search: MongoDB weighs each of them against each index, and many take it long."""
+
+
+def _with_words(words: list[str]) -> dict[str, Any]:
+    """That every word is in the title; of none, nothing matches.
+
+    The longest are looked up, since they are likely to be rare, and the rest is only compared.
+    """
+    by_length = sorted(words, key=len, reverse=True)
+    looked_up, compared = by_length[:INDEXED_WORDS], by_length[INDEXED_WORDS:]
+    others = {"$expr": {"$setIsSubset": [compared, "$words"]}} if compared else {}
+    return {"words": {"$all": looked_up}, **others}
+
+
+@dataclass(frozen=True)
+class TicketService:
+    currency: str = field(kw_only=True)
+
+    async def create(
+        self,
+        seller_id: PydanticObjectId,
+        title: str,
+        price: int,
+        key: PydanticObjectId | None = None,
+    ) -> Ticket:
+        """List a ticket for sale; of requests with one key, the first one's, as it was listed.
+
+        The ticket's own id never follows from the key. A ticket that comes back under the id of
+        one that was withdrawn would pass for it, with another price.
+
+        Raises:
+            IdempotencyKeyReused: the key's ticket is there, and was listed as something else.
+        """
+        now = utc_now()
+        request = ListingRequest(key=key, title=title, price=price) if key else None
+        ticket = Ticket(
+            title=title,
+            price=price,
+            currency=self.currency,
+            user_id=seller_id,
+            created_at=now,
+            updated_at=now,
+            listing_request=request,
+        )
+        if request is None:
+            return await ticket.insert()
+        while True:
+            with suppress(DuplicateKeyError):
+                return await ticket.insert()
+            if listed := await _listed_by(request):
+                return listed
+
+    async def find(
+        self, filter: TicketFilter, sort: TicketSort, page: PageQuery
+    ) -> FoundPage[ListedTicket]:
+        """A page of the tickets that match."""
+        return await find_page(
+            Ticket,
+            ListedTicket.model_validate,
+            filter.conditions(),
+            ORDERS[sort],
+            page,
+            left_out=["words", "listing_request"],
+        )
+
+    async def get(self, ticket_id: str) -> Ticket:
+        """One ticket.
+
+        Raises:
+            TicketNotFound: there is none with this id.
+        """
+        ticket = await Ticket.get(path_id(ticket_id, TicketNotFound))
+        if ticket is None:
+            raise TicketNotFound
+        return ticket
+
+    async def edit(
+        self,
+        ticket_id: str,
+        user_id: PydanticObjectId,
+        precondition: Precondition,
+        *,
+        title: str,
+        price: int,
+    ) -> Ticket:
+        """Change what is offered, unless an order holds it.
+
+        Raises:
+            TicketNotFound, NotTicketOwner, TicketReserved, TicketSold, StaleTicket
+        """
+        while True:
+            edited = await Ticket.find_one(_editable(ticket_id, user_id, precondition)).update(
+                {
+                    "$set": {
+                        "title": title,
+                        "words": words_of(title),
+                        "price": price,
+                        "updated_at": utc_now(),
+                    },
+                    "$inc": {"version": 1},
+                },
+                response_type=UpdateResponse.NEW_DOCUMENT,
+            )
+            if isinstance(edited, Ticket):
+                return edited
+            await self._explain(ticket_id, user_id, precondition)
+
+    async def withdraw(
+        self, ticket_id: str, user_id: PydanticObjectId, precondition: Precondition
+    ) -> None:
+        """Take the ticket off the market, unless an order holds it.
+
+        Raises:
+            TicketNotFound, NotTicketOwner, TicketReserved, TicketSold, StaleTicket
+        """
+        while True:
+            condition = _editable(ticket_id, user_id, precondition)
+            result = await Ticket.get_pymongo_collection().delete_one(condition)
+            if result.deleted_count:
+                return
+            await self._explain(ticket_id, user_id, precondition)
+
+    async def _explain(
+        self, ticket_id: str, user_id: PydanticObjectId, precondition: Precondition
+    ) -> None:
+        """Raise why the write matched nothing; return if by now it would, so try again."""
+        ticket = await self.get(ticket_id)
+        if refusal := _refusal(ticket, user_id, precondition):
+            raise refusal
+
+
+async def make_older_titles_searchable() -> None:
+    """Write the words of tickets that were listed before words were kept; of all others, no one.
+
+    Safe to run twice, and while sellers edit: an edit writes the words of its own title.
+    """
+    tickets = Ticket.get_pymongo_collection()
+    async for ticket in tickets.find({"words": None}, {"title": 1}):
+        unchanged = {"_id": ticket["_id"], "title": ticket["title"], "words": None}
+        await tickets.update_one(unchanged, {"$set": {"words": words_of(ticket["title"])}})
+
+
+async def _listed_by(request: ListingRequest) -> Ticket | None:
+    """The ticket of an earlier request with the key, as it was listed; None if it is gone."""
+    # Found by a write that changes nothing: a read may not show yet what stood in the way, and
+    # the answer promises what a majority has.
+    same = {"listing_request.key": request.key}
+    ticket = await Ticket.find_one(same).update(
+        {"$set": same}, response_type=UpdateResponse.NEW_DOCUMENT
+    )
+    if not isinstance(ticket, Ticket):
+        return None
+    if ticket.listing_request != request:
+        raise IdempotencyKeyReused
+    as_listed = {
+        "title": request.title,
+        "price": request.price,
+        "order_id": None,
+        "sold_at": None,
+        "version": 1,
+        "updated_at": ticket.created_at,
+    }
+    return ticket.model_copy(update=as_listed)
+
+
+def _editable(
+    ticket_id: str, user_id: PydanticObjectId, precondition: Precondition
+) -> dict[str, Any]:
+    return {
+        "_id": path_id(ticket_id, TicketNotFound),
+        "user_id": user_id,
+        "order_id": None,
+        **precondition.conditions(),
+    }
+
+
+def _refusal(
+    ticket: Ticket, user_id: PydanticObjectId, precondition: Precondition
+) -> TicketingError | None:
+    if ticket.user_id != user_id:
+        return NotTicketOwner()
+    if ticket.status is TicketStatus.SOLD:
+        return TicketSold()
+    if ticket.status is TicketStatus.RESERVED:
+        return TicketReserved()
+    if not precondition.holds_for(ticket.version):
+        return StaleTicket()
+    return None

@@ -1,0 +1,1 @@
+"""How a process is watched: logs, metrics, traces."""

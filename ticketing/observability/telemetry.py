@@ -1,0 +1,59 @@
+"""How a process is watched: its metrics and its traces, each off unless a setting asks for it."""
+
+from collections.abc import Sequence
+
+from opentelemetry.trace import NoOpTracer, Tracer
+from pymongo.monitoring import CommandListener
+from temporalio.client import Interceptor
+from temporalio.common import MetricMeter
+from temporalio.runtime import Runtime
+
+from ticketing.observability.metrics import measured_runtime, plain_runtime
+from ticketing.observability.mongodb_spans import MongoDBSpans
+from ticketing.observability.tracing import Tracing, start_tracing
+from ticketing.settings import MetricsSettings, TracingSettings
+
+
+class Telemetry:
+    """What a composition root hands to the parts that are to be watched."""
+
+    def __init__(self, runtime: Runtime, tracing: Tracing | None, *, is_scraped: bool) -> None:
+        self.runtime = runtime
+        """For Temporal's client; it serves the metrics, its own and ours."""
+        self._tracing = tracing
+        self.is_scraped = is_scraped
+        """Whether anybody reads the metrics."""
+
+    @property
+    def meter(self) -> MetricMeter:
+        """For what we measure ourselves."""
+        return self.runtime.metric_meter
+
+    @property
+    def tracer(self) -> Tracer:
+        """For spans that we make ourselves."""
+        return self._tracing.tracer if self._tracing else NoOpTracer()
+
+    def interceptors(self) -> Sequence[Interceptor]:
+        """For Temporal's client, and through it for a worker."""
+        return [self._tracing.interceptor()] if self._tracing else []
+
+    def mongodb_listeners(self) -> Sequence[CommandListener]:
+        """For the client of MongoDB."""
+        return [MongoDBSpans(self._tracing.tracer)] if self._tracing else []
+
+    async def stop(self) -> None:
+        """Send what is left to be sent."""
+        if self._tracing:
+            await self._tracing.stop()
+
+
+def start_telemetry(metrics: MetricsSettings, tracing: TracingSettings, service: str) -> Telemetry:
+    """Watch the process as far as the settings ask for it.
+
+    Raises:
+        CannotServeMetrics: the metrics address cannot be listened on.
+    """
+    is_scraped = metrics.address is not None
+    runtime = measured_runtime(metrics.address) if metrics.address else plain_runtime()
+    return Telemetry(runtime, start_tracing(tracing, service), is_scraped=is_scraped)
