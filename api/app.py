@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api.dependencies import sessions_of
-from api.http.errors import install_error_handlers
+from api.dependencies import refuse_foreign_cookie
+from api.http.errors import error_handlers
 from api.http.metrics import RequestMetrics, RequestMetricsMiddleware
 from api.http.middleware import (
     EncodingMiddleware,
@@ -16,7 +17,8 @@ from api.http.middleware import (
     SecurityHeadersMiddleware,
 )
 from api.http.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, operation_id
-from api.http.problems import problems
+from api.http.paths import STATIC_PATH
+from api.http.problems import problems, render_problem
 from api.http.rate_limits import RateLimitHeadersMiddleware, RateLimits
 from api.http.spans import RequestSpansMiddleware
 from api.operations import health
@@ -24,20 +26,18 @@ from api.operations import routes as operations
 from api.orders import routes as orders
 from api.orders import timeline_routes
 from api.orders.refusal_counter import RefusedOrders
-from api.orders.ticket_turns import TicketTurns
 from api.payments import routes as payments
 from api.payments import webhook_routes
 from api.refunds import routes as refunds
-from api.storefront import routes as storefront
-from api.storefront.assets import PATH as STATIC_PATH
+from api.resources import Resources, resources_of
+from api.storefront.app import Storefront
 from api.storefront.assets import static_files
-from api.temporal.probe import TemporalProbe
+from api.storefront.errors import render_refusal
+from api.temporal.connection import TemporalConnection
 from api.tickets import feed_routes
 from api.tickets import routes as tickets
-from api.tickets.feed import TicketFeed
 from api.tickets.service import make_older_titles_searchable
 from api.users import routes as users
-from api.users.passwords import Passwords
 from api.users.sessions import Sessions
 from ticketing.errors import (
     ContentTooLarge,
@@ -61,7 +61,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         version=VERSION,
         description=DESCRIPTION,
         openapi_tags=TAGS,
-        lifespan=_lifespan,
+        lifespan=lambda app: _lifespan(app, settings),
         generate_unique_id_function=operation_id,
         redirect_slashes=False,
         redoc_url=None,
@@ -74,14 +74,6 @@ def create_app(settings: ApiSettings) -> FastAPI:
             TicketingError,
         ),
     )
-    app.state.settings = settings
-    app.state.sessions = Sessions(settings.session)
-    app.state.passwords = Passwords()
-    app.state.rate_limits = RateLimits(settings.limits)
-    app.state.ticket_feed = TicketFeed()
-    app.state.ticket_turns = TicketTurns()
-    app.state.temporal_probe = TemporalProbe()
-    app.state.is_draining = False
 
     app.include_router(health.router)
     for resource in (
@@ -97,53 +89,63 @@ def create_app(settings: ApiSettings) -> FastAPI:
     ):
         app.include_router(resource.router, responses=problems(MongoDBUnavailable))
 
-    app.include_router(storefront.router)
     app.mount(STATIC_PATH, static_files())
+    app.router.routes.append(Storefront())
 
-    install_error_handlers(app)
+    for kind, handler in error_handlers(render_problem, app.routes).items():
+        app.add_exception_handler(kind, handler)
     install_openapi(app)
     # The last one added is the outermost.
-    app.add_middleware(EncodingMiddleware)
-    app.add_middleware(RequestLimitMiddleware)
+    app.add_middleware(EncodingMiddleware, render=render_refusal)
+    app.add_middleware(RequestLimitMiddleware, render=render_refusal)
     app.add_middleware(RateLimitHeadersMiddleware)
-    app.add_middleware(RequestLogMiddleware)
+    app.add_middleware(RequestLogMiddleware, render=render_refusal)
     app.add_middleware(
         SecurityHeadersMiddleware, is_served_over_https=settings.session.cookie_secure
     )
     if settings.metrics.address:
-        app.add_middleware(RequestMetricsMiddleware)
+        app.add_middleware(
+            RequestMetricsMiddleware, metrics=lambda: resources_of(app).request_metrics
+        )
     if settings.tracing.endpoint:
-        app.add_middleware(RequestSpansMiddleware, trusted_proxies=settings.limits.trusted_proxies)
+        app.add_middleware(
+            RequestSpansMiddleware,
+            tracer=lambda: resources_of(app).tracer,
+            trusted_proxies=settings.limits.trusted_proxies,
+        )
     return app
 
 
-async def refuse_foreign_cookie(request: Request) -> None:
-    sessions_of(request).refuse_foreign_cookie(request)
-
-
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings: ApiSettings = app.state.settings
+async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
     telemetry = start_telemetry(settings.metrics, settings.tracing, API)
-    app.state.tracer = telemetry.tracer
-    app.state.request_metrics = RequestMetrics(telemetry.meter)
-    app.state.refused_orders = RefusedOrders(telemetry.meter)
-    app.state.mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
     try:
+        mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
         await make_older_titles_searchable()
-        # Lazily: without Temporal nobody can buy, but everybody can still look.
-        app.state.temporal = await connect_temporal(
+        connect = partial(
+            connect_temporal,
             settings.temporal,
-            lazy=True,
             runtime=telemetry.runtime,
             interceptors=telemetry.interceptors(),
         )
-        # At once, so that neither the first buyer has to wait for the connection nor whoever runs
-        # this for a word about why there is none.
-        app.state.temporal_probe.ask(app.state.temporal)
-        yield
+        resources = app.state.resources = Resources(
+            settings=settings,
+            mongo=mongo,
+            temporal=TemporalConnection(connect),
+            tracer=telemetry.tracer,
+            request_metrics=RequestMetrics(telemetry.meter),
+            refused_orders=RefusedOrders(telemetry.meter),
+            rate_limits=RateLimits(settings.limits),
+            sessions=Sessions(settings.session),
+        )
+        # Without Temporal nobody can buy, but everybody can look. So it is not waited for, only
+        # begun, lest the first buyer waits for it.
+        resources.temporal.begin()
+        try:
+            yield
+        finally:
+            await resources.temporal.aclose()
+            await resources.ticket_feed.aclose()
+            await mongo.close()
     finally:
-        await app.state.temporal_probe.aclose()
-        await app.state.ticket_feed.aclose()
-        await app.state.mongo.close()
         await telemetry.stop()

@@ -1,6 +1,6 @@
 """What routes ask for: one alias per dependency."""
 
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import (
@@ -11,11 +11,10 @@ from fastapi.security import (
 )
 from pydantic import WithJsonSchema
 from pymongo import AsyncMongoClient
-from temporalio.client import Client
 
 from api.http.idempotency import HEADER, KEY_PATTERN, parse_key
 from api.http.rate_limits import ORDER
-from api.http.rate_limits import RateLimits as RateLimitKeeper
+from api.http.rate_limits import RateLimits as RateLimiter
 from api.operations.service import InvariantService
 from api.orders.reservations import ReservationService
 from api.orders.service import OrderService
@@ -23,7 +22,8 @@ from api.orders.timelines import TimelineService
 from api.payments.service import PaymentService
 from api.payments.webhooks import StripeWebhookService
 from api.refunds.service import RefundService
-from api.temporal.probe import TemporalProbe as TemporalProber
+from api.resources import resources_of
+from api.temporal.connection import TemporalConnection
 from api.tickets.feed import TicketFeed
 from api.tickets.service import TicketService
 from api.users.service import UserService
@@ -51,35 +51,27 @@ operator_scheme = HTTPBearer(
 
 
 async def settings(request: Request) -> ApiSettings:
-    return cast(ApiSettings, request.app.state.settings)
+    return resources_of(request.app).settings
 
 
 async def sessions(request: Request) -> SessionKeeper:
-    return sessions_of(request)
+    return resources_of(request.app).sessions
 
 
-def sessions_of(request: Request) -> SessionKeeper:
-    return cast(SessionKeeper, request.app.state.sessions)
-
-
-async def rate_limits(request: Request) -> RateLimitKeeper:
-    return cast(RateLimitKeeper, request.app.state.rate_limits)
+async def rate_limits(request: Request) -> RateLimiter:
+    return resources_of(request.app).rate_limits
 
 
 async def mongo(request: Request) -> AsyncMongoClient[BSONDocument]:
-    return cast(AsyncMongoClient[BSONDocument], request.app.state.mongo)
+    return resources_of(request.app).mongo
 
 
-async def temporal(request: Request) -> Client:
-    return cast(Client, request.app.state.temporal)
-
-
-async def temporal_probe(request: Request) -> TemporalProber:
-    return cast(TemporalProber, request.app.state.temporal_probe)
+async def temporal(request: Request) -> TemporalConnection:
+    return resources_of(request.app).temporal
 
 
 async def ticket_feed(request: Request) -> TicketFeed:
-    return cast(TicketFeed, request.app.state.ticket_feed)
+    return resources_of(request.app).ticket_feed
 
 
 async def current_user(
@@ -87,11 +79,11 @@ async def current_user(
     _bearer: Annotated[str | None, Security(bearer_scheme)],
     _cookie: Annotated[str | None, Security(cookie_scheme)],
 ) -> SignedInUser:
-    return await sessions_of(request).required(request)
+    return await resources_of(request.app).sessions.required(request)
 
 
 async def optional_user(request: Request) -> SignedInUser | None:
-    return await sessions_of(request).optional(request)
+    return await resources_of(request.app).sessions.optional(request)
 
 
 async def idempotency_key(
@@ -120,16 +112,18 @@ async def idempotency_key(
 
 
 async def same_origin(request: Request) -> None:
-    sessions_of(request).refuse_foreign_origin(request)
+    resources_of(request.app).sessions.refuse_foreign_origin(request)
+
+
+async def refuse_foreign_cookie(request: Request) -> None:
+    resources_of(request.app).sessions.refuse_foreign_cookie(request)
 
 
 Settings = Annotated[ApiSettings, Depends(settings)]
 Sessions = Annotated[SessionKeeper, Depends(sessions)]
-RateLimits = Annotated[RateLimitKeeper, Depends(rate_limits)]
+RateLimits = Annotated[RateLimiter, Depends(rate_limits)]
 Mongo = Annotated[AsyncMongoClient[BSONDocument], Depends(mongo)]
-Temporal = Annotated[Client, Depends(temporal)]
-"""Connects on its first call; an outage shows there, and is answered with 503."""
-TemporalProbe = Annotated[TemporalProber, Depends(temporal_probe)]
+Temporal = Annotated[TemporalConnection, Depends(temporal)]
 Feed = Annotated[TicketFeed, Depends(ticket_feed)]
 """The changes of tickets; it starts to watch with its first use."""
 
@@ -165,56 +159,54 @@ OperatorOnly = Depends(operator)
 """For the operators' routes: 404 while there is no operator token, else 401 without it."""
 
 
+# Each takes from the resources at once: every dependency takes a little of everybody's time.
 async def user_service(request: Request) -> UserService:
-    return UserService(request.app.state.passwords)
+    return UserService(resources_of(request.app).passwords)
 
 
-async def ticket_service(settings: Settings) -> TicketService:
-    return TicketService(currency=settings.purchase.currency)
+async def ticket_service(request: Request) -> TicketService:
+    return TicketService(currency=resources_of(request.app).settings.purchase.currency)
 
 
-Users = Annotated[UserService, Depends(user_service)]
-Tickets = Annotated[TicketService, Depends(ticket_service)]
-
-
-async def order_service(temporal: Temporal) -> OrderService:
-    return OrderService(temporal)
+async def order_service(request: Request) -> OrderService:
+    return OrderService(resources_of(request.app).order_workflows)
 
 
 async def reservation_service(request: Request) -> ReservationService:
-    # From the state at once: each dependency takes a little of everybody's time in a rush.
-    state = request.app.state
+    resources = resources_of(request.app)
     return ReservationService(
-        state.temporal,
-        task_queue=state.settings.task_queue,
-        rules=state.settings.purchase,
-        refused_orders=state.refused_orders,
-        turns=state.ticket_turns,
+        resources.order_workflows,
+        rules=resources.settings.purchase,
+        refused_orders=resources.refused_orders,
+        under_way=resources.reservations,
     )
 
 
-async def payment_service(settings: Settings, temporal: Temporal) -> PaymentService:
-    return PaymentService(temporal, wait=settings.purchase.payment_wait)
+async def payment_service(request: Request) -> PaymentService:
+    resources = resources_of(request.app)
+    return PaymentService(resources.order_workflows, wait=resources.settings.purchase.payment_wait)
 
 
-async def refund_service(settings: Settings, temporal: Temporal) -> RefundService:
-    return RefundService(
-        temporal, task_queue=settings.task_queue, wait=settings.purchase.payment_wait
-    )
+async def refund_service(request: Request) -> RefundService:
+    resources = resources_of(request.app)
+    return RefundService(resources.refund_workflows, wait=resources.settings.purchase.payment_wait)
 
 
 async def timeline_service() -> TimelineService:
     return TimelineService()
 
 
-async def stripe_webhook_service(settings: Settings, temporal: Temporal) -> StripeWebhookService:
-    return StripeWebhookService(temporal, task_queue=settings.task_queue)
+async def stripe_webhook_service(request: Request) -> StripeWebhookService:
+    resources = resources_of(request.app)
+    return StripeWebhookService(resources.order_workflows, resources.refund_workflows)
 
 
-async def invariant_service(settings: Settings, temporal: Temporal) -> InvariantService:
-    return InvariantService(temporal, task_queue=settings.task_queue)
+async def invariant_service(request: Request) -> InvariantService:
+    return InvariantService(resources_of(request.app).reconciliation)
 
 
+Users = Annotated[UserService, Depends(user_service)]
+Tickets = Annotated[TicketService, Depends(ticket_service)]
 Invariants = Annotated[InvariantService, Depends(invariant_service)]
 Orders = Annotated[OrderService, Depends(order_service)]
 Reservations = Annotated[ReservationService, Depends(reservation_service)]

@@ -9,7 +9,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.http.connections import BoundedProtocol, ConnectionState
-from api.orders.service import WORKFLOW_WAIT_SECONDS
+from api.resources import resources_of
+from api.temporal.orders import ANSWER_TIMEOUT
 from ticketing.settings import ApiSettings
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class ApiServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was asked, and end."""
         # The server waits for answers, and those of the streams would never end.
-        await self._app.state.ticket_feed.aclose()
+        await resources_of(self._app).ticket_feed.aclose()
         loop = asyncio.get_running_loop()
         loop.call_later(TIME_TO_READ.total_seconds(), self._drop_who_do_not_read)
         await super().shutdown(sockets)
@@ -55,7 +56,7 @@ class ApiServer(uvicorn.Server):
         if not self._drain_for:
             return
         logger.info("draining for %.0f s", self._drain_for.total_seconds())
-        self._app.state.is_draining = True
+        resources_of(self._app).draining.set()
         self.config.encoded_headers.append((b"connection", b"close"))
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._drain_for.total_seconds()
@@ -71,8 +72,7 @@ class ApiServer(uvicorn.Server):
 
 
 def _config(app: FastAPI, settings: ApiSettings) -> uvicorn.Config:
-    longest_wait = max(settings.purchase.payment_wait.total_seconds(), WORKFLOW_WAIT_SECONDS)
-    longest_request = timedelta(seconds=longest_wait) + GRACE
+    longest_request = max(settings.purchase.payment_wait, ANSWER_TIMEOUT) + GRACE
     return uvicorn.Config(
         app,
         host=settings.host,

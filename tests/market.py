@@ -12,7 +12,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import WorkflowEnvironment
 
 from activities.reservations import Refusal, Reservation
-from api.refunds.service import start_refund
+from api.temporal.refunds import start_refund
 from stripe_sandbox.errors import Json
 from stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now

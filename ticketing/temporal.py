@@ -12,7 +12,6 @@ from ticketing.payloads import DATA_CONVERTER
 async def connect_temporal(
     profile: ClientConfigProfile,
     *,
-    lazy: bool = False,
     runtime: Runtime | None = None,
     interceptors: Sequence[Interceptor] = (),
 ) -> Client:
@@ -22,15 +21,13 @@ async def connect_temporal(
     through the interceptors.
 
     Raises:
-        RuntimeError: the server does not answer (unless `lazy`, which connects on first use); the
-            message names the settings to look at.
+        RuntimeError: the server does not answer; the message names the settings to look at.
     """
     config = profile.to_client_connect_config()
     try:
         return await Client.connect(
             **config,
             data_converter=DATA_CONVERTER,
-            lazy=lazy,
             runtime=runtime,
             interceptors=interceptors,
         )

@@ -2,11 +2,10 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -18,12 +17,11 @@ from pymongo.errors import (
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Mount
-from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
-from temporalio.service import RPCError, RPCStatusCode
+from starlette.routing import BaseRoute, Match, Mount
 
-from api.dependencies import current_user, sessions_of
-from api.http.refusals import refusal
+from api.dependencies import current_user
+from api.http.problems import Render
+from api.resources import resources_of
 from ticketing.errors import (
     ContentTooLarge,
     FieldError,
@@ -33,27 +31,11 @@ from ticketing.errors import (
     MongoDBUnavailable,
     RequestTimeout,
     RouteNotFound,
-    TemporalUnavailable,
     TicketingError,
     UnsupportedMediaType,
 )
 
 logger = logging.getLogger(__name__)
-
-TEMPORAL_OUTAGES = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.ABORTED,
-        RPCStatusCode.UNKNOWN,  # a connection that broke in the middle of an answer
-        RPCStatusCode.INTERNAL,  # likewise, or the server cannot reach its own database
-        RPCStatusCode.FAILED_PRECONDITION,  # a worker fails at the workflow's task, for now
-    }
-)
-NO_TEMPORAL_CONNECTION = "Failed client connect"
-"""How the message of a lazy client's first call begins; its class is a bare RuntimeError."""
 
 BY_STATUS: dict[int, type[TicketingError]] = {
     HTTPStatus.NOT_FOUND: RouteNotFound,
@@ -81,83 +63,85 @@ LONGEST_ECHO = 80
 """Characters of a field's name that are said back."""
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Render every error that a route may end in; the rest is for the outermost middleware."""
-    app.add_exception_handler(TicketingError, _ticketing_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(PyMongoError, _mongodb_error)
-    app.add_exception_handler(RPCError, _temporal_error)
-    app.add_exception_handler(WorkflowUpdateRPCTimeoutOrCancelledError, _temporal_error)
-    app.add_exception_handler(RuntimeError, _temporal_error)
+Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
-async def _ticketing_error(request: Request, error: Exception) -> Response:
-    return refusal(request.scope, cast(TicketingError, error))
+def error_handlers(render: Render, routes: Sequence[BaseRoute]) -> dict[type[Exception], Handler]:
+    """How every error is answered that one of the routes may end in.
+
+    The rest are mistakes of ours, for the outermost middleware.
+    """
+    errors = ErrorRenderer(render, routes)
+    return {
+        TicketingError: errors.ticketing_error,
+        RequestValidationError: errors.validation_error,
+        HTTPException: errors.http_exception,
+        PyMongoError: errors.mongodb_error,
+    }
 
 
-async def _validation_error(request: Request, error: Exception) -> Response:
-    problems = cast(RequestValidationError, error).errors()
-    if any(problem["type"] == "json_invalid" for problem in problems):
-        return await _unreadable_body(request, f"is not valid JSON: {problems[0]['ctx']['error']}")
-    return refusal(request.scope, InvalidInput([_describe(problem) for problem in problems]))
+class ErrorRenderer:
+    """From an exception to the refusal, and to its answer."""
 
+    def __init__(self, render: Render, routes: Sequence[BaseRoute]) -> None:
+        self._render = render
+        self._routes = routes
 
-async def _http_exception(request: Request, error: Exception) -> Response:
-    exception = cast(HTTPException, error)
-    if exception.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, for any other broken body
-        return await _unreadable_body(request, "cannot be decoded")
-    kind = BY_STATUS.get(exception.status_code, MalformedRequest)
-    headers = exception.headers
-    if kind is MethodNotAllowed:
-        headers = {"Allow": ", ".join(_methods_of(request)) or "GET, HEAD"}  # files: those two
-    return refusal(request.scope, kind(), headers)
+    async def ticketing_error(self, request: Request, error: Exception) -> Response:
+        return self._render(request.scope, cast(TicketingError, error), None)
 
+    async def validation_error(self, request: Request, error: Exception) -> Response:
+        problems = cast(RequestValidationError, error).errors()
+        if any(problem["type"] == "json_invalid" for problem in problems):
+            message = f"is not valid JSON: {problems[0]['ctx']['error']}"
+            return await self._unreadable_body(request, message)
+        invalid = InvalidInput([_describe(problem) for problem in problems])
+        return self._render(request.scope, invalid, None)
 
-def _methods_of(request: Request) -> list[str]:
-    """All that the path answers to; a router names those of one of its routes."""
-    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
-    return [
-        method
-        for method in METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
-        )
-    ]
+    async def http_exception(self, request: Request, error: Exception) -> Response:
+        exception = cast(HTTPException, error)
+        if exception.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, for any other broken body
+            return await self._unreadable_body(request, "cannot be decoded")
+        kind = BY_STATUS.get(exception.status_code, MalformedRequest)
+        headers = exception.headers
+        if kind is MethodNotAllowed:
+            allowed = ", ".join(self._methods_of(request)) or "GET, HEAD"  # files: those two
+            headers = {"Allow": allowed}
+        return self._render(request.scope, kind(), headers)
 
+    async def mongodb_error(self, request: Request, error: Exception) -> Response:
+        failure = cast(PyMongoError, error)
+        if isinstance(failure, ConnectionFailure) or failure.timeout:
+            logger.warning("MongoDB does not respond: %s", type(failure).__name__)
+        elif isinstance(failure, OperationFailure) and failure.code in MONGODB_REFUSALS:
+            # Not its text, which may repeat the document.
+            logger.error("MongoDB refuses: %s, code %s", type(failure).__name__, failure.code)
+        else:
+            raise failure
+        return self._render(request.scope, MongoDBUnavailable(), None)
 
-async def _mongodb_error(request: Request, error: Exception) -> Response:
-    failure = cast(PyMongoError, error)
-    if isinstance(failure, ConnectionFailure) or failure.timeout:
-        logger.warning("MongoDB does not respond: %s", type(failure).__name__)
-    elif isinstance(failure, OperationFailure) and failure.code in MONGODB_REFUSALS:
-        # Not its text, which may repeat the document.
-        logger.error("MongoDB refuses: %s, code %s", type(failure).__name__, failure.code)
-    else:
-        raise failure
-    return refusal(request.scope, MongoDBUnavailable())
+    async def _unreadable_body(self, request: Request, message: str) -> Response:
+        # FastAPI reads a body before it runs dependencies, but whoever has to sign in first hears
+        # about that first.
+        route = request.scope.get("route")
+        if isinstance(route, APIRoute) and _needs_session(route.dependant):
+            try:
+                await resources_of(request.app).sessions.required(request)
+            except TicketingError as error:
+                return self._render(request.scope, error, None)
+        return self._render(request.scope, InvalidInput([FieldError("body", message)]), None)
 
-
-async def _temporal_error(request: Request, error: Exception) -> Response:
-    match error:
-        case RPCError(status=status) if status not in TEMPORAL_OUTAGES:
-            raise error
-        case RuntimeError() if not str(error).startswith(NO_TEMPORAL_CONNECTION):
-            raise error
-    logger.warning("Temporal does not respond: %s", type(error).__name__)
-    return refusal(request.scope, TemporalUnavailable())
-
-
-async def _unreadable_body(request: Request, message: str) -> Response:
-    # FastAPI reads a body before it runs dependencies, but whoever has to sign in first hears
-    # about that first.
-    route = request.scope.get("route")
-    if isinstance(route, APIRoute) and _needs_session(route.dependant):
-        try:
-            await sessions_of(request).required(request)
-        except TicketingError as error:
-            return refusal(request.scope, error)
-    return refusal(request.scope, InvalidInput([FieldError("body", message)]))
+    def _methods_of(self, request: Request) -> list[str]:
+        """All that the path answers to; a router names those of one of its routes."""
+        routes = [route for route in self._routes if not isinstance(route, Mount)]
+        return [
+            method
+            for method in METHODS
+            if any(
+                route.matches({**request.scope, "method": method})[0] is Match.FULL
+                for route in routes
+            )
+        ]
 
 
 def _needs_session(dependant: Dependant) -> bool:

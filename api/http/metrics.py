@@ -1,12 +1,12 @@
 """How many requests there are, how long they take, and how they end."""
 
 import time
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from temporalio.common import MetricMeter
 
-from api.storefront.assets import PATH as STATIC_PATH
-from ticketing.observability.metrics import HTTP_REQUEST_DURATION, SECONDS
+from api.http.paths import STATIC_PATH
+from ticketing.observability.metrics import HTTP_REQUEST_DURATION, SECONDS, MetricMeter
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
@@ -44,14 +44,15 @@ class RequestMetrics:
 class RequestMetricsMiddleware:
     """Measures each request until its answer begins: a stream of events goes on for hours."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Callable[[], RequestMetrics]) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        metrics: RequestMetrics = scope["app"].state.request_metrics
+        metrics = self._metrics()
         began = time.perf_counter()
         is_answered = False
 

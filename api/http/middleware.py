@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.refusals import refusal
+from api.http.problems import Render
 from ticketing.errors import (
     ContentTooLarge,
     RequestHeadTooLarge,
@@ -69,8 +69,9 @@ DOCS_POLICY = (
 class RequestLogMiddleware:
     """Names each request, logs it without its query, and turns a bug into a plain 500."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, render: Render) -> None:
         self._app = app
+        self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,7 +95,7 @@ class RequestLogMiddleware:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if status:
                 raise  # half an answer is out; the server can only cut it off
-            await refusal(scope, TicketingError())(scope, receive, send_named)
+            await self._render(scope, TicketingError(), None)(scope, receive, send_named)
         finally:
             duration = (time.perf_counter() - started_at) * 1000
             # repr: a path is decoded, and a line break in it would forge a line.
@@ -131,19 +132,20 @@ class RequestLimitMiddleware:
     FastAPI's own `max_body_size` answers in plain text where a route reads no body.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, render: Render) -> None:
         self._app = app
+        self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         if _is_large_head(scope):
-            await refusal(scope, RequestHeadTooLarge(), CLOSE)(scope, receive, send)
+            await self._render(scope, RequestHeadTooLarge(), CLOSE)(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > LARGEST_BODY:
-            await refusal(scope, ContentTooLarge())(scope, receive, send)
+            await self._render(scope, ContentTooLarge(), None)(scope, receive, send)
             return
         received = 0
         ends_at: float | None = None
@@ -193,8 +195,9 @@ class EncodingMiddleware:
     raise for any text, others make strings of it that cannot be encoded again.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, render: Render) -> None:
         self._app = app
+        self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -202,7 +205,7 @@ class EncodingMiddleware:
             return
         headers = Headers(scope=scope)
         if not _says_plain_utf8(headers):
-            await refusal(scope, UnsupportedMediaType())(scope, receive, send)
+            await self._render(scope, UnsupportedMediaType(), None)(scope, receive, send)
             return
         kind = headers.get("content-type", "").lstrip().lower()
         if not kind.startswith((MULTIPART_FORM, URL_ENCODED_FORM)):

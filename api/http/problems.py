@@ -2,11 +2,12 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
+from starlette.types import Scope
 
 from api.payments.failure_codes import shown
 from ticketing.errors import (
@@ -25,6 +26,9 @@ from ticketing.errors import (
 MEDIA_TYPE = "application/problem+json"
 
 Responses = dict[int | str, dict[str, Any]]
+
+Render = Callable[[Scope, TicketingError, Mapping[str, str] | None], Response]
+"""Makes the answer to a request that is refused, with further headers or none."""
 
 
 class FieldProblem(BaseModel):
@@ -70,6 +74,13 @@ class ProblemResponse(Response):
             status_code=error.status,
             headers={**headers_of(error), **(headers or {})},
         )
+
+
+def render_problem(
+    _scope: Scope, error: TicketingError, headers: Mapping[str, str] | None
+) -> Response:
+    """The refusal as a program reads it."""
+    return ProblemResponse(error, headers)
 
 
 def problem_of(error: TicketingError) -> dict[str, Any]:

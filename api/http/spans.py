@@ -1,6 +1,6 @@
 """A span for each request, in a trace of its own or in that of a proxy that is trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -26,8 +26,11 @@ PROBES = frozenset({"/healthz", "/readyz"})
 class RequestSpansMiddleware:
     """Traces each request until its answer begins: a stream of events goes on for hours."""
 
-    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[Network]) -> None:
+    def __init__(
+        self, app: ASGIApp, tracer: Callable[[], Tracer], trusted_proxies: Sequence[Network]
+    ) -> None:
         self._app = app
+        self._tracer = tracer
         self._trusted_proxies = trusted_proxies
         self._context = TraceContext()
 
@@ -67,7 +70,7 @@ class RequestSpansMiddleware:
         Were a client's the parent, its flag would decide whether we sample, and its id would
         join whatever orders it likes in one trace.
         """
-        tracer: Tracer = scope["app"].state.tracer
+        tracer = self._tracer()
         connection = HTTPConnection(scope)
         theirs = self._context.extract(connection.headers)
         if is_from_trusted_proxy(connection, self._trusted_proxies):

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from pymongo.errors import PyMongoError
 
-from api.dependencies import Mongo, Temporal, TemporalProbe
+from api.dependencies import Mongo, Temporal
 from api.http.problems import problems
+from api.resources import resources_of
 from ticketing.errors import InvalidInput, NotReady
 
 logger = logging.getLogger(__name__)
@@ -46,18 +47,17 @@ async def get_readiness(
     request: Request,
     mongo: Mongo,
     temporal: Temporal,
-    temporal_probe: TemporalProbe,
     needs: Needs = PARTS,
 ) -> Health:
     """Requests can be served: MongoDB and Temporal respond. A refusal names what does not.
 
     A process that is about to stop names itself (`api`): it still answers, so go elsewhere.
     """
-    if request.app.state.is_draining:
+    if resources_of(request.app).draining.is_set():
         raise NotReady(["api"], "This process is about to stop.")
     probes: dict[Part, Callable[[], Awaitable[object]]] = {
         "mongodb": lambda: mongo.admin.command("ping"),
-        "temporal": lambda: temporal_probe.ask(temporal),
+        "temporal": temporal.responds,
     }
     asked = [part for part in probes if part in needs]
     responds = await asyncio.gather(*(_responds(part, probes[part]) for part in asked))

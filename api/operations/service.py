@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass
 
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
-
 from api.http.pagination import FoundPage, Order, PageQuery, find_page
-from ticketing.errors import TemporalUnavailable
+from api.temporal.reconciliation import ReconciliationClient
 from ticketing.invariants import Scope
 from ticketing.models import Finding, FindingStatus, ReconciliationRun
-from workflows.reconciliation_schedules import trigger_reconciliation
 
 NEWEST_FIRST = Order("found_at", descending=True)
 
@@ -18,8 +14,7 @@ NEWEST_FIRST = Order("found_at", descending=True)
 class InvariantService:
     """Reads what the reconciliation has found, and asks it to look again."""
 
-    temporal: Client
-    task_queue: str
+    reconciliation: ReconciliationClient
 
     async def last_run(self) -> ReconciliationRun | None:
         """The run that began last, finished or not."""
@@ -36,9 +31,4 @@ class InvariantService:
         Raises:
             TemporalUnavailable: no worker has ever been there to schedule it.
         """
-        try:
-            await trigger_reconciliation(self.temporal, self.task_queue, scope)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            raise TemporalUnavailable from None
+        await self.reconciliation.trigger(scope)

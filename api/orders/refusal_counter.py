@@ -1,7 +1,5 @@
 """How many orders are refused, and why: told where they are refused, also without a workflow."""
 
-from temporalio.common import MetricMeter
-
 from ticketing.errors import (
     OwnTicket,
     PriceChanged,
@@ -12,7 +10,7 @@ from ticketing.errors import (
     TicketSold,
     TooManyReservations,
 )
-from ticketing.observability.metrics import ORDERS, ORDERS_HELP
+from ticketing.observability.metrics import ORDERS, ORDERS_HELP, MetricMeter
 
 REASONS: tuple[type[TicketingError], ...] = (
     TicketNotFound,

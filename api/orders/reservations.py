@@ -1,40 +1,19 @@
 """Reservations: made for buyers, and found again; the workflow decides."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from beanie import PydanticObjectId
 from pymongo.errors import PyMongoError
-from temporalio.client import (
-    Client,
-    WithStartWorkflowOperation,
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
-from activities.reservations import (
-    Refusal,
-    Reservation,
-    free_slot,
-)
+from activities.reservations import Refusal, free_slot
 from api.http.idempotency import derived_ids
 from api.orders.refusal_counter import RefusedOrders
-from api.orders.service import (
-    WORKFLOW_WAIT_SECONDS,
-    OrderWithCharges,
-    order_handle,
-    order_under,
-    with_charges,
-)
-from api.orders.ticket_turns import TicketTurns, Turn
-from api.temporal.orders import Offer, order_start
+from api.orders.service import OrderWithCharges, order_under, with_charges
+from api.orders.single_flight import CallCancelled, SingleFlight
+from api.temporal.errors import WorkflowAlreadyStarted
+from api.temporal.orders import Offer, OrderWorkflowClient
 from ticketing.errors import (
     IdempotencyKeyReused,
     MongoDBUnavailable,
@@ -52,9 +31,7 @@ from ticketing.models import Order, Ticket
 from ticketing.observability.logs import concerns
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import OrderStatus, TicketStatus
-from ticketing.workflow_ids import order_workflow_id
-from workflows.orders import OrderInput, OrderState, OrderWorkflow
-from workflows.search_attributes import ORDER_STATUS, TICKET_ID
+from workflows.orders import OrderInput
 
 RESERVE_ROUTE = "POST /api/orders"
 """Part of the ids that follow from an idempotency key: never to be changed."""
@@ -93,23 +70,29 @@ class ReservedOrder:
     is_new: bool
 
 
+Reservations = SingleFlight[PydanticObjectId, Order]
+"""The reservations that this process is making, by ticket.
+
+The reservation's transaction decides who gets a ticket, whatever happens here. But a rush of buyers
+who all saw it free would start a workflow each, and all but one of them for nothing.
+"""
+
+
 class ReservationService:
     """Holds tickets for buyers, each under an order of its own."""
 
     def __init__(
         self,
-        temporal: Client,
+        workflows: OrderWorkflowClient,
         *,
-        task_queue: str,
         rules: PurchaseSettings,
         refused_orders: RefusedOrders,
-        turns: TicketTurns,
+        under_way: Reservations,
     ) -> None:
-        self._temporal = temporal
-        self._turns = turns
-        self._refused_orders = refused_orders
-        self._task_queue = task_queue
+        self._workflows = workflows
         self._rules = rules
+        self._refused_orders = refused_orders
+        self._under_way = under_way
 
     async def reserve(
         self,
@@ -134,6 +117,7 @@ class ReservationService:
             IdempotencyKeyReused: the key came first with another ticket, or another price.
             RequestInProgress: the first request with the key is not answered yet.
             TemporalUnavailable: no worker answered in time; no ticket is held for it.
+            TemporalOutcomeUnknown: Temporal did not answer, and a ticket may be held for it.
         """
         request = ReservationRequest(buyer_id, ticket_id, price, idempotency_key is not None)
         if idempotency_key is None:
@@ -148,12 +132,9 @@ class ReservationService:
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
         """The answer under this id, made now or before; None if it was abandoned."""
-        # The ticket before the order: a reservation writes both at once, so a ticket that is
-        # seen to be reserved under this id has an order that is seen too.
-        ticket = await Ticket.get(request.ticket_id)
         if await order_under(order_id, request.buyer_id) is None:
-            with suppress(WorkflowAlreadyStartedError):
-                return await self._or_count(self._reserve_seen(order_id, request, ticket))
+            with suppress(WorkflowAlreadyStarted):
+                return await self._or_count(self._reserve(order_id, request))
         return await self._repeat(order_id, request)
 
     async def _or_count(self, reserving: Awaitable[ReservedOrder]) -> ReservedOrder:
@@ -166,45 +147,91 @@ class ReservationService:
     async def _reserve(
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder:
-        # In a rush most are told here, and the database is not asked about the ticket.
-        while ahead := self._turns.ahead(request.ticket_id):
-            await _stand_behind(ahead, request.buyer_id)
-        return await self._reserve_seen(order_id, request, await Ticket.get(request.ticket_id))
+        """Look at the ticket; join whoever is asking for it; else start the order's workflow.
 
-    async def _reserve_seen(
-        self, order_id: PydanticObjectId, request: ReservationRequest, ticket: Ticket | None
-    ) -> ReservedOrder:
-        buyer_id = request.buyer_id
-        ticket = _for_sale(ticket, buyer_id)
-        while ticket.status is not TicketStatus.RESERVED and (
-            ahead := self._turns.ahead(ticket.id)
-        ):
-            await _stand_behind(ahead, buyer_id)
-            ticket = _for_sale(await Ticket.get(ticket.id), buyer_id)
-            if ticket.order_id == order_id:
-                raise _already_started(order_id)
-        if ticket.status is TicketStatus.RESERVED:
-            # Answered without a workflow, so a rush for one ticket costs next to nothing.
-            return await self._held_by(request, ticket)
-        if request.price not in (None, ticket.price):
-            raise PriceChanged(ticket.price)
-        reservation = await self._start_ahead(order_id, request, ticket)
-        if reservation.refusal is Refusal.TICKET_RESERVED:
-            return await self._held_by(request, _for_sale(await Ticket.get(ticket.id), buyer_id))
+        Raises:
+            WorkflowAlreadyStarted: the same request came before, or at the same time.
+        """
+        while True:
+            if self._under_way.is_under_way(request.ticket_id):
+                # In a rush most are answered here, and the database is not asked.
+                await self._join(request)
+                continue
+            ticket = await Ticket.get(request.ticket_id)
+            if ticket is not None and ticket.order_id == order_id:
+                raise WorkflowAlreadyStarted
+            ticket = _for_sale(ticket, request.buyer_id)
+            if ticket.status is TicketStatus.RESERVED:
+                # Answered without a workflow, so a rush for one ticket costs next to nothing.
+                return await self._held_by(request, ticket)
+            if request.price not in (None, ticket.price):
+                raise PriceChanged(ticket.price)
+            if self._under_way.is_under_way(request.ticket_id):
+                continue
+            try:
+                start = self._start(order_id, request, ticket)
+                return _first_answer(await self._under_way.lead(request.ticket_id, start))
+            except TicketReserved:
+                now = _for_sale(await Ticket.get(request.ticket_id), request.buyer_id)
+                return await self._held_by(request, now)
+
+    async def _join(self, request: ReservationRequest) -> None:
+        """Wait for whoever is reserving the ticket; return if it may be asked for again.
+
+        Raises:
+            OwnTicket, TicketReserved, TemporalUnavailable: the other's outcome is this one's, too.
+        """
+        try:
+            order = await self._under_way.outcome(request.ticket_id)
+        except TemporalUnavailable:
+            raise
+        except (TicketingError, PyMongoError, WorkflowAlreadyStarted, CallCancelled):
+            return  # the other buyer's own affair
+        if order.seller_id == request.buyer_id:
+            raise OwnTicket
+        if order.user_id != request.buyer_id:
+            raise TicketReserved
+
+    async def _start(
+        self, order_id: PydanticObjectId, request: ReservationRequest, ticket: Ticket
+    ) -> Order:
+        """Have the order's workflow reserve the ticket; the order, as it was recorded.
+
+        Raises:
+            TicketingError: the workflow refused.
+            MongoDBUnavailable: a primary that was elected a moment ago does not show it yet.
+        """
+        concerns(order_id)
+        slot = await self._free_slot(order_id, request.buyer_id, ticket)
+        reservation = await self._workflows.reserve(
+            OrderInput(
+                order_id=str(order_id),
+                ticket_id=str(ticket.id),
+                buyer_id=str(request.buyer_id),
+                reservation_ttl=self._rules.reservation_ttl,
+                payment_attempts=self._rules.payment_attempts,
+                max_reservations=self._rules.max_reservations,
+                slot=slot,
+                price=request.price,
+            ),
+            Offer(str(ticket.user_id), ticket.price, ticket.currency),
+        )
         if reservation.refusal is not None:
             raise _error_of(reservation.refusal, reservation.price)
         try:
-            return _first_answer(await _recorded_order(order_id))
+            order = await Order.get(order_id)
+            if order is None:
+                raise MongoDBUnavailable
         except (MongoDBUnavailable, PyMongoError):
             if not request.is_repeatable:
                 await self._give_back(order_id)
             raise
+        return order
 
     async def _give_back(self, order_id: PydanticObjectId) -> None:
         """Cancel an order that its buyer will never hear of; unheard, it expires."""
-        with suppress(TemporalUnavailable, RPCError):
-            async with _reservation_in_time():
-                await order_handle(self._temporal, order_id).execute_update(OrderWorkflow.cancel)
+        with suppress(TicketingError):
+            await self._workflows.cancel(order_id)
 
     async def _repeat(
         self, order_id: PydanticObjectId, request: ReservationRequest
@@ -212,7 +239,11 @@ class ReservationService:
         """What the first request under this id was answered; None if it was abandoned."""
         order = await order_under(order_id, request.buyer_id)
         if order is None or order.status is OrderStatus.CREATED:
-            await self._refuse_while_reserving(order_id, request.ticket_id)
+            progress = await self._workflows.reservation_progress(order_id)
+            if progress.ticket_id != str(request.ticket_id):
+                raise IdempotencyKeyReused
+            if progress.is_reserving:
+                raise RequestInProgress
             order = await order_under(order_id, request.buyer_id)
         if order is None:
             return await self._repeat_refusal(order_id, request)
@@ -225,23 +256,10 @@ class ReservationService:
             raise IdempotencyKeyReused
         return _first_answer(order)
 
-    async def _refuse_while_reserving(
-        self, order_id: PydanticObjectId, ticket_id: PydanticObjectId
-    ) -> None:
-        async with _reservation_in_time():
-            execution = await order_handle(self._temporal, order_id).describe()
-        if execution.typed_search_attributes.get(TICKET_ID) != str(ticket_id):
-            raise IdempotencyKeyReused
-        if _is_reserving(execution):
-            raise RequestInProgress
-
     async def _repeat_refusal(
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
-        try:
-            refusal = (await order_handle(self._temporal, order_id).result()).refusal
-        except WorkflowFailureError:
-            return None  # an operator terminated it
+        refusal = await self._workflows.refusal_of(order_id)
         if refusal in LEAVES_NO_TRACE:
             return None
         ticket = await Ticket.get(request.ticket_id)
@@ -275,74 +293,12 @@ class ReservationService:
     async def _wait_until_recorded(self, order: Order) -> None:
         """Promise nothing that the other request is not promised either."""
         assert order.id is not None  # noqa: S101 - it was read
-        handle = order_handle(self._temporal, order.id)
-        async with _reservation_in_time():
-            if not _is_reserving(await handle.describe()):
-                return
-            reservation = await handle.execute_update(OrderWorkflow.reserve)
+        progress = await self._workflows.reservation_progress(order.id)
+        if not progress.is_reserving:
+            return
+        reservation = await self._workflows.await_reservation(order.id)
         if reservation.refusal is not None:
             raise _error_of(reservation.refusal, reservation.price)
-
-    async def _start_ahead(
-        self, order_id: PydanticObjectId, request: ReservationRequest, ticket: Ticket
-    ) -> Reservation:
-        with self._turns.go_ahead(ticket.id, ticket.user_id) as turn:
-            slot = await self._free_slot(order_id, request.buyer_id, ticket)
-            reservation = await self._start(order_id, request, ticket, slot)
-            if reservation.refusal is None:
-                turn.holder = request.buyer_id
-            elif reservation.refusal is Refusal.UNAVAILABLE:
-                raise TemporalUnavailable
-        return reservation
-
-    async def _start(
-        self,
-        order_id: PydanticObjectId,
-        request: ReservationRequest,
-        ticket: Ticket,
-        slot: int | None,
-    ) -> Reservation:
-        concerns(order_id)
-        start = order_start(
-            OrderInput(
-                order_id=str(order_id),
-                ticket_id=str(ticket.id),
-                buyer_id=str(request.buyer_id),
-                reservation_ttl=self._rules.reservation_ttl,
-                payment_attempts=self._rules.payment_attempts,
-                max_reservations=self._rules.max_reservations,
-                slot=slot,
-                price=request.price,
-            ),
-            Offer(str(ticket.user_id), ticket.price, ticket.currency),
-            self._task_queue,
-        )
-        try:
-            async with _reservation_in_time():
-                return await self._temporal.execute_update_with_start_workflow(
-                    OrderWorkflow.reserve, start_workflow_operation=start
-                )
-        finally:
-            await _hear_out(start)
-
-
-@asynccontextmanager
-async def _reservation_in_time() -> AsyncIterator[None]:
-    """Wait a while for the workflow's answer, and no longer.
-
-    Raises:
-        TemporalUnavailable: there is none, and will be none: a worker that comes later makes no
-            reservation that nobody waits for, and an operator may have terminated the workflow.
-    """
-    try:
-        async with asyncio.timeout(WORKFLOW_WAIT_SECONDS):
-            yield
-    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, WorkflowUpdateFailedError):
-        raise TemporalUnavailable from None
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        raise TemporalUnavailable from None
 
 
 def _for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
@@ -360,47 +316,9 @@ def _for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
     return ticket
 
 
-async def _stand_behind(turn: Turn, buyer_id: PydanticObjectId) -> None:
-    """Wait until the turn is over, and refuse whoever gets nothing after it."""
-    if turn.seller_id == buyer_id:
-        raise OwnTicket
-    await turn.over.wait()
-    if turn.outage is not None:
-        raise TemporalUnavailable
-    if turn.holder not in (None, buyer_id):
-        raise TicketReserved
-
-
 def _error_of(refusal: Refusal, price: int) -> TicketingError:
     """The refusal as the API says it; the price is the ticket's."""
     return PriceChanged(price) if refusal is Refusal.PRICE_CHANGED else REFUSALS[refusal]()
-
-
-async def _recorded_order(order_id: PydanticObjectId) -> Order:
-    """The order of a reservation that was made: what the ticket's lock was taken for.
-
-    Raises:
-        MongoDBUnavailable: a primary that was elected a moment ago does not show it yet.
-    """
-    order = await Order.get(order_id)
-    if order is None:
-        raise MongoDBUnavailable
-    return order
-
-
-def _already_started(order_id: PydanticObjectId) -> WorkflowAlreadyStartedError:
-    """What Temporal says to the same request, come again meanwhile."""
-    return WorkflowAlreadyStartedError(order_workflow_id(str(order_id)), OrderWorkflow.__name__)
-
-
-def _is_reserving(execution: WorkflowExecutionDescription) -> bool:
-    """Whether the reservation, made or not, is still missing from the workflow's history.
-
-    The order's status is set by the very task that records it. Before that, an order in the
-    database is no promise: whoever takes over from a lost worker may undo it.
-    """
-    is_recorded = execution.typed_search_attributes.get(ORDER_STATUS) is not None
-    return execution.status is WorkflowExecutionStatus.RUNNING and not is_recorded
 
 
 def _first_answer(order: Order) -> ReservedOrder:
@@ -412,11 +330,3 @@ def _first_answer(order: Order) -> ReservedOrder:
         "cancelled_at": None,
     }
     return ReservedOrder(OrderWithCharges(order.model_copy(update=as_reserved)), is_new=True)
-
-
-async def _hear_out(start: WithStartWorkflowOperation[OrderWorkflow, OrderState]) -> None:
-    """Take the start's own outcome, or asyncio complains that its failure was never heard."""
-    outcome = asyncio.ensure_future(start.workflow_handle())
-    await asyncio.wait([outcome], timeout=0.1)
-    if not outcome.cancel() and not outcome.cancelled():
-        outcome.exception()

@@ -1,42 +1,26 @@
 """Orders: read and cancelled for their buyers; the workflow decides."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from beanie import PydanticObjectId
 from beanie.operators import In
-from temporalio.client import (
-    Client,
-    WorkflowHandle,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.service import RPCError, RPCStatusCode
 
 from api.http.models import path_id
 from api.http.pagination import NEWEST_FIRST, PageQuery, find_page
+from api.temporal.orders import OrderWorkflowClient
 from ticketing.errors import (
     OrderCancelled,
     OrderCompleted,
     OrderExpired,
     OrderNotFound,
-    PaymentInProgress,
     TemporalUnavailable,
     TicketingError,
 )
 from ticketing.models import Charge, Order
 from ticketing.observability.logs import concerns
 from ticketing.statuses import CancelReason, OrderStatus
-from ticketing.workflow_ids import order_workflow_id
-from workflows.orders import OrderState, OrderWorkflow
-
-WORKFLOW_WAIT_SECONDS = 10.0
-"""How long a request waits for a worker; longer than a reservation may take (`RESERVE_TIMEOUT`)."""
-
-CANCEL_REFUSALS = {error.code: error for error in (OrderCompleted, PaymentInProgress)}
-"""By the types that the validator of the workflow's `cancel` raises."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +42,8 @@ class FoundOrders:
 class OrderService:
     """What a buyer can do with an order besides paying for it."""
 
-    def __init__(self, temporal: Client) -> None:
-        self._temporal = temporal
+    def __init__(self, workflows: OrderWorkflowClient) -> None:
+        self._workflows = workflows
 
     async def get(self, buyer_id: PydanticObjectId, order_id: str) -> OrderWithCharges:
         """One of the buyer's own orders.
@@ -92,35 +76,13 @@ class OrderService:
         order = await order_of(buyer_id, path_id(order_id, OrderNotFound))
         if not order.status.is_closed:
             assert order.id is not None  # noqa: S101 - it was read
-            await self._ask_to_cancel(order_handle(self._temporal, order.id))
+            await self._workflows.cancel(order.id)
             order = await existing_order(order.id)
         if order.status is OrderStatus.COMPLETED:
             raise OrderCompleted
         if order.status is not OrderStatus.CANCELLED:
             raise TemporalUnavailable("The order could not be cancelled in time; ask again.")
         return (await with_charges([order]))[0]
-
-    async def _ask_to_cancel(self, handle: WorkflowHandle[OrderWorkflow, OrderState]) -> None:
-        try:
-            async with asyncio.timeout(WORKFLOW_WAIT_SECONDS):
-                await handle.execute_update(OrderWorkflow.cancel)
-        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-            return
-        except RPCError as error:
-            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION):
-                raise
-            # The workflow has just closed, or its worker failed: the order's document says how.
-        except WorkflowUpdateFailedError as error:
-            refusal = CANCEL_REFUSALS.get(getattr(error.cause, "type", None) or "")
-            if refusal is not None:
-                raise refusal from None
-
-
-def order_handle(
-    temporal: Client, order_id: PydanticObjectId
-) -> WorkflowHandle[OrderWorkflow, OrderState]:
-    """The handle of the workflow that carries out the order."""
-    return temporal.get_workflow_handle_for(OrderWorkflow.run, order_workflow_id(str(order_id)))
 
 
 async def order_of(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:

@@ -1,24 +1,14 @@
 """Payments: submitted as a fact, decided by the order's workflow."""
 
-import asyncio
 from datetime import timedelta
-from itertools import takewhile
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo.errors import PyMongoError
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
-from temporalio.client import (
-    Client,
-    WorkflowHandle,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.service import RPCError, RPCStatusCode
 
 from api.http.idempotency import derived_id
-from api.orders.service import closed_order_error, order_handle, order_of
+from api.orders.service import closed_order_error, order_of
+from api.temporal.errors import WorkflowNotFound
+from api.temporal.orders import OrderWorkflowClient
 from ticketing.clock import utc_now
 from ticketing.errors import (
     CardDeclined,
@@ -34,14 +24,7 @@ from ticketing.errors import (
 from ticketing.models import Charge, Order
 from ticketing.observability.logs import concerns
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
-from ticketing.workflow_ids import order_workflow_id
-from workflows.orders import (
-    PAYMENT_SUBMITTED,
-    OrderState,
-    OrderWorkflow,
-    PaymentDecision,
-    PaymentSubmitted,
-)
+from workflows.orders import PaymentDecision, PaymentSubmitted
 
 PAY_ROUTE = "POST /api/payments"
 """Part of the ids that follow from an idempotency key: never to be changed."""
@@ -49,24 +32,12 @@ PAY_ROUTE = "POST /api/payments"
 CANCELLATIONS = frozenset(CancelReason)
 """The failure codes of charges that were given up because their orders were."""
 
-TASK_STARTED = EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
-TASK_COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-TASK_STATES = (
-    TASK_STARTED,
-    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
-    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
-)
-
-NEWEST_EVENTS = 20
-"""More than come behind the last task that a worker has completed."""
-HISTORY_TIMEOUT = timedelta(seconds=2)
-
 
 class PaymentService:
     """Takes payments to the order's workflow and waits a while for what becomes of them."""
 
-    def __init__(self, temporal: Client, *, wait: timedelta) -> None:
-        self._temporal = temporal
+    def __init__(self, workflows: OrderWorkflowClient, *, wait: timedelta) -> None:
+        self._workflows = workflows
         self._wait = wait
 
     async def submit(
@@ -109,48 +80,21 @@ class PaymentService:
             return await self._ask_whether_in_time(found, payment)
         return await self._pay(found, payment)
 
-    async def waits_for_worker(self, order: Order) -> bool | None:
-        """Whether Temporal holds a payment of the order that no worker has looked at yet.
-
-        No document shows it, and no worker can be asked. But the signal is in the workflow's
-        history, behind the last task that was completed. None if that cannot be known now: Temporal
-        does not say, or a worker is at a task, and what comes meanwhile is recorded after it.
-        """
-        request = GetWorkflowExecutionHistoryReverseRequest(
-            namespace=self._temporal.namespace,
-            execution=WorkflowExecution(workflow_id=order_workflow_id(str(order.id))),
-            maximum_page_size=NEWEST_EVENTS,
-        )
-        try:
-            answer = await self._temporal.workflow_service.get_workflow_execution_history_reverse(
-                request, timeout=HISTORY_TIMEOUT
-            )
-        except (RPCError, RuntimeError):
-            return None
-        newest = list(
-            takewhile(lambda event: event.event_type != TASK_COMPLETED, answer.history.events)
-        )
-        signals = [e.workflow_execution_signaled_event_attributes.signal_name for e in newest]
-        if PAYMENT_SUBMITTED in signals:
-            return True
-        tasks = [event.event_type for event in newest if event.event_type in TASK_STATES]
-        return None if tasks[:1] == [TASK_STARTED] else False
-
     async def _pay(self, order: Order, payment: PaymentSubmitted) -> Charge:
         if order.status is OrderStatus.AWAITING_PAYMENT:
             return await _show_client_secret(order)
         _refuse_unpayable(order)
-        handle = self._handle(order)
+        assert order.id is not None  # noqa: S101 - it was read
         try:
-            await handle.signal(PAYMENT_SUBMITTED, payment)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
+            await self._workflows.submit_payment(order.id, payment)
+        except WorkflowNotFound:
             # The workflow has just closed, and the documents say how.
             return _known(await _outcome(order, payment), TemporalUnavailable)
-        decision = await self._decision(handle, payment)
+        decision = await self._workflows.payment_decision(order.id, payment.charge_id, self._wait)
         try:
             charge = await _outcome(order, payment)
+            if charge is None and decision is None:
+                await _note_submission(order)
         except PyMongoError:
             # The payment is on record at Temporal, whatever MongoDB can say of it now.
             return _not_taken_up_yet(order, payment)
@@ -160,27 +104,9 @@ class PaymentService:
 
     async def _ask_whether_in_time(self, order: Order, payment: PaymentSubmitted) -> Charge:
         """Submit nothing after the deadline; but the first request may have come before it."""
-        await self._decision(self._handle(order), payment)
-        return _known(await _outcome(order, payment), RequestInProgress)
-
-    def _handle(self, order: Order) -> WorkflowHandle[OrderWorkflow, OrderState]:
         assert order.id is not None  # noqa: S101 - it was read
-        return order_handle(self._temporal, order.id)
-
-    async def _decision(
-        self, handle: WorkflowHandle[OrderWorkflow, OrderState], payment: PaymentSubmitted
-    ) -> PaymentDecision | None:
-        """What the workflow says of the payment, or None if that is not known in time."""
-        try:
-            async with asyncio.timeout(self._wait.total_seconds()):
-                return await handle.execute_update(
-                    OrderWorkflow.await_payment_decision, payment.charge_id
-                )
-        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-            return None
-        except (WorkflowUpdateFailedError, RPCError):
-            # Closed before it could answer, or Temporal is away: the documents say the rest.
-            return None
+        await self._workflows.payment_decision(order.id, payment.charge_id, self._wait)
+        return _known(await _outcome(order, payment), RequestInProgress)
 
 
 def _submitted(charge_id: PydanticObjectId, payment_method: str) -> PaymentSubmitted:
@@ -200,6 +126,14 @@ async def _outcome(order: Order, payment: PaymentSubmitted) -> Charge | None:
             return None
     _refuse_another_request(charge, order.id, payment)
     return await _told(charge)
+
+
+async def _note_submission(order: Order) -> None:
+    """Record that Temporal holds a payment which no worker has taken up yet."""
+    attempts = await Charge.find({"order_id": order.id}).count()
+    await Order.find_one({"_id": order.id, "status": OrderStatus.CREATED}).update(
+        {"$set": {"submitted_attempt": attempts + 1}}
+    )
 
 
 async def _first_answer(

@@ -5,19 +5,15 @@ from contextlib import suppress
 
 from beanie import PydanticObjectId
 from pymongo.errors import DuplicateKeyError
-from temporalio.client import Client
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
-from api.orders.service import order_handle
-from api.refunds.service import start_refund
+from api.temporal.errors import WorkflowAlreadyStarted
+from api.temporal.orders import OrderWorkflowClient
+from api.temporal.refunds import RefundWorkflowClient
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, StripeEvent
 from ticketing.observability.logs import concerns
 from ticketing.payments.webhooks import REFUND_FAILED, IntentEvent, RefundEvent, StripeNews
 from ticketing.statuses import ChargeStatus
-from workflows.orders import PAYMENT_INTENT_CHANGED, PaymentIntentChanged
-from workflows.refunds import RefundChanged
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +21,9 @@ logger = logging.getLogger(__name__)
 class StripeWebhookService:
     """Tells a workflow that there is news at Stripe; the workflow asks which."""
 
-    def __init__(self, temporal: Client, *, task_queue: str) -> None:
-        self._temporal = temporal
-        self._task_queue = task_queue
+    def __init__(self, orders: OrderWorkflowClient, refunds: RefundWorkflowClient) -> None:
+        self._orders = orders
+        self._refunds = refunds
 
     async def take(self, event: StripeNews) -> None:
         """Hand the event over once; a repeated, late or reordered one changes nothing.
@@ -37,7 +33,7 @@ class StripeWebhookService:
         """
         if isinstance(event, IntentEvent):
             concerns(event.order_id)
-        if isinstance(event, IntentEvent) and not await _is_waited_for(event):
+        if isinstance(event, IntentEvent) and not await _is_authentication_pending(event):
             return
         if await StripeEvent.get(event.id) is not None:
             return
@@ -49,20 +45,11 @@ class StripeWebhookService:
     async def _signal(self, event: StripeNews) -> None:
         match event:
             case IntentEvent():
-                await self._tell_order(event)
+                await self._orders.notify_intent(PydanticObjectId(event.order_id), event.intent_id)
             case RefundEvent():
-                await self._tell_refund(event)
+                await self._notify_refund(event)
 
-    async def _tell_order(self, event: IntentEvent) -> None:
-        handle = order_handle(self._temporal, PydanticObjectId(event.order_id))
-        try:
-            await handle.signal(PAYMENT_INTENT_CHANGED, PaymentIntentChanged(event.intent_id))
-        except RPCError as error:
-            # The order is closed already, and waits for nothing any more.
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-
-    async def _tell_refund(self, event: RefundEvent) -> None:
+    async def _notify_refund(self, event: RefundEvent) -> None:
         """Tell the order's refund, and start it where the refund was made at Stripe itself."""
         charge = await Charge.find_one({"stripe_id": event.intent_id})
         if charge is None or charge.status is ChargeStatus.FAILED:
@@ -74,9 +61,8 @@ class StripeWebhookService:
         order = await Order.get(charge.order_id)
         if order is None:
             return
-        message = RefundChanged(event.intent_id)
-        with suppress(WorkflowAlreadyStartedError):  # recorded a moment ago
-            await start_refund(self._temporal, self._task_queue, order, message)
+        with suppress(WorkflowAlreadyStarted):  # recorded a moment ago
+            await self._refunds.notify(order, event.intent_id)
 
     async def _remember(self, event: StripeNews) -> None:
         seen = StripeEvent(
@@ -91,7 +77,7 @@ class StripeWebhookService:
             return  # delivered twice at the same time
 
 
-async def _is_waited_for(event: IntentEvent) -> bool:
+async def _is_authentication_pending(event: IntentEvent) -> bool:
     """Whether the order waits for what its buyer does at the bank.
 
     Nobody can do anything there without the client secret, and it is stored before anybody has it;

@@ -11,10 +11,11 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
+from api.http.paths import STATIC_PATH
+
 STATIC = Path(__file__).parent / "static"
 HTMX_PACKAGE, HTMX_FILES = "django_htmx", "static/django_htmx"
 
-PATH = "/static"
 A_YEAR = "public, max-age=31536000, immutable"
 
 
@@ -42,7 +43,7 @@ def static_files() -> ASGIApp:
 def asset(name: str) -> str:
     """The address of a file, which is another one once the file has changed."""
     digest = hashlib.sha256(_file(name).read_bytes()).hexdigest()[:12]
-    return f"{PATH}/{name}?v={digest}"
+    return f"{STATIC_PATH}/{name}?v={digest}"
 
 
 def _file(name: str) -> Path:

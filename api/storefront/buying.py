@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
-from temporalio.service import RPCError
 
 from api.dependencies import (
     CurrentUser,
@@ -21,7 +20,7 @@ from api.dependencies import (
 from api.http.idempotency import derived_id
 from api.http.models import path_id
 from api.http.pagination import PageQuery
-from api.orders.service import OrderService, OrderWithCharges
+from api.orders.service import OrderWithCharges
 from api.orders.timeline_words import FAILURES
 from api.payments.routes import PaymentInput
 from api.payments.service import PAY_ROUTE
@@ -30,9 +29,8 @@ from api.storefront.card_entry import TEST_CARDS, CardEntry
 from api.storefront.dependencies import Cards, Page, Position, SignedInForm
 from api.storefront.forms import AddressQuery, Form, InvalidForm, validated
 from api.storefront.order_states import OrderPage, OrderState
-from api.storefront.outages import is_outage, never_arrived
 from api.storefront.pages import PageRoute, go_to
-from api.users.sessions import SignedInUser
+from api.temporal.errors import TemporalOutcomeUnknown
 from ticketing.clock import utc_now
 from ticketing.errors import (
     CardDeclined,
@@ -50,7 +48,7 @@ from ticketing.errors import (
 )
 from ticketing.models import Charge, Ticket
 from ticketing.money import format_amount
-from ticketing.statuses import ChargeStatus, OrderStatus
+from ticketing.statuses import ChargeStatus
 
 router = APIRouter(route_class=PageRoute)
 
@@ -127,19 +125,16 @@ async def reserve_ticket(
             position=None,
             alert=_why_not_at(shown, now) if isinstance(error, PriceChanged) else error.title,
         )
+    except TemporalOutcomeUnknown:
+        raise TemporalUnavailable(PERHAPS_RESERVED) from None
     except TemporalUnavailable:
         raise TemporalUnavailable(NOT_RESERVED) from None
-    except (RPCError, RuntimeError) as error:
-        if not is_outage(error):
-            raise
-        words = NOT_RESERVED if never_arrived(error) else PERHAPS_RESERVED
-        raise TemporalUnavailable(words) from None
     return go_to(f"/orders/{reserved.order.order.id}")
 
 
 @router.get("/tickets/{ticket_id}/reserve")
 async def look_at_ticket(ticket_id: str) -> Response:
-    """Where a refusal stands in the address bar, and is gone to again."""
+    """Redirects GETs of the form's POST address."""
     return go_to(f"/tickets/{path_id(ticket_id, TicketNotFound)}")
 
 
@@ -165,12 +160,12 @@ async def show_order(
     order_id: str,
     query: Annotated[OrderQuery, Query()],
     orders: Orders,
-    payments: Payments,
     timelines: Timelines,
     cards: Cards,
     page: Page,
 ) -> Response:
-    order = await _as_it_stands(user, order_id, query, orders, payments)
+    found = await orders.get(user.id, order_id)
+    order = OrderPage(found, utc_now(), paying=query.paying, is_back=query.back)
     if query.seen == order.version:
         return _nothing_new(order)
     return page.show(
@@ -216,12 +211,7 @@ async def pay(
     except InvalidForm:
         return go_to(f"{address}?card_error=incomplete_number")
     except (RequestInProgress, TemporalUnavailable):
-        # Whether it was taken up is not known; the page follows it until it is.
-        return go_to(f"{address}?paying={charge_id}")
-    except (RPCError, RuntimeError) as error:
-        if not is_outage(error):
-            raise
-        # Perhaps this request was lost; but another one for the same payment may have arrived.
+        # Whether it arrived is not known; the page says so, and follows what is recorded of it.
         return go_to(f"{address}?paying={charge_id}")
     except IdempotencyKeyReused:
         # The attempt that the page showed was made with another card, and that one's outcome
@@ -238,7 +228,7 @@ async def pay(
 @router.get("/orders/{order_id}/pay")
 @router.get("/orders/{order_id}/cancel")
 async def look_at_order(order_id: str) -> Response:
-    """Where an outage stands in the address bar, and is gone to again."""
+    """Redirects GETs of the forms' POST addresses."""
     return go_to(f"/orders/{path_id(order_id, OrderNotFound)}")
 
 
@@ -280,20 +270,6 @@ def _why_not_at(shown: int, ticket: Ticket) -> str:
         return OUT_OF_DATE
     was, now = (format_amount(price, ticket.currency) for price in (shown, ticket.price))
     return f"The price has changed from {was} to {now}."
-
-
-async def _as_it_stands(
-    user: SignedInUser, order_id: str, query: OrderQuery, orders: OrderService, payments: Payments
-) -> OrderPage:
-    found = await orders.get(user.id, order_id)
-    waits: bool | None = False
-    if found.order.status is OrderStatus.CREATED:
-        waits = await payments.waits_for_worker(found.order)
-        # In this order: what a worker has taken up by then is recorded by now.
-        found = await orders.get(user.id, order_id)
-    return OrderPage(
-        found, utc_now(), paying=query.paying, is_back=query.back, waits_for_worker=waits
-    )
 
 
 def _bank_page(

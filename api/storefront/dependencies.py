@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.dependencies import CurrentUser, OptionalUser, Settings
+from api.resources import resources_of
 from api.storefront.card_entry import CardEntry
 from api.storefront.form_tokens import FIELD, FormTokens
 from api.storefront.forms import Form, read_form
@@ -47,7 +48,7 @@ async def currency(settings: Settings) -> str:
 
 
 async def position(request: Request) -> str | None:
-    return await request.app.state.ticket_feed.position()  # type: ignore[no-any-return] # app.state
+    return await resources_of(request.app).ticket_feed.position()
 
 
 Page = Annotated[Pages, Depends(pages)]

@@ -9,17 +9,13 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
-from api.http.problems import headers_of
+from api.http.paths import is_for_programs
+from api.http.problems import headers_of, render_problem
 from api.storefront.card_entry import policy
 from api.storefront.forms import local_path
 from api.storefront.pages import go_to, is_part_of_page
 from api.storefront.templating import PAGES
 from ticketing.errors import NotAuthenticated, StaleForm, TicketingError
-
-PROGRAMS = frozenset(
-    {"api", "docs", "openapi.json", "healthz", "readyz", "static", "static-offline-docs"}
-)
-"""What the paths begin with that only programs ask for."""
 
 HEADINGS = {
     HTTPStatus.FORBIDDEN: "That is not allowed",
@@ -46,9 +42,17 @@ THINGS = {"orders": "order", "tickets": "ticket", "sales": "sale"}
 READING = ("GET", "HEAD")
 
 
+def render_refusal(
+    scope: Scope, error: TicketingError, headers: Mapping[str, str] | None
+) -> Response:
+    """The refusal in the form that its reader can use: a page, or a problem for a program."""
+    render = error_page if wants_page(scope) else render_problem
+    return render(scope, error, headers)
+
+
 def wants_page(scope: Scope) -> bool:
     """Whether a person with a browser asks, or a page of theirs, which accepts whatever comes."""
-    if scope["path"].removeprefix("/").partition("/")[0] in PROGRAMS:
+    if is_for_programs(scope):
         return False
     headers = Headers(scope=scope)
     return is_part_of_page(headers) or "text/html" in headers.get("accept", "")

@@ -41,8 +41,6 @@ class OrderPage:
     """The charge that was submitted a moment ago, perhaps not recorded yet."""
     is_back: bool = False
     """Whether the buyer has just come back from the bank, whose news may still be on its way."""
-    waits_for_worker: bool | None = False
-    """Whether Temporal holds a payment that is not recorded yet; None if nobody knows."""
 
     @property
     def state(self) -> OrderState:
@@ -58,22 +56,21 @@ class OrderPage:
             return OrderState.AT_THE_BANK
         if order.status is OrderStatus.AWAITING_PAYMENT or self._has_open_charge:
             return OrderState.CHECKING
-        if self.waits_for_worker or (self.waits_for_worker is None and self._is_unrecorded):
+        if order.submitted_attempt == self.attempt:
             return OrderState.CHECKING
         return OrderState.PAYABLE if self.time_left > timedelta(0) else OrderState.EXPIRING
 
     @property
-    def is_not_taken_up(self) -> bool:
-        """Whether the payment that was submitted a moment ago has come to nothing: it was lost on
-        its way, or refused behind another one.
-        """
+    def may_be_lost(self) -> bool:
+        """Whether the payment that was submitted a moment ago is not known to have arrived."""
         is_open = self.state in (OrderState.PAYABLE, OrderState.EXPIRING)
-        return is_open and self._is_unrecorded and self.waits_for_worker is False
+        recorded = {str(charge.id) for charge in self.found.charges}
+        return is_open and self.paying is not None and self.paying not in recorded
 
     @property
     def version(self) -> str:
         """Changes whenever the page would say something else."""
-        seen = (len(self.found.charges), len(self.found.order.timeline), self.is_not_taken_up)
+        seen = (len(self.found.charges), len(self.found.order.timeline), self.may_be_lost)
         return "-".join(map(str, (self.state, *seen)))
 
     @property
@@ -121,8 +118,3 @@ class OrderPage:
     def _has_open_charge(self) -> bool:
         """Whether a payment was begun since the order was read."""
         return self._last is not None and self._last.status is ChargeStatus.CREATED
-
-    @property
-    def _is_unrecorded(self) -> bool:
-        recorded = {str(charge.id) for charge in self.found.charges}
-        return self.paying is not None and self.paying not in recorded

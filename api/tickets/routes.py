@@ -8,12 +8,13 @@ from beanie import PydanticObjectId
 from fastapi import APIRouter, Depends, Query, Request, Response, status
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from api.dependencies import CurrentUser, IdempotencyKey, Tickets, sessions_of
+from api.dependencies import CurrentUser, IdempotencyKey, Tickets
 from api.http.etags import IfMatch, etag
 from api.http.idempotency import derived_id
 from api.http.models import RequestModel
 from api.http.pagination import Page, PageQuery
 from api.http.problems import problems
+from api.resources import resources_of
 from api.tickets.service import TicketFilter, TicketSort
 from api.tickets.view import TicketView
 from ticketing.errors import (
@@ -124,7 +125,7 @@ async def _me(request: Request) -> PydanticObjectId | None:
     """Who `seller=me` is; a list that does not ask for it needs no session and reads none."""
     if request.query_params.get("seller") != "me":
         return None
-    return (await sessions_of(request).required(request)).id
+    return (await resources_of(request.app).sessions.required(request)).id
 
 
 @router.post(

@@ -28,9 +28,11 @@ from api.app import create_app
 from api.http import connections
 from api.http.connections import HEAD_WITHIN, READ_WITHIN, ConnectionState
 from api.http.middleware import BODY_WITHIN, LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS
+from api.resources import resources_of
 from api.server import KEEP_ALIVE, ApiServer
 from stripe_sandbox.server import listen
 from tests.purchases.marketplace import api_settings
+from tests.resources import unconnected
 from ticketing.settings import MongoDBSettings
 
 HEAD_SECONDS = HEAD_WITHIN.total_seconds()
@@ -46,8 +48,8 @@ MUCH = 20_000_000
 """Bytes, more than the buffers of both ends take."""
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: holdfast\r\n\r\n"
-WAIT = b"GET /wait HTTP/1.1\r\nHost: holdfast\r\n\r\n"
-STREAM = b"GET /stream HTTP/1.1\r\nHost: holdfast\r\n\r\n"
+WAIT = b"GET /api/wait HTTP/1.1\r\nHost: holdfast\r\n\r\n"
+STREAM = b"GET /api/stream HTTP/1.1\r\nHost: holdfast\r\n\r\n"
 SIGN_IN = b"POST /api/users/signin HTTP/1.1\r\nHost: holdfast\r\nContent-Type: application/json\r\n"
 
 
@@ -187,8 +189,9 @@ class Served:
 @pytest.fixture
 def app() -> FastAPI:
     """The API without its databases, and with routes that take their time."""
-    app = create_app(api_settings(MongoDBSettings(url=SecretStr("mongodb://x")), "127.0.0.1:1"))
-    app.state.temporal = None  # nobody asks it
+    settings = api_settings(MongoDBSettings(url=SecretStr("mongodb://x")), "127.0.0.1:1")
+    app = create_app(settings)
+    app.state.resources = unconnected(settings)
     app.state.may_answer = threading.Event()
 
     async def until_told() -> None:
@@ -210,14 +213,14 @@ def app() -> FastAPI:
     async def much() -> Response:
         return PlainTextResponse("x" * MUCH)
 
-    app.add_api_route("/wait", wait)
-    app.add_api_route("/stream", stream)
-    app.add_api_route("/much", much)
+    app.add_api_route("/api/wait", wait)
+    app.add_api_route("/api/stream", stream)
+    app.add_api_route("/api/much", much)
     return app
 
 
 def api_server(app: FastAPI) -> ApiServer:
-    return ApiServer(app, app.state.settings)
+    return ApiServer(app, resources_of(app).settings)
 
 
 @pytest.fixture
@@ -505,7 +508,7 @@ def test_a_stream_ends_quietly_when_its_request_is_never_whole(
 
 
 def test_who_does_not_read_is_let_go(api: Served) -> None:
-    deaf = api.connect(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
+    deaf = api.connect(b"GET /api/much HTTP/1.1\r\nHost: x\r\n\r\n")
 
     api.let_pass(READ_SECONDS)
 
@@ -513,7 +516,7 @@ def test_who_does_not_read_is_let_go(api: Served) -> None:
 
 
 def test_control_uvicorn_waits_for_a_reader_forever(plain: Served) -> None:
-    deaf = plain.connect(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
+    deaf = plain.connect(b"GET /api/much HTTP/1.1\r\nHost: x\r\n\r\n")
 
     plain.let_pass(DAY_SECONDS)
 

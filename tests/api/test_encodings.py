@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from api.http.middleware import EncodingMiddleware
+from api.http.problems import render_problem
 from tests.api.conftest import BASE_URL, PASSWORD, assert_problem, sign_up
 from ticketing.models import Ticket
 
@@ -88,7 +89,7 @@ async def test_control_without_the_guard_a_charset_breaks_the_form(
     async with AsyncClient(transport=ASGITransport(app), base_url=BASE_URL) as client:
         with pytest.raises(ValueError, match=r"undefined|punycode|surrogates|null character"):
             await client.post("/", **request)
-    guarded = ASGITransport(EncodingMiddleware(app))
+    guarded = ASGITransport(EncodingMiddleware(app, render_problem))
     async with AsyncClient(transport=guarded, base_url=BASE_URL) as client:
         assert_problem(await client.post("/", **request), 415, "unsupported_media_type")
 

@@ -14,8 +14,6 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 from pydantic import SecretStr
 from pymongo.errors import AutoReconnect, ExecutionTimeout, NetworkTimeout, OperationFailure
-from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
-from temporalio.service import RPCError, RPCStatusCode
 
 from api.app import create_app
 from api.http.middleware import LARGEST_BODY
@@ -30,12 +28,12 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 async def failing(app: FastAPI) -> AsyncIterator[AsyncClient]:
-    """A client of an app whose `/fails` raises what `app.state.failure` holds."""
+    """A client of an app whose `/api/fails` raises what `app.state.failure` holds."""
 
     async def fail() -> None:
         raise app.state.failure
 
-    app.add_api_route("/fails", fail)
+    app.add_api_route("/api/fails", fail)
     async with visit(app) as client:
         yield client
 
@@ -43,7 +41,7 @@ async def failing(app: FastAPI) -> AsyncIterator[AsyncClient]:
 async def test_a_fact_is_told_as_a_problem(app: FastAPI, failing: AsyncClient) -> None:
     app.state.failure = TicketReserved("It is reserved until 14:05 UTC.")
 
-    answer = await failing.get("/fails")
+    answer = await failing.get("/api/fails")
 
     assert answer.status_code == 409
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -59,7 +57,7 @@ async def test_a_fact_is_told_as_a_problem(app: FastAPI, failing: AsyncClient) -
 async def test_a_declined_card_says_why(app: FastAPI, failing: AsyncClient) -> None:
     app.state.failure = CardDeclined("insufficient_funds")
 
-    problem = assert_problem(await failing.get("/fails"), 402, "card_declined")
+    problem = assert_problem(await failing.get("/api/fails"), 402, "card_declined")
 
     assert problem["declineCode"] == "insufficient_funds"
 
@@ -69,7 +67,7 @@ async def test_a_bug_is_logged_and_not_explained(
 ) -> None:
     app.state.failure = KeyError("a secret of the implementation")
 
-    answer = await failing.get("/fails", headers={"X-Request-Id": "find-me"})
+    answer = await failing.get("/api/fails", headers={"X-Request-Id": "find-me"})
 
     assert_problem(answer, 500, "internal_error")
     assert "secret" not in answer.text
@@ -78,10 +76,6 @@ async def test_a_bug_is_logged_and_not_explained(
     (logged,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert logged.exc_info is not None
     assert logged.exc_info[0] is KeyError
-
-
-def rpc_error(status: RPCStatusCode) -> RPCError:
-    return RPCError("words of the server", status, b"")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +91,7 @@ async def test_an_outage_of_mongodb_is_told(
 ) -> None:
     app.state.failure = failure
 
-    answer = await failing.get("/fails")
+    answer = await failing.get("/api/fails")
 
     assert_problem(answer, 503, "mongodb_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
@@ -106,40 +100,7 @@ async def test_an_outage_of_mongodb_is_told(
 @pytest.mark.parametrize(
     "failure",
     [
-        rpc_error(RPCStatusCode.UNAVAILABLE),
-        rpc_error(RPCStatusCode.DEADLINE_EXCEEDED),
-        rpc_error(RPCStatusCode.UNKNOWN),
-        rpc_error(RPCStatusCode.INTERNAL),
-        rpc_error(RPCStatusCode.RESOURCE_EXHAUSTED),
-        WorkflowUpdateRPCTimeoutOrCancelledError(),
-    ],
-)
-async def test_an_outage_of_temporal_is_told(
-    app: FastAPI, failing: AsyncClient, failure: Exception
-) -> None:
-    app.state.failure = failure
-
-    answer = await failing.get("/fails")
-
-    assert_problem(answer, 503, "temporal_unavailable")
-    assert int(answer.headers["Retry-After"]) > 0
-
-
-async def test_a_temporal_that_nobody_can_reach_is_an_outage(
-    app: FastAPI, failing: AsyncClient
-) -> None:
-    with pytest.raises(RuntimeError) as failure:
-        await app.state.temporal.service_client.check_health()
-    app.state.failure = failure.value
-
-    assert_problem(await failing.get("/fails"), 503, "temporal_unavailable")
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
         OperationFailure("not a timeout", 2),
-        rpc_error(RPCStatusCode.INVALID_ARGUMENT),
         RuntimeError("something else"),
     ],
 )
@@ -148,7 +109,7 @@ async def test_a_mistake_of_ours_is_no_outage(
 ) -> None:
     app.state.failure = failure
 
-    assert_problem(await failing.get("/fails"), 500, "internal_error")
+    assert_problem(await failing.get("/api/fails"), 500, "internal_error")
 
 
 async def test_every_route_says_so_when_mongodb_is_down(
@@ -297,7 +258,7 @@ async def test_every_answer_carries_the_headers_that_keep_browsers_careful(
 ) -> None:
     app.state.failure = InvalidSignature()
 
-    for path in ("/healthz", "/api/tickets", "/nothing", "/fails", "/docs"):
+    for path in ("/healthz", "/api/tickets", "/nothing", "/api/fails", "/docs"):
         headers = (await failing.get(path)).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "DENY"

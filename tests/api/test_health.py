@@ -12,6 +12,7 @@ from temporalio.envconfig import ClientConfigProfile
 from temporalio.testing import WorkflowEnvironment
 
 from api.app import create_app
+from api.resources import resources_of
 from tests.api.conftest import Mongo, assert_problem, visit
 from tests.purchases.waiting import eventually
 from ticketing.settings import ApiSettings
@@ -47,7 +48,7 @@ async def test_readiness_knows_which_parts_there_are(client: AsyncClient) -> Non
 async def test_a_process_that_drains_is_not_ready_whatever_is_needed(
     app: FastAPI, client: AsyncClient
 ) -> None:
-    app.state.is_draining = True
+    resources_of(app).draining.set()
 
     answer = await client.get("/readyz?needs=mongodb")
 

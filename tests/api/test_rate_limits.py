@@ -16,6 +16,7 @@ from pymongo.read_concern import ReadConcern
 from api.app import create_app
 from api.http.rate_limit_storage import MongoDBWindows
 from api.http.rate_limits import ORDER, SIGN_IN, SIGN_UP, Limit
+from api.resources import resources_of
 from api.users import passwords
 from api.users.service import find_user
 from tests.api.conftest import (
@@ -260,7 +261,7 @@ async def test_sign_ups_are_limited_before_a_password_is_hashed(
         hashed.append(password)
         return "no hash"
 
-    monkeypatch.setattr(app.state.passwords, "hash", hash_nothing)
+    monkeypatch.setattr(resources_of(app).passwords, "hash", hash_nothing)
     (by_address, _) = SIGN_UP
     async with visit_from(app, "192.0.2.1") as client:
         for number in range(by_address.rate.amount):
@@ -330,7 +331,7 @@ async def test_a_refused_guess_costs_no_hashing(
     def never(*_: object) -> bool:
         raise AssertionError("a password was verified")
 
-    monkeypatch.setattr(app.state.passwords, "_matches", never)
+    monkeypatch.setattr(resources_of(app).passwords, "_matches", never)
     assert_problem(await sign_in(client, "ada@example.com"), 429, "too_many_requests")
 
 
@@ -382,7 +383,7 @@ async def test_without_the_database_nobody_gets_past_the_limits(
     def never(*_: object) -> bool:
         raise AssertionError("a password was verified")
 
-    monkeypatch.setattr(app.state.passwords, "_matches", never)
+    monkeypatch.setattr(resources_of(app).passwords, "_matches", never)
 
     def gone(_: object) -> None:
         raise AutoReconnect("gone")

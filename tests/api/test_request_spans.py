@@ -34,9 +34,9 @@ async def spans_of(
     named = {"traceparent": traceparent, "X-Forwarded-For": forwarded_for}
     headers = {name: value for name, value in named.items() if value is not None}
     app = Starlette()
-    app.state.tracer = provider.get_tracer("tests")
+    tracer = provider.get_tracer("tests")
     trusted = RateLimitSettings(trusted_proxies="10.0.0.0/8").trusted_proxies
-    app.add_middleware(RequestSpansMiddleware, trusted_proxies=trusted)
+    app.add_middleware(RequestSpansMiddleware, tracer=lambda: tracer, trusted_proxies=trusted)
     transport = ASGITransport(app, client=(peer, 4711))
     async with AsyncClient(transport=transport, base_url="http://api", headers=headers) as http:
         await http.get("/")

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from api.app import create_app
+from api.resources import resources_of
 from api.tickets import changes as ticket_changes
 from api.tickets import feed as ticket_feed
 from api.tickets.changes import Tickets
@@ -33,6 +34,7 @@ from tests.api.conftest import Json, Mongo, assert_problem, list_ticket, sign_up
 from tests.api.event_stream import EVENTS, TIMEOUT_SECONDS, EventReader, hearing, serving
 from tests.api.tickets import hold, insert, ticket
 from tests.purchases.waiting import eventually
+from tests.resources import exchange
 from ticketing.models import Ticket
 from ticketing.mongodb import in_transaction
 from ticketing.settings import ApiSettings, MongoDBSettings
@@ -219,7 +221,7 @@ async def test_another_process_tells_what_was_missed(
 async def test_what_is_no_longer_remembered_is_looked_up(
     app: FastAPI, url: str, seller: AsyncClient
 ) -> None:
-    app.state.ticket_feed = TicketFeed(max_recent=2)
+    exchange(app, ticket_feed=TicketFeed(max_recent=2))
     last_id, missed = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id) as stream:
         assert [event.data for event in await stream.take(5)] == missed
@@ -229,14 +231,14 @@ async def test_what_is_no_longer_remembered_is_looked_up(
 async def test_who_heard_half_of_a_transaction_is_told_the_other_half(
     app: FastAPI, url: str, max_recent: int
 ) -> None:
-    app.state.ticket_feed = TicketFeed(max_recent=max_recent)
+    exchange(app, ticket_feed=TicketFeed(max_recent=max_recent))
 
     async def list_two(session: AsyncClientSession) -> None:
         await Ticket.insert_many([ticket(1), ticket(2)], session=session)
 
     async with hearing(url) as stream:
         await stream.begins()
-        await in_transaction(app.state.mongo, list_two)
+        await in_transaction(resources_of(app).mongo, list_two)
         first, second = await stream.take(2)
     async with hearing(url, last_event_id=first.id) as stream:
         assert await stream.next() == second
@@ -253,7 +255,8 @@ async def test_the_header_counts_before_the_query(url: str, seller: AsyncClient)
 async def test_changes_while_the_past_is_looked_up_are_told_once_and_after_it(
     app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = app.state.ticket_feed = TicketFeed(max_recent=2)
+    feed = TicketFeed(max_recent=2)
+    exchange(app, ticket_feed=feed)
     last_id, missed = await miss_something(url, seller)
 
     async def look_up_too_much(
@@ -278,7 +281,8 @@ async def test_changes_while_the_past_is_looked_up_are_told_once_and_after_it(
 async def test_no_change_falls_between_a_page_and_its_stream(
     app: FastAPI, url: str, seller: AsyncClient
 ) -> None:
-    position = await app.state.ticket_feed.position()
+    position = await resources_of(app).ticket_feed.position()
+    assert position is not None
     page = (await seller.get("/api/tickets")).json()["items"]
     listed = await list_ticket(seller)  # before the page opens its stream
 
@@ -289,8 +293,9 @@ async def test_no_change_falls_between_a_page_and_its_stream(
 async def test_a_position_that_another_process_was_first_to_see_is_waited_for(
     app: FastAPI, url: str, seller: AsyncClient
 ) -> None:
-    ahead = await app.state.ticket_feed.position() + "00"
-    async with hearing(url, after=ahead) as stream:
+    position = await resources_of(app).ticket_feed.position()
+    assert position is not None
+    async with hearing(url, after=position + "00") as stream:
         listed = await list_ticket(seller)
 
         assert await heard(stream) == ("ticket", listed)
@@ -312,7 +317,7 @@ async def test_only_the_tickets_that_are_asked_for_are_heard_of(
 async def test_of_what_was_missed_only_the_tickets_that_are_asked_for_are_told(
     app: FastAPI, url: str, seller: AsyncClient, max_recent: int
 ) -> None:
-    app.state.ticket_feed = TicketFeed(max_recent=max_recent)
+    exchange(app, ticket_feed=TicketFeed(max_recent=max_recent))
     last_id, missed = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id, ticket=missed[2]["id"]) as stream:
         await edit(seller, missed[3], price=100)
@@ -325,7 +330,7 @@ async def test_a_filtered_stream_says_how_far_it_is(
     app: FastAPI, url: str, seller: AsyncClient
 ) -> None:
     """Else its position would be forgotten by MongoDB while other tickets change."""
-    app.state.ticket_feed = TicketFeed(keep_alive=timedelta(milliseconds=20))
+    exchange(app, ticket_feed=TicketFeed(keep_alive=timedelta(milliseconds=20)))
     mine = await list_ticket(seller)
     async with hearing(url, ticket=mine["id"]) as stream, hearing(url) as all_of_them:
         await all_of_them.begins()
@@ -354,7 +359,7 @@ async def test_who_missed_too_much_is_told_to_read_anew(
     app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ticket_changes, "MOST_MISSED", 4)
-    app.state.ticket_feed = TicketFeed(max_recent=0)
+    exchange(app, ticket_feed=TicketFeed(max_recent=0))
     last_id, _ = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id) as stream:
         assert await heard(stream) == ("reset", {})
@@ -383,7 +388,7 @@ async def test_who_would_wait_too_long_for_a_look_back_is_told_to_read_anew(
 
     monkeypatch.setattr(ticket_feed, "LONGEST_WAIT", timedelta(milliseconds=100))
     monkeypatch.setattr(ticket_feed, "missed_changes", never)
-    app.state.ticket_feed = TicketFeed(max_recent=0)
+    exchange(app, ticket_feed=TicketFeed(max_recent=0))
     last_id, _ = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id) as stream:
         assert await heard(stream) == ("reset", {})
@@ -412,7 +417,8 @@ async def is_served(url: str) -> bool:
 
 
 async def test_who_is_too_slow_is_let_go_and_catches_up(app: FastAPI, url: str) -> None:
-    feed = app.state.ticket_feed = TicketFeed(max_pending=3)
+    feed = TicketFeed(max_pending=3)
+    exchange(app, ticket_feed=feed)
     async with feed.listen() as listener:
         messages = feed.messages(listener)
         _, here = [await anext(messages), await anext(messages)]
@@ -426,7 +432,7 @@ async def test_who_is_too_slow_is_let_go_and_catches_up(app: FastAPI, url: str) 
 
 
 async def test_who_keeps_reading_is_not_let_go_in_a_burst(app: FastAPI, url: str) -> None:
-    app.state.ticket_feed = TicketFeed(max_pending=2 * ticket_changes.BATCH)
+    exchange(app, ticket_feed=TicketFeed(max_pending=2 * ticket_changes.BATCH))
     async with hearing(url) as stream:
         await stream.begins()
         titles = await insert(*map(ticket, range(5 * ticket_changes.BATCH)))
@@ -435,7 +441,7 @@ async def test_who_keeps_reading_is_not_let_go_in_a_burst(app: FastAPI, url: str
 
 
 async def test_a_process_serves_so_many_streams_and_no_more(app: FastAPI, url: str) -> None:
-    app.state.ticket_feed = TicketFeed(max_streams=1)
+    exchange(app, ticket_feed=TicketFeed(max_streams=1))
     async with AsyncClient(base_url=url) as another:
         async with hearing(url) as stream:
             await stream.begins()
@@ -492,7 +498,7 @@ async def test_without_mongodb_streams_end_and_catch_up_when_it_is_back(
                 await asyncio.to_thread(mongod.kill)
                 assert await stream.rest() == []
 
-            assert await app.state.ticket_feed.position() is None
+            assert await resources_of(app).ticket_feed.position() is None
             assert_problem(await visit(app).get(EVENTS), 503, "mongodb_unavailable")
 
             mongod.start()

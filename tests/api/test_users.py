@@ -23,6 +23,7 @@ from tests.api.conftest import (
     sign_up,
     visit,
 )
+from tests.resources import exchange
 from ticketing.models import User
 from ticketing.settings import ApiSettings, SessionSettings
 
@@ -86,7 +87,8 @@ async def test_a_wrong_password_and_an_unknown_address_cost_the_same_work(
     app: FastAPI, client: AsyncClient
 ) -> None:
     await sign_up(client, email="ada@example.com")
-    app.state.passwords = passwords = RecordingPasswords()
+    passwords = RecordingPasswords()
+    exchange(app, passwords=passwords)
 
     await sign_in(client, "ada@example.com", "incorrect horse")
     await sign_in(client, "nobody@example.com")
@@ -103,7 +105,8 @@ async def test_a_spelling_that_only_the_index_takes_for_the_same_costs_the_same_
     app: FastAPI, client: AsyncClient, spelling: str
 ) -> None:
     await sign_up(client, email="ada@example.com")
-    app.state.passwords = passwords = RecordingPasswords()
+    passwords = RecordingPasswords()
+    exchange(app, passwords=passwords)
 
     await client.post("/api/users/token", data={"username": spelling, "password": PASSWORD})
 

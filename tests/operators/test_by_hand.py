@@ -8,7 +8,6 @@ import pytest
 from beanie import PydanticObjectId
 from pymongo.errors import AutoReconnect
 
-from api.orders import reservations
 from tests.api.conftest import assert_problem
 from tests.market import TTL, Market, Purchase
 from tests.operators.operator import Handle, Operator
@@ -154,7 +153,7 @@ async def test_a_reservation_whose_order_cannot_be_read_is_given_back(
 ) -> None:
     ticket = await seller.list_ticket()
     with monkeypatch.context() as patch:
-        patch.setattr(reservations, "_recorded_order", _lose_the_connection)
+        patch.setattr("ticketing.models.Order.get", _lose_the_connection)
         assert_problem(await buyer.ask_for(ticket), 503, "mongodb_unavailable")
 
     assert (await seller.ticket(ticket))["status"] == "available"

@@ -16,7 +16,6 @@ from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 from temporalio.service import RPCError
 
 from activities.reservations import Reservation
-from api.orders.service import order_handle
 from tests.market import Market, Purchase
 from tests.operators.operator import Handle, Operator, market_of
 from tests.purchases import careless
@@ -24,6 +23,7 @@ from tests.purchases.marketplace import Marketplace
 from tests.replay.paths import PATHS, WorkflowPath, history_of
 from ticketing.models import Order, Ticket
 from ticketing.statuses import OrderStatus
+from ticketing.workflow_ids import order_workflow_id
 from workflows.orders import PAYMENT_SUBMITTED, OrderWorkflow, PaymentSubmitted
 from workflows.refunds import REFUND_CHANGED, RefundChanged, RefundWorkflow
 
@@ -69,7 +69,7 @@ WorldChange = Callable[[Market, Order], Awaitable[None]]
 
 def purchase_of(market: Market, order: Order) -> Purchase:
     assert order.id is not None
-    handle = order_handle(market.env.client, order.id)
+    handle = market.env.client.get_workflow_handle(order_workflow_id(str(order.id)))
     return Purchase(order.id, order.ticket_id, Reservation(), handle)
 
 

@@ -4,8 +4,8 @@ Each function takes what happens in between, so that a race is lost on purpose a
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,12 +23,12 @@ from activities.payments import (
     PaymentState,
 )
 from activities.reservations import Refusal, Reservation, ReserveTicket
-from api.orders import reservations as reservation_service
-from api.orders.reservations import ReservationRequest, ReservationService
+from api.orders.reservations import ReservationService, ReservedOrder
 from api.orders.service import OrderService, OrderWithCharges, order_of
-from api.orders.ticket_turns import TicketTurns, Turn
+from api.orders.single_flight import SingleFlight
 from api.payments.service import PaymentService
 from api.refunds.service import RefundService
+from api.temporal.orders import Offer, OrderWorkflowClient
 from api.tickets.service import TicketService
 from stripe_sandbox.testing import stripe_client
 from ticketing.clock import utc_now
@@ -41,6 +41,7 @@ from ticketing.errors import (
 from ticketing.models import Charge, Order, Ticket
 from ticketing.payments.gateway import StripeGateway
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
+from workflows.orders import OrderInput
 
 Between = Callable[[], Awaitable[object]]
 
@@ -76,36 +77,26 @@ def reserve_at_any_price(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answer_from_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reservation's answer is made of the ticket that was looked at, by its version."""
-    seen: dict[PydanticObjectId, tuple[ReservationRequest, Ticket]] = {}
-    start, recorded_order = ReservationService._start, reservation_service._recorded_order
+    """The reservation's answer names the price of the ticket that was looked at."""
+    seen: dict[str, Offer] = {}
+    start, reserve = OrderWorkflowClient.reserve, ReservationService.reserve
 
     async def remember_and_start(
-        service: ReservationService,
-        order_id: PydanticObjectId,
-        request: ReservationRequest,
-        ticket: Ticket,
-        slot: int | None,
+        client: OrderWorkflowClient, order: OrderInput, offer: Offer
     ) -> Reservation:
-        seen[order_id] = (request, ticket)
-        return await start(service, order_id, request, ticket, slot)
+        seen[order.order_id] = offer
+        return await start(client, order, offer)
 
-    async def order_as_seen(order_id: PydanticObjectId) -> Order:
-        order, (request, ticket) = await recorded_order(order_id), seen[order_id]
-        now = await Ticket.get(ticket.id)
-        if now is None or now.version != ticket.version:
-            return order
-        input = ReserveTicket(
-            order_id=str(order_id),
-            ticket_id=str(ticket.id),
-            buyer_id=str(request.buyer_id),
-            reserved_at=order.created_at,
-            expires_at=order.expires_at,
-        )
-        return reservations.order_for(input, ticket)
+    async def answer_as_seen(
+        service: ReservationService, *request: Any, **more: Any
+    ) -> ReservedOrder:
+        reserved = await reserve(service, *request, **more)
+        offer = seen[str(reserved.order.order.id)]
+        reserved.order.order.ticket.price = offer.price
+        return reserved
 
-    monkeypatch.setattr(ReservationService, "_start", remember_and_start)
-    monkeypatch.setattr(reservation_service, "_recorded_order", order_as_seen)
+    monkeypatch.setattr(OrderWorkflowClient, "reserve", remember_and_start)
+    monkeypatch.setattr(ReservationService, "reserve", answer_as_seen)
 
 
 def give_the_same_id_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +124,13 @@ def give_the_same_id_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def let_everybody_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let everybody who sees a ticket free go ahead at once."""
-    monkeypatch.setattr(TicketTurns, "ahead", lambda *_: None)
-    monkeypatch.setattr(TicketTurns, "go_ahead", lambda *_: nullcontext(Turn(PydanticObjectId())))
+    """Let everybody who sees a ticket free start a workflow at once."""
+
+    async def call_at_once(_: object, _key: object, call: Awaitable[Order]) -> Order:
+        return await call
+
+    monkeypatch.setattr(SingleFlight, "is_under_way", lambda *_: False)
+    monkeypatch.setattr(SingleFlight, "lead", call_at_once)
 
 
 def cancel(

@@ -21,11 +21,14 @@ from temporalio.service import RPCError
 
 from api.app import create_app
 from api.refunds.service import is_refunded
+from api.resources import resources_of
+from api.temporal.connection import TemporalConnection
 from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
 from stripe_sandbox.webhooks import sign
 from tests.api.conftest import BASE_URL, JWT_KEY, sign_up
 from tests.purchases.contract import CHARGE, Documentation, Json, assert_charge, assert_order
 from tests.purchases.waiting import eventually
+from tests.resources import connected, exchange
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, StripeEvent, Ticket, User
 from ticketing.mongodb import BSONDocument, bind_documents
@@ -186,16 +189,17 @@ class Marketplace:
 
     def _set(self, **changes: object) -> None:
         self.settings = self.settings.model_copy(update=changes)
-        self.app.state.settings = self.settings
+        exchange(self.app, settings=self.settings)
 
     async def lose_temporal(self) -> None:
         """From now on the API finds no Temporal; the worker still does."""
         nobody_listens = ClientConfigProfile(address="127.0.0.1:1")
-        self.app.state.temporal = await connect_temporal(nobody_listens, lazy=True)
+        connection = TemporalConnection(partial(connect_temporal, nobody_listens))
+        exchange(self.app, temporal=connection)
 
     def find_temporal(self) -> None:
         """The API finds Temporal again."""
-        self.app.state.temporal = self.temporal
+        exchange(self.app, temporal=connected(self.temporal))
 
     async def open_api(self, settings: ApiSettings | None = None, *, bind: bool = True) -> FastAPI:
         """Another instance of the API, with connections of its own.
@@ -263,7 +267,7 @@ class Marketplace:
                 created_at=utc_now(),
             )
             http = self.visit(app)
-            http.headers["Authorization"] = f"Bearer {app.state.sessions.issue(user)}"
+            http.headers["Authorization"] = f"Bearer {resources_of(app).sessions.issue(user)}"
             people.append(Person(http))
         return people
 

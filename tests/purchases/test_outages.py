@@ -13,13 +13,13 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, RetryConfig
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from api.orders import reservations
-from api.orders import service as orders
+from api.temporal import orders
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.lines import Line, line_to
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
+from tests.resources import connected, exchange
 from ticketing.statuses import OrderStatus
 from workflows import orders as order_workflow
 from workflows.orders import OrderWorkflow
@@ -27,16 +27,15 @@ from workflows.orders import OrderWorkflow
 AUTHORIZE = "/v1/payment_intents"
 CAPTURE = "/v1/payment_intents/*/capture"
 
-IMPATIENT = 0.4
-"""Seconds that a request waits for a worker here, instead of ten."""
+IMPATIENT = timedelta(seconds=0.4)
+"""How long a request waits for a worker here, instead of ten seconds."""
 NO_LONGER = timedelta(seconds=0.3)
 """How late a worker may come here to make a reservation, instead of eight seconds."""
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits as long from now on as they would in production."""
-    for service in (orders, reservations):
-        monkeypatch.setattr(service, "WORKFLOW_WAIT_SECONDS", IMPATIENT)
+    monkeypatch.setattr(orders, "ANSWER_TIMEOUT", IMPATIENT)
     monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", NO_LONGER)
 
 
@@ -44,11 +43,12 @@ def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def temporal_line(idle_market: Marketplace, temporal_address: str) -> AsyncIterator[Line]:
     """The line by which the API reaches Temporal; the worker has its own."""
     async with line_to(temporal_address) as line:
-        idle_market.app.state.temporal = await Client.connect(
+        client = await Client.connect(
             line.address,
             data_converter=pydantic_data_converter,
             retry_config=RetryConfig(max_retries=2, max_elapsed_time_millis=500),
         )
+        exchange(idle_market.app, temporal=connected(client))
         yield line
 
 
@@ -104,7 +104,7 @@ async def test_without_a_worker_the_answer_comes_in_time_and_a_late_worker_reser
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticket = await seller.list_ticket()
-    otherwise = orders.WORKFLOW_WAIT_SECONDS
+    otherwise = orders.ANSWER_TIMEOUT.total_seconds()
     with monkeypatch.context() as impatient:
         be_impatient(impatient)
         asked_at = time.monotonic()

@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from beanie import PydanticObjectId
 from httpx import Response
 
 from activities.reservations import Reservation
-from api.orders.reservations import ReservationRequest, ReservationService
+from api.temporal.orders import Offer, OrderWorkflowClient
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import assert_order
 from tests.purchases.marketplace import Marketplace, Person
-from ticketing.models import Ticket
+from workflows.orders import OrderInput
 
 ROUNDS = 8
 KEY = '"the-same-request"'
@@ -26,20 +25,16 @@ def before_the_lock(market: Marketplace, monkeypatch: pytest.MonkeyPatch) -> Bef
     """Let something happen once between the API's look at the ticket and the ticket's lock."""
 
     def set_up(step: Callable[[], Awaitable[Response]]) -> None:
-        start, steps = ReservationService._start, iter([step])
+        reserve, steps = OrderWorkflowClient.reserve, iter([step])
 
-        async def step_and_start(
-            service: ReservationService,
-            order_id: PydanticObjectId,
-            request: ReservationRequest,
-            ticket: Ticket,
-            slot: int | None,
+        async def step_and_reserve(
+            client: OrderWorkflowClient, order: OrderInput, offer: Offer
         ) -> Reservation:
             for step in steps:
                 assert (await step()).is_success
-            return await start(service, order_id, request, ticket, slot)
+            return await reserve(client, order, offer)
 
-        monkeypatch.setattr(ReservationService, "_start", step_and_start)
+        monkeypatch.setattr(OrderWorkflowClient, "reserve", step_and_reserve)
 
     return set_up
 

@@ -10,23 +10,23 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from beanie import PydanticObjectId
 from httpx import Response
 
 from activities import reservations
 from activities.reservations import Reservation
-from api.orders.reservations import ReservationRequest, ReservationService
 from api.orders.service import OrderService
 from api.payments import service as payments
 from api.payments.service import PaymentService
+from api.temporal.orders import Offer, OrderWorkflowClient
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually, until
-from ticketing.models import Order, Ticket
+from ticketing.models import Order
 from ticketing.mongodb import in_transaction
 from ticketing.statuses import CancelReason
+from workflows.orders import OrderInput
 
 CROWD = 50
 FEW = 5
@@ -49,19 +49,15 @@ async def other_door(market: Marketplace, buyer: Person) -> Person:
 def started(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many workflows were started for each ticket."""
     counted = Counter[str]()
-    start = ReservationService._start
+    reserve = OrderWorkflowClient.reserve
 
-    async def count_and_start(
-        service: ReservationService,
-        order_id: PydanticObjectId,
-        request: ReservationRequest,
-        ticket: Ticket,
-        slot: int | None,
+    async def count_and_reserve(
+        client: OrderWorkflowClient, order: OrderInput, offer: Offer
     ) -> Reservation:
-        counted[str(ticket.id)] += 1
-        return await start(service, order_id, request, ticket, slot)
+        counted[order.ticket_id] += 1
+        return await reserve(client, order, offer)
 
-    monkeypatch.setattr(ReservationService, "_start", count_and_start)
+    monkeypatch.setattr(OrderWorkflowClient, "reserve", count_and_reserve)
     return counted
 
 
@@ -409,11 +405,11 @@ def _pay_while_the_ticket_is_being_released(
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     payments_made: list[asyncio.Task[None]] = []
     signalled = asyncio.Event()
-    ask_decision = PaymentService._decision
+    ask_decision = OrderWorkflowClient.payment_decision
 
-    async def note_that_it_is_signalled(service: PaymentService, *payment: Any) -> Any:
+    async def note_that_it_is_signalled(client: OrderWorkflowClient, *payment: Any) -> Any:
         signalled.set()
-        return await ask_decision(service, *payment)
+        return await ask_decision(client, *payment)
 
     async def pay() -> None:
         answer.set_result(await buyer.pay(order))
@@ -425,7 +421,7 @@ def _pay_while_the_ticket_is_being_released(
         return await in_transaction(mongo, step)
 
     monkeypatch.setattr("activities.orders.in_transaction", run_step_with_payment)
-    monkeypatch.setattr(PaymentService, "_decision", note_that_it_is_signalled)
+    monkeypatch.setattr(OrderWorkflowClient, "payment_decision", note_that_it_is_signalled)
     return answer
 
 

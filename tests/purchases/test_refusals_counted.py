@@ -8,6 +8,7 @@ from api.orders import reservations as services
 from api.orders.refusal_counter import RefusedOrders
 from tests.observability.meters import ReadableMeter
 from tests.purchases.marketplace import Marketplace, Person
+from tests.resources import exchange
 
 Refused = Callable[[str], float]
 
@@ -16,7 +17,7 @@ Refused = Callable[[str], float]
 def refused(idle_market: Marketplace) -> Refused:
     """How many orders were refused for a reason."""
     readable = ReadableMeter()
-    idle_market.app.state.refused_orders = RefusedOrders(readable.meter)
+    exchange(idle_market.app, refused_orders=RefusedOrders(readable.meter))
     return lambda reason: readable.added("holdfast_orders", outcome="refused", reason=reason)
 
 

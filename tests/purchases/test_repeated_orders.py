@@ -8,12 +8,13 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
+from beanie import PydanticObjectId
 from httpx import Response
-from temporalio.client import WorkflowExecutionDescription
 
 from activities.reservations import ReservationActivities, ReserveTicket
 from api.orders import reservations
 from api.orders import service as orders
+from api.temporal.orders import OrderWorkflowClient, ReservationProgress
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json, assert_order
 from tests.purchases.marketplace import Marketplace, Person
@@ -37,8 +38,7 @@ def key() -> str:
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits as long as they would in production."""
-    for service in (orders, reservations):
-        monkeypatch.setattr(service, "WORKFLOW_WAIT_SECONDS", 0.4)
+    monkeypatch.setattr(orders, "ANSWER_TIMEOUT", timedelta(seconds=0.4))
     monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", PATIENCE)
 
 
@@ -235,13 +235,14 @@ async def test_a_reservation_that_ends_while_its_other_half_waits_for_it_is_unav
     first = asyncio.create_task(buyer.ask_for(ticket))
     order_id = await _started_order(idle_market)
     await _reserve_unrecorded(idle_market, order_id, ticket, buyer)
-    is_reserving, seen = reservations._is_reserving, asyncio.Event()
+    progress, seen = OrderWorkflowClient.reservation_progress, asyncio.Event()
 
-    def look(execution: WorkflowExecutionDescription) -> bool:
+    async def look(client: OrderWorkflowClient, order_id: PydanticObjectId) -> ReservationProgress:
+        found = await progress(client, order_id)
         seen.set()
-        return is_reserving(execution)
+        return found
 
-    monkeypatch.setattr(reservations, "_is_reserving", look)
+    monkeypatch.setattr(OrderWorkflowClient, "reservation_progress", look)
     elsewhere = buyer.at(idle_market.visit(await idle_market.open_api()))
     second = asyncio.create_task(elsewhere.ask_for(ticket))
     await seen.wait()

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from api.orders.reservations import ReservationService
+from api.orders import reservations
 from tests.api.conftest import assert_problem
 from tests.purchases.marketplace import Marketplace, Person
 
@@ -24,7 +24,7 @@ def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     async def look_away(*_arguments: object) -> int:
         return 0
 
-    monkeypatch.setattr(ReservationService, "_free_slot", look_away)
+    monkeypatch.setattr(reservations, "free_slot", look_away)
 
 
 async def test_one_ticket_too_many_is_refused_without_asking_temporal(

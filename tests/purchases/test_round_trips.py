@@ -11,6 +11,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.service import ServiceClient
 
+from api.resources import resources_of
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 
@@ -66,7 +67,8 @@ async def test_a_purchase_asks_temporal_for_three_things(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: Counter[str] = Counter()
-    service = type(market.app.state.temporal.service_client)
+    client = await resources_of(market.app).temporal.client()
+    service = type(client.service_client)
     assert issubclass(service, ServiceClient)
     call = service._rpc_call
 

@@ -64,12 +64,14 @@ async def test_a_traced_order_is_carried_on_without_tracing(
     exporter: InMemorySpanExporter,
 ) -> None:
     plain = idle_market.temporal
-    idle_market.app.state.temporal = idle_market.temporal = traced
+    idle_market.temporal = traced
+    idle_market.find_temporal()
     async with idle_market.working():
         order = await buyer.reserve(await seller.list_ticket())
     assert "RunWorkflow:OrderWorkflow" in names(tracing, exporter)
     exporter.clear()
-    idle_market.app.state.temporal = idle_market.temporal = plain
+    idle_market.temporal = plain
+    idle_market.find_temporal()
     async with idle_market.working():
         await buyer.buy(order)
         await idle_market.is_consistent()

@@ -13,7 +13,6 @@ from activities.reconciliation.activities import ReconciliationActivities
 from activities.reconciliation.cases import CaseReader
 from activities.reconciliation.findings import Subject
 from activities.reconciliation.repairs import Repairs
-from api.orders.service import order_handle
 from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
@@ -23,6 +22,7 @@ from ticketing.clock import utc_now
 from ticketing.invariants import DOUBT, AnomalyCode
 from ticketing.models import FindingStatus, Order
 from ticketing.statuses import OrderStatus
+from ticketing.workflow_ids import order_workflow_id
 from workflows.orders import PAYMENT_INTENT_CHANGED, PaymentIntentChanged
 
 ABANDONED = AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW
@@ -282,7 +282,7 @@ async def test_control_without_asking_stripe_money_is_taken_for_a_cancelled_orde
         await Repairs(market.mongo, market.gateway).close_order(case)
         market.sandbox.authenticate(charge["stripeId"], approve=True)
         # The workflow asks Stripe at its deadline, or now: of a closed order it is told no news.
-        await order_handle(market.temporal, PydanticObjectId(order["id"])).signal(
+        await market.temporal.get_workflow_handle(order_workflow_id(order["id"])).signal(
             PAYMENT_INTENT_CHANGED, PaymentIntentChanged(charge["stripeId"])
         )
         await eventually(lambda: market.captured() == [5000])

@@ -26,10 +26,13 @@ from temporalio.worker import Worker
 from activities import build_activities
 from activities.reservations import Reservation
 from api.payments.webhooks import StripeWebhookService
+from api.temporal.orders import OrderWorkflowClient
+from api.temporal.refunds import RefundWorkflowClient
 from stripe_sandbox.testing import running_sandbox
 from stripe_sandbox.webhooks import sign
 from tests.market import TTL, Market, Purchase
 from tests.operators.poison import Raw, signal
+from tests.resources import connected
 from tests.timeskipping import time_skipping_server
 from ticketing.models import DOCUMENT_MODELS, Ticket
 from ticketing.mongodb import BSONDocument
@@ -211,7 +214,11 @@ class TroubledMarket(Market):
         signature = sign(payload, WEBHOOK_SECRET, int(time.time()))
         read = read_event(payload.encode(), signature, SecretStr(WEBHOOK_SECRET))
         if read is not None:
-            service = StripeWebhookService(self.env.client, task_queue=self.task_queue)
+            connection = connected(self.env.client)
+            service = StripeWebhookService(
+                OrderWorkflowClient(connection, self.task_queue),
+                RefundWorkflowClient(connection, self.task_queue),
+            )
             await asyncio.gather(*(service.take(read) for _ in range(copies)))
 
     # --- quiet ----------------------------------------------------------------------------

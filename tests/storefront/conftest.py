@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from temporalio.envconfig import ClientConfigProfile
 
 from api.app import create_app
+from api.resources import resources_of
 from api.users import passwords
 from tests.api.conftest import JWT_KEY, NOBODY_LISTENS, Mongo, empty, sign_up
 from tests.storefront.browser import Browser
@@ -69,7 +70,7 @@ async def make_account(app: FastAPI, email: str) -> None:
 async def app(lasting_app: FastAPI, api_settings: ApiSettings) -> FastAPI:
     """The API with an empty database, to which the documents are bound."""
     await empty(api_settings.mongodb)
-    mongo: Mongo = lasting_app.state.mongo
+    mongo: Mongo = resources_of(lasting_app).mongo
     database = mongo[api_settings.mongodb.database]
     await init_beanie(database=database, document_models=DOCUMENT_MODELS, skip_indexes=True)
     return lasting_app

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from httpx import Response
 
+from api.resources import resources_of
 from api.storefront import routes
 from api.storefront.assets import asset
 from api.storefront.form_tokens import FIELD
@@ -101,7 +102,7 @@ class HouseRules:
 
     @property
     def _sandbox(self) -> str | None:
-        stripe: StripeBrowserSettings = self._app.state.settings.stripe
+        stripe: StripeBrowserSettings = resources_of(self._app).settings.stripe
         return None if stripe.api_base == STRIPE_API else stripe.api_base
 
     def _check_page(self, answer: Response) -> None:
@@ -129,7 +130,7 @@ class HouseRules:
 
     def _needed_elsewhere(self, answer: Response) -> dict[str, set[str]]:
         """Who else has a part in the page: Stripe, or its sandbox, where cards are taken."""
-        stripe: StripeBrowserSettings = self._app.state.settings.stripe
+        stripe: StripeBrowserSettings = resources_of(self._app).settings.stripe
         is_order = answer.status_code == 200 and ORDER_PAGE.fullmatch(answer.url.path)
         if is_order and self._sandbox is not None:
             return {"connect-src": {self._sandbox}, "form-action": {self._sandbox}}

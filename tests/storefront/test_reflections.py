@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 from beanie import PydanticObjectId
 
+from api.resources import resources_of
 from tests.api.conftest import Json, current_user, list_ticket
 from tests.storefront.browser import Browser, Page
 from ticketing.clock import utc_now
@@ -124,5 +125,5 @@ async def test_an_address_that_sign_up_would_refuse_is_text_all_the_same(
 async def _has_the_address(browser: Browser, email: str) -> None:
     """As after a migration of somebody else's accounts."""
     user = User(id=PydanticObjectId(), email=email, password_hash="", created_at=utc_now())
-    token = browser.app.state.sessions.issue(user)
+    token = resources_of(browser.app).sessions.issue(user)
     browser.http.cookies.set("session", token, domain="localhost.local")

@@ -30,6 +30,8 @@ class Order(Document):
     status: OrderStatus
     slot: int | None = None
     """The buyer's place for an unpaid order that it takes, from 0; older orders have none."""
+    submitted_attempt: int | None = None
+    """A payment attempt that Temporal holds for a worker to begin; nothing once it is begun."""
     cancel_reason: CancelReason | None = None
     expires_at: datetime
     created_at: datetime

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cache
 
 from temporalio.client import Client
-from temporalio.common import MetricMeter
+from temporalio.common import MetricMeter as MetricMeter  # for whoever measures
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,

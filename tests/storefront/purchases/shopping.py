@@ -5,6 +5,7 @@ from pydantic import SecretStr
 from tests.api.conftest import Json, list_ticket
 from tests.purchases.marketplace import WEBHOOK_SECRET, Marketplace, Person
 from tests.purchases.waiting import eventually
+from tests.resources import exchange
 from tests.storefront.browser import Browser, Page
 from ticketing.settings import STRIPE_API, StripeBrowserSettings
 
@@ -88,4 +89,4 @@ def set_stripe(
         publishable_key=publishable_key,
     )
     market.settings = market.settings.model_copy(update={"stripe": stripe})
-    market.app.state.settings = market.settings
+    exchange(market.app, settings=market.settings)

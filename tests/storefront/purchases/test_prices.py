@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
+from activities.reservations import Reservation
 from api.orders.reservations import ReservationService
+from api.temporal.orders import Offer, OrderWorkflowClient
 from tests.api.conftest import Json, assert_problem, list_ticket
 from tests.purchases import careless
 from tests.purchases.marketplace import Marketplace
 from tests.storefront.browser import Browser, Form, Page
 from tests.storefront.purchases.shopping import order_of, pay, person, reserve_ticket, status_of
+from workflows.orders import OrderInput
 
 OUT_OF_DATE = "This page was out of date. This is the ticket as it is now."
 
@@ -125,13 +128,15 @@ def before_the_lock(
     """Let something happen between the API's look at the ticket and the ticket's lock."""
 
     def set_up(step: Callable[[], Awaitable[None]]) -> None:
-        start = ReservationService._start
+        reserve = OrderWorkflowClient.reserve
 
-        async def step_and_start(service: ReservationService, *request: Any) -> Any:
+        async def step_and_reserve(
+            client: OrderWorkflowClient, order: OrderInput, offer: Offer
+        ) -> Reservation:
             await step()
-            return await start(service, *request)
+            return await reserve(client, order, offer)
 
-        monkeypatch.setattr(ReservationService, "_start", step_and_start)
+        monkeypatch.setattr(OrderWorkflowClient, "reserve", step_and_reserve)
 
     return set_up
 

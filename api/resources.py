@@ -1,0 +1,59 @@
+"""What every request may need, connected and made once for each process."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+from opentelemetry.trace import Tracer
+from pymongo import AsyncMongoClient
+from starlette.applications import Starlette
+
+from api.http.metrics import RequestMetrics
+from api.http.rate_limits import RateLimits
+from api.orders.refusal_counter import RefusedOrders
+from api.orders.reservations import Reservations
+from api.temporal.connection import TemporalConnection
+from api.temporal.orders import OrderWorkflowClient
+from api.temporal.reconciliation import ReconciliationClient
+from api.temporal.refunds import RefundWorkflowClient
+from api.tickets.feed import TicketFeed
+from api.users.passwords import Passwords
+from api.users.sessions import Sessions
+from ticketing.mongodb import BSONDocument
+from ticketing.settings import ApiSettings
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The settings, the connections, and what this process remembers between requests."""
+
+    settings: ApiSettings
+    mongo: AsyncMongoClient[BSONDocument]
+    temporal: TemporalConnection
+    tracer: Tracer
+    request_metrics: RequestMetrics
+    refused_orders: RefusedOrders
+    rate_limits: RateLimits
+    sessions: Sessions
+    passwords: Passwords = field(default_factory=Passwords)
+    ticket_feed: TicketFeed = field(default_factory=TicketFeed)
+    reservations: Reservations = field(default_factory=Reservations)
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the process is told to stop."""
+
+    @property
+    def order_workflows(self) -> OrderWorkflowClient:
+        return OrderWorkflowClient(self.temporal, self.settings.task_queue)
+
+    @property
+    def refund_workflows(self) -> RefundWorkflowClient:
+        return RefundWorkflowClient(self.temporal, self.settings.task_queue)
+
+    @property
+    def reconciliation(self) -> ReconciliationClient:
+        return ReconciliationClient(self.temporal, self.settings.task_queue)
+
+
+def resources_of(app: Starlette) -> Resources:
+    """The resources of an app whose lifespan has begun."""
+    return cast(Resources, app.state.resources)

@@ -1,0 +1,201 @@
+"""The workflow of a refund: started, signalled, asked."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum, auto
+
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError
+
+from api.temporal.connection import TemporalConnection
+from api.temporal.errors import WorkflowNotFound, translated
+from api.temporal.orders import WORKFLOW_TASK_TIMEOUT
+from ticketing.errors import OrderNotCompleted, RefundRefused, TemporalUnavailable
+from ticketing.models import Order
+from ticketing.workflow_ids import refund_workflow_id
+from workflows.refunds import (
+    ORDER_NOT_COMPLETED,
+    REFUND_CHANGED,
+    REFUND_REFUSED,
+    REFUND_REQUESTED,
+    RefundChanged,
+    RefundInput,
+    RefundRecorded,
+    RefundRequested,
+    RefundWorkflow,
+)
+from workflows.search_attributes import BUYER_ID, SELLER_ID, TICKET_ID
+
+logger = logging.getLogger(__name__)
+
+RELIST = "relist"
+REQUEST_NAME = "request_name"
+"""Keys of the workflow's memo."""
+
+
+class RefundProgress(StrEnum):
+    """How far a refund's workflow is."""
+
+    RUNNING = auto()
+    REFUSED = auto()
+    CLOSED = auto()
+    """It is recorded, or an operator ended it."""
+
+
+@dataclass(frozen=True)
+class StartedRefund:
+    """The order's latest refund, and the request that started it."""
+
+    progress: RefundProgress
+    request_name: str | None
+    """None if it was made at Stripe, or requested without an idempotency key."""
+    relist: bool | None
+
+
+@dataclass(frozen=True)
+class RefundWorkflowClient:
+    """Every request that the API makes of a refund's workflow.
+
+    Each raises `TemporalUnavailable` where Temporal does not respond.
+    """
+
+    connection: TemporalConnection
+    task_queue: str
+
+    async def find(self, order: Order) -> StartedRefund | None:
+        """The order's latest refund; None if there was none."""
+        handle = _handle(await self.connection.client(), order)
+        try:
+            with translated():
+                execution = await handle.describe()
+        except WorkflowNotFound:
+            return None
+        memo = await execution.memo()
+        return StartedRefund(_progress(execution.status), memo.get(REQUEST_NAME), memo.get(RELIST))
+
+    async def request(self, order: Order, *, relist: bool, request_name: str | None) -> None:
+        """Hand a seller's request over, to the refund that runs or to a new one.
+
+        Raises:
+            WorkflowAlreadyStarted: the order was refunded; that happens once.
+        """
+        client = await self.connection.client()
+        with translated():
+            await start_refund(
+                client, self.task_queue, order, RefundRequested(relist), request_name
+            )
+
+    async def notify(self, order: Order, intent_id: str) -> None:
+        """Have the order's refund look at Stripe, and start it where it was made there.
+
+        Raises:
+            WorkflowAlreadyStarted: the order was refunded; that happens once.
+        """
+        client = await self.connection.client()
+        with translated():
+            await start_refund(client, self.task_queue, order, RefundChanged(intent_id))
+
+    async def await_end(self, order: Order, wait: timedelta) -> None:
+        """Wait until the order's refund is recorded.
+
+        Raises:
+            RefundRefused: Stripe said no; `detail` is its code.
+            OrderNotCompleted: nothing was paid that could go back.
+            TimeoutError: it is not decided yet.
+            TemporalUnavailable: it was interrupted.
+        """
+        handle = _handle(await self.connection.client(), order)
+        try:
+            async with asyncio.timeout(wait.total_seconds()):
+                with translated():
+                    await handle.result()
+        except WorkflowFailureError as failure:
+            raise _refusal(failure) from None
+
+
+async def start_refund(
+    temporal: Client,
+    task_queue: str,
+    order: Order,
+    message: RefundRequested | RefundChanged,
+    request_name: str | None = None,
+) -> WorkflowHandle[RefundWorkflow, RefundRecorded]:
+    """Send the message to the order's refund, which is started if it does not run.
+
+    Start and message are one request, stored by Temporal even while no worker runs.
+    """
+    is_request = isinstance(message, RefundRequested)
+    return await temporal.start_workflow(
+        RefundWorkflow.run,
+        RefundInput(str(order.id)),
+        id=refund_workflow_id(str(order.id)),
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+        start_signal=REFUND_REQUESTED if is_request else REFUND_CHANGED,
+        start_signal_args=[message],
+        task_timeout=WORKFLOW_TASK_TIMEOUT,
+        memo=_memo_of(message, request_name),
+        search_attributes=TypedSearchAttributes(
+            [
+                SearchAttributePair(TICKET_ID, str(order.ticket_id)),
+                SearchAttributePair(BUYER_ID, str(order.user_id)),
+                SearchAttributePair(SELLER_ID, str(order.seller_id)),
+            ]
+        ),
+        static_summary=(
+            f"Refund of {order.ticket.price} {order.ticket.currency} (minor units)"
+            + ("" if is_request else ", made at Stripe")
+        ),
+        static_details=(
+            f"Seller {order.seller_id} gives buyer {order.user_id} the money back.\n\n"
+            f"The order is `{order.id}` in the `orders` collection."
+        ),
+    )
+
+
+def _memo_of(
+    message: RefundRequested | RefundChanged, request_name: str | None
+) -> dict[str, object]:
+    """What is remembered of the request that starts a refund."""
+    if isinstance(message, RefundChanged):
+        return {}
+    name = {} if request_name is None else {REQUEST_NAME: request_name}
+    return {RELIST: message.relist, **name}
+
+
+def _handle(client: Client, order: Order) -> WorkflowHandle[RefundWorkflow, RefundRecorded]:
+    return client.get_workflow_handle_for(RefundWorkflow.run, refund_workflow_id(str(order.id)))
+
+
+def _progress(status: WorkflowExecutionStatus | None) -> RefundProgress:
+    match status:
+        case WorkflowExecutionStatus.RUNNING:
+            return RefundProgress.RUNNING
+        case WorkflowExecutionStatus.FAILED:
+            return RefundProgress.REFUSED
+    return RefundProgress.CLOSED
+
+
+def _refusal(failure: WorkflowFailureError) -> Exception:
+    match failure.cause:
+        case ApplicationError(type=kind, details=[str(code)]) if kind == REFUND_REFUSED:
+            return RefundRefused(code)
+        case ApplicationError(type=kind) if kind == ORDER_NOT_COMPLETED:
+            return OrderNotCompleted()
+    # Terminated by an operator, or some such: nothing is known to have been decided.
+    logger.error("a refund ended without an answer: %r", failure.cause)
+    return TemporalUnavailable("The refund was interrupted; ask again.")
