@@ -12,7 +12,7 @@ class Boom(Exception):
 
 
 async def test_who_waits_gets_the_leaders_result() -> None:
-    flights, answer = SingleFlight[str, int](), asyncio.get_running_loop().create_future()
+    flights, answer = SingleFlight[str, int](), asyncio.Future[int]()
 
     async def call() -> int:
         return await answer
@@ -66,7 +66,7 @@ async def test_a_cancelled_leader_cancels_nobody_else() -> None:
 
 
 async def test_who_stops_waiting_does_not_cancel_the_leader() -> None:
-    flights, answer = SingleFlight[str, int](), asyncio.get_running_loop().create_future()
+    flights, answer = SingleFlight[str, int](), asyncio.Future[int]()
 
     async def call() -> int:
         return await answer
