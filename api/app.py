@@ -49,7 +49,7 @@ from ticketing.errors import (
 )
 from ticketing.mongodb import connect_mongodb
 from ticketing.observability.telemetry import start_telemetry
-from ticketing.observability.tracing import API
+from ticketing.observability.tracing import API_SERVICE_NAME
 from ticketing.settings import ApiSettings
 from ticketing.temporal import connect_temporal
 
@@ -124,7 +124,7 @@ async def refuse_foreign_cookie(request: Request) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
-    telemetry = start_telemetry(settings.metrics, settings.tracing, API)
+    telemetry = start_telemetry(settings.metrics, settings.tracing, API_SERVICE_NAME)
     app.state.tracer = telemetry.tracer
     app.state.request_metrics = RequestMetrics(telemetry.meter)
     app.state.refused_orders = RefusedOrders(telemetry.meter)

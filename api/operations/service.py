@@ -8,7 +8,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.http.pagination import FoundPage, Order, PageQuery, find_page
 from ticketing.errors import TemporalUnavailable
 from ticketing.invariants import Scope
-from ticketing.models import Finding, FindingStatus, ReconciliationRun
+from ticketing.models import ReconciliationRun, ViolationRecord, ViolationStatus
 from workflows.reconciliation_schedules import trigger_reconciliation
 
 NEWEST_FIRST = Order("found_at", descending=True)
@@ -25,10 +25,14 @@ class InvariantService:
         """The run that began last, finished or not."""
         return await ReconciliationRun.find_all().sort("-started_at").first_or_none()
 
-    async def find(self, status: FindingStatus | None, page: PageQuery) -> FoundPage[Finding]:
+    async def find(
+        self, status: ViolationStatus | None, page: PageQuery
+    ) -> FoundPage[ViolationRecord]:
         """A page of findings, newest first."""
         where = {"status": str(status)} if status else {}
-        return await find_page(Finding, Finding.model_validate, where, NEWEST_FIRST, page)
+        return await find_page(
+            ViolationRecord, ViolationRecord.model_validate, where, NEWEST_FIRST, page
+        )
 
     async def check(self, scope: Scope) -> None:
         """Have the invariants checked now, or once more after the check that runs.

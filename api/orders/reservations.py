@@ -49,7 +49,7 @@ from ticketing.errors import (
     TooManyReservations,
 )
 from ticketing.models import Order, Ticket
-from ticketing.observability.logs import concerns
+from ticketing.observability.logs import bind_order_id
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import OrderStatus, TicketStatus
 from ticketing.workflow_ids import order_workflow_id
@@ -302,7 +302,7 @@ class ReservationService:
         ticket: Ticket,
         slot: int | None,
     ) -> Reservation:
-        concerns(order_id)
+        bind_order_id(order_id)
         start = order_start(
             OrderInput(
                 order_id=str(order_id),

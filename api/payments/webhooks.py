@@ -13,8 +13,8 @@ from api.orders.service import order_handle
 from api.refunds.service import start_refund
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, StripeEvent
-from ticketing.observability.logs import concerns
-from ticketing.payments.webhooks import REFUND_FAILED, IntentEvent, RefundEvent, StripeNews
+from ticketing.observability.logs import bind_order_id
+from ticketing.payments.webhooks import REFUND_FAILED, IntentEvent, RefundEvent, WebhookEvent
 from ticketing.statuses import ChargeStatus
 from workflows.orders import PAYMENT_INTENT_CHANGED, PaymentIntentChanged
 from workflows.refunds import RefundChanged
@@ -29,14 +29,14 @@ class StripeWebhookService:
         self._temporal = temporal
         self._task_queue = task_queue
 
-    async def take(self, event: StripeNews) -> None:
+    async def take(self, event: WebhookEvent) -> None:
         """Hand the event over once; a repeated, late or reordered one changes nothing.
 
         Of most payments Stripe's answer has told everything by the time its events come: nobody
         waits for these, and nothing is kept of them.
         """
         if isinstance(event, IntentEvent):
-            concerns(event.order_id)
+            bind_order_id(event.order_id)
         if isinstance(event, IntentEvent) and not await _is_waited_for(event):
             return
         if await StripeEvent.get(event.id) is not None:
@@ -46,7 +46,7 @@ class StripeWebhookService:
         await self._signal(event)
         await self._remember(event)
 
-    async def _signal(self, event: StripeNews) -> None:
+    async def _signal(self, event: WebhookEvent) -> None:
         match event:
             case IntentEvent():
                 await self._tell_order(event)
@@ -67,7 +67,7 @@ class StripeWebhookService:
         charge = await Charge.find_one({"stripe_id": event.intent_id})
         if charge is None or charge.status is ChargeStatus.FAILED:
             return  # nothing of ours, or an authorization that was given up
-        concerns(charge.order_id)
+        bind_order_id(charge.order_id)
         if charge.stripe_refund_id is not None:
             _report_late_failure(event, charge)
             return
@@ -78,7 +78,7 @@ class StripeWebhookService:
         with suppress(WorkflowAlreadyStartedError):  # recorded a moment ago
             await start_refund(self._temporal, self._task_queue, order, message)
 
-    async def _remember(self, event: StripeNews) -> None:
+    async def _remember(self, event: WebhookEvent) -> None:
         seen = StripeEvent(
             id=event.id,
             type=event.type,

@@ -59,7 +59,7 @@ def reserve(
         await between()
         held = {"order_id": PydanticObjectId(input.order_id)}
         await Ticket.find_one({"_id": ticket.id}).update({"$set": held})
-        await reservations.order_for(input, ticket).insert()
+        await reservations.created_order(input, ticket).insert()
         return Reservation(price=ticket.price, currency=ticket.currency)
 
     return reserve
@@ -102,7 +102,7 @@ def answer_from_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
             reserved_at=order.created_at,
             expires_at=order.expires_at,
         )
-        return reservations.order_for(input, ticket)
+        return reservations.created_order(input, ticket)
 
     monkeypatch.setattr(ReservationService, "_start", remember_and_start)
     monkeypatch.setattr(reservation_service, "_recorded_order", order_as_seen)
