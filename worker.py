@@ -19,16 +19,16 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities import build_activities
 from activities.reconciliation.gauges import Gauges
 from ticketing.event_loops import run
-from ticketing.garbage import spare_what_has_started
-from ticketing.heartbeats import Heartbeats
+from ticketing.garbage import tune_gc_after_startup
+from ticketing.heartbeats import HeartbeatInterceptor
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.observability.logs import configure_logging
 from ticketing.observability.telemetry import Telemetry, start_telemetry
-from ticketing.observability.tracing import WORKER
+from ticketing.observability.tracing import WORKER_SERVICE_NAME
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import SettingsError, WorkerSettings, read_worker_settings
 from ticketing.temporal import connect_temporal
-from ticketing.worker_versions import tell_whether_current
+from ticketing.worker_versions import log_version_status
 from workflows import WORKFLOWS
 from workflows.reconciliation_schedules import schedule_reconciliation
 
@@ -42,7 +42,7 @@ Twice Temporal's default. A worker that is dead is waited for in vain; but one t
 twice the work, as it has to read the history of each order that it was too late for.
 """
 
-CACHED_ORDERS = 2_500
+MAX_CACHED_ORDERS = 2_500
 """How many open orders a worker keeps in memory, at some 125 KB each.
 
 The history of any other is read anew when something happens to it."""
@@ -81,17 +81,17 @@ def create_worker(
         workflows=workflows,
         activities=build_activities(mongo, gateway, client),
         workflow_runner=workflow_runner(),
-        interceptors=[Heartbeats()],
+        interceptors=[HeartbeatInterceptor()],
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
-        max_cached_workflows=CACHED_ORDERS,
+        max_cached_workflows=MAX_CACHED_ORDERS,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-        deployment_config=_pinning_to(version) if version else None,
+        deployment_config=_pinned_deployment(version) if version else None,
     )
 
 
-def _pinning_to(version: WorkerDeploymentVersion) -> WorkerDeploymentConfig:
+def _pinned_deployment(version: WorkerDeploymentVersion) -> WorkerDeploymentConfig:
     # Not on the workflows themselves: a server refuses what an unversioned worker says of it.
     return WorkerDeploymentConfig(
         version=version,
@@ -106,7 +106,7 @@ async def run_worker(settings: WorkerSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    telemetry = start_telemetry(settings.metrics, settings.tracing, WORKER)
+    telemetry = start_telemetry(settings.metrics, settings.tracing, WORKER_SERVICE_NAME)
     mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
     gateway = StripeGateway(settings.stripe, telemetry.meter, telemetry.tracer)
     try:
@@ -123,8 +123,8 @@ async def run_worker(settings: WorkerSettings) -> None:
             gateway=gateway,
             version=version,
         )
-        telling = _telling_whether_current(client, version)
-        spare_what_has_started()
+        telling = _logging_version_status(client, version)
+        tune_gc_after_startup()
         async with worker, _measuring(telemetry), telling:
             await _schedule_reconciliation(client, settings.task_queue)
             logger.info("carrying out orders of task queue %s", settings.task_queue)
@@ -136,10 +136,10 @@ async def run_worker(settings: WorkerSettings) -> None:
 
 
 @asynccontextmanager
-async def _telling_whether_current(
+async def _logging_version_status(
     client: Client, version: WorkerDeploymentVersion | None
 ) -> AsyncIterator[None]:
-    telling = version and asyncio.create_task(tell_whether_current(client, version))
+    telling = version and asyncio.create_task(log_version_status(client, version))
     yield
     if telling:
         telling.cancel()

@@ -12,7 +12,7 @@ from activities.reconciliation.activities import ReconciliationActivities
 from activities.refunds import RefundActivities
 from activities.reservations import ReservationActivities
 from ticketing.mongodb import BSONDocument
-from ticketing.observability.metrics import ClosedOrders, meter_of
+from ticketing.observability.metrics import OrderMetrics, meter_of
 from ticketing.payments.gateway import StripeGateway
 
 
@@ -21,11 +21,11 @@ def build_activities(
 ) -> list[Callable[..., Any]]:
     """Every activity that a worker carries out, bound to the parts that it works on."""
     meter = meter_of(temporal)
-    closed_orders = ClosedOrders(meter)
+    order_metrics = OrderMetrics(meter)
     reservations = ReservationActivities(mongo)
-    orders = OrderActivities(mongo, closed_orders)
+    orders = OrderActivities(mongo, order_metrics)
     payments = PaymentActivities(mongo, gateway)
-    refunds = RefundActivities(mongo, gateway, closed_orders)
+    refunds = RefundActivities(mongo, gateway, order_metrics)
     reconciliation = ReconciliationActivities(mongo, gateway, temporal, meter)
     return [
         reservations.reserve_ticket,
@@ -41,9 +41,9 @@ def build_activities(
         refunds.find_payment,
         refunds.refund_payment,
         refunds.read_refunds,
-        refunds.tell_order,
+        refunds.add_timeline_entry,
         refunds.record_refund,
-        reconciliation.find_suspects,
-        reconciliation.examine,
+        reconciliation.find_candidates,
+        reconciliation.examine_candidate,
         reconciliation.record_run,
     ]

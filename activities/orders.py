@@ -11,9 +11,9 @@ from pymongo.results import UpdateResult
 from temporalio import activity
 
 from ticketing.clock import to_milliseconds, utc_now
-from ticketing.models import Charge, Order, Ticket, told
+from ticketing.models import Charge, Order, Ticket, timeline_entry
 from ticketing.mongodb import BSONDocument, in_transaction
-from ticketing.observability.metrics import ClosedOrders
+from ticketing.observability.metrics import OrderMetrics
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
 
 StoredEntry = dict[str, object]
@@ -110,10 +110,10 @@ class OrderActivities:
     """
 
     def __init__(
-        self, mongo: AsyncMongoClient[BSONDocument], closed_orders: ClosedOrders | None = None
+        self, mongo: AsyncMongoClient[BSONDocument], order_metrics: OrderMetrics | None = None
     ) -> None:
         self._mongo = mongo
-        self._closed_orders = closed_orders or ClosedOrders()
+        self._order_metrics = order_metrics or OrderMetrics()
 
     @activity.defn
     async def begin_payment(self, input: BeginPayment) -> BegunPayment:
@@ -129,8 +129,8 @@ class OrderActivities:
         async def begin(session: AsyncClientSession) -> BegunPayment:
             order_id = PydanticObjectId(input.order_id)
             charge_id = PydanticObjectId(input.charge_id)
-            charge = await _attempted(input, session)
-            if charge is None and await _open_for_payment(input, session):
+            charge = await _charge_of_attempt(input, session)
+            if charge is None and await _set_awaiting_payment(input, session):
                 await Charge(
                     id=charge_id,
                     order_id=order_id,
@@ -145,7 +145,7 @@ class OrderActivities:
             return BegunPayment(
                 charge is not None and _is_begun(charge, input),
                 await _status_of(order_id, session),
-                undecided=await _undecided(order_id, session),
+                undecided=await _undecided_payment(order_id, session),
                 is_ticket_held=await _holds_ticket(input, session),
             )
 
@@ -204,7 +204,7 @@ class OrderActivities:
             ).update(
                 {
                     "$set": {"status": OrderStatus.COMPLETED, "completed_at": at},
-                    **_tell(told(TimelineCode.ORDER_COMPLETED, at)),
+                    **_tell(timeline_entry(TimelineCode.ORDER_COMPLETED, at)),
                 },
                 response_type=UpdateResponse.NEW_DOCUMENT,
             )
@@ -216,7 +216,7 @@ class OrderActivities:
 
         status, completed = await in_transaction(self._mongo, complete)
         if completed is not None:
-            self._closed_orders.completed(paid_after=input.at - completed.created_at)
+            self._order_metrics.completed(paid_after=input.at - completed.created_at)
         return status
 
     @activity.defn
@@ -244,7 +244,7 @@ class OrderActivities:
 
         status, is_new = await in_transaction(self._mongo, cancel)
         if is_new:
-            self._closed_orders.cancelled(input.reason)
+            self._order_metrics.cancelled(input.reason)
         return status
 
 
@@ -264,7 +264,7 @@ async def _close(
 ) -> bool:
     """Cancel the order, if it is still in the state that was seen; whether it was."""
     at = to_milliseconds(input.at)
-    end = told(TimelineCode.ORDER_CANCELLED, at, reason=input.reason)
+    end = timeline_entry(TimelineCode.ORDER_CANCELLED, at, reason=input.reason)
     result = await Order.find_one(
         {"_id": PydanticObjectId(input.order_id), "status": seen}, session=session
     ).update(
@@ -305,10 +305,10 @@ async def _fail_charge(
     if not isinstance(charge, Charge):
         return []
     code, reason = TimelineCode.PAYMENT_FAILED, failed.failure_code
-    return [told(code, at, attempt=charge.attempt, reason=reason)]
+    return [timeline_entry(code, at, attempt=charge.attempt, reason=reason)]
 
 
-async def _attempted(input: BeginPayment, session: AsyncClientSession) -> Charge | None:
+async def _charge_of_attempt(input: BeginPayment, session: AsyncClientSession) -> Charge | None:
     """The charge of this payment, or else the one that has taken its attempt."""
     charge_id = PydanticObjectId(input.charge_id)
     attempt = {"order_id": PydanticObjectId(input.order_id), "attempt": input.attempt}
@@ -321,7 +321,7 @@ def _is_begun(charge: Charge, input: BeginPayment) -> bool:
     return is_this and charge.status is ChargeStatus.CREATED
 
 
-async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) -> bool:
+async def _set_awaiting_payment(input: BeginPayment, session: AsyncClientSession) -> bool:
     """Take an unpaid order to `awaiting_payment`, if it holds its ticket."""
     order_id = PydanticObjectId(input.order_id)
     if not await _holds_ticket(input, session):
@@ -331,7 +331,9 @@ async def _open_for_payment(input: BeginPayment, session: AsyncClientSession) ->
     ).update(
         {
             "$set": {"status": OrderStatus.AWAITING_PAYMENT},
-            **_tell(told(TimelineCode.PAYMENT_SUBMITTED, input.at, attempt=input.attempt)),
+            **_tell(
+                timeline_entry(TimelineCode.PAYMENT_SUBMITTED, input.at, attempt=input.attempt)
+            ),
         }
     )
     return _has_matched(result)
@@ -346,7 +348,7 @@ async def _holds_ticket(input: BeginPayment, session: AsyncClientSession) -> boo
     return await Ticket.find_one(held, session=session) is not None
 
 
-async def _undecided(
+async def _undecided_payment(
     order_id: PydanticObjectId, session: AsyncClientSession
 ) -> UndecidedPayment | None:
     """The payment that is under way for the order, if it awaits one."""

@@ -9,11 +9,11 @@ from pymongo import AsyncMongoClient
 from pymongo.results import UpdateResult
 from temporalio import activity
 
-from ticketing.models import Charge, Order, told
+from ticketing.models import Charge, Order, timeline_entry
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.fence import PaymentFence
 from ticketing.payments.gateway import StripeGateway
-from ticketing.payments.intents import ENDS, IntentStatus, PaymentIntent, PaymentRefused
+from ticketing.payments.intents import FINAL_STATUSES, IntentStatus, PaymentIntent, PaymentRefused
 from ticketing.statuses import ChargeStatus, OrderStatus, TimelineCode
 
 
@@ -73,7 +73,7 @@ class UnexpectedPaymentState(Exception):
     """Stripe holds an intent in a state that no step of ours leads to; retried, and seen."""
 
 
-DEFINITE_AFTER = 5
+REFUSAL_IS_FINAL_AFTER = 5
 """Tries of a step after which a no of Stripe's, just given, is believed to stay."""
 
 CAPTURED_ELSEWHERE = "captured_elsewhere"
@@ -115,10 +115,10 @@ class PaymentActivities:
             except PaymentRefused as refused:
                 activity.logger.error("Stripe refused to make an intent: %s", refused.code)
                 return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
-        wants_buyer = intent.status is IntentStatus.REQUIRES_ACTION
-        if wants_buyer:
+        needs_authentication = intent.status is IntentStatus.REQUIRES_ACTION
+        if needs_authentication:
             # Before the charge is written: a run in between finds Stripe's first answer again.
-            await _tell_that_the_bank_wants_the_buyer(input)
+            await _record_authentication_required(input)
         noted = await Charge.find_one(
             {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED}
         ).update(
@@ -126,7 +126,7 @@ class PaymentActivities:
             # Stripe's news of that are told to the workflow only while the secret is here.
             {
                 "$set": {"stripe_id": intent.id}
-                | ({"client_secret": intent.client_secret} if wants_buyer else {})
+                | ({"client_secret": intent.client_secret} if needs_authentication else {})
             }
         )
         if not (isinstance(noted, UpdateResult) and noted.matched_count):
@@ -168,9 +168,9 @@ class PaymentActivities:
                 idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
             )
         except PaymentRefused as refused:
-            code: str | None = _definite(refused)
+            code: str | None = _final_refusal_code(refused)
         else:
-            if intent.status in ENDS:
+            if intent.status in FINAL_STATUSES:
                 return await self._state_of(intent, input.amount)
             code = intent.failure_code
         intent = await self._cancel(input)
@@ -230,7 +230,7 @@ class PaymentActivities:
         try:
             intent = await self._cancel(input)
         except PaymentRefused as refused:
-            code = _definite(refused)
+            code = _final_refusal_code(refused)
             return PaymentState(PaymentOutcome.CANCELLED, failure_code=failure_code or code)
         return await self._state_of(
             replace(intent, failure_code=intent.failure_code or failure_code), input.amount
@@ -253,7 +253,7 @@ class PaymentActivities:
         if intent.status not in OUTCOMES:
             raise UnexpectedPaymentState(f"{intent.id} is {intent.status}")
         if intent.status is IntentStatus.SUCCEEDED and intent.amount_received != amount:
-            now = await self._gateway.audit(intent.id)
+            now = await self._gateway.read_with_refunds(intent.id)
             if now is None or now.amount_kept:
                 raise UnexpectedPaymentState(
                     f"{intent.id} captured {intent.amount_received} of {amount}: not by us. "
@@ -272,22 +272,22 @@ OUTCOMES = {
 }
 
 
-def _definite(refused: PaymentRefused) -> str:
+def _final_refusal_code(refused: PaymentRefused) -> str:
     """The code of a no that has stayed one for a while; until then, ask again.
 
     Raises:
         PaymentRefused: the step is tried again.
     """
-    if activity.info().attempt < DEFINITE_AFTER:
+    if activity.info().attempt < REFUSAL_IS_FINAL_AFTER:
         raise refused
     activity.logger.error("Stripe refuses, and will: %s", refused.code)
     return refused.code
 
 
-async def _tell_that_the_bank_wants_the_buyer(input: AuthorizePayment) -> None:
+async def _record_authentication_required(input: AuthorizePayment) -> None:
     code, attempt = TimelineCode.AUTHENTICATION_REQUIRED, input.attempt
     # Temporal's clock, which the other entries go by.
-    entry = told(code, activity.info().started_time, attempt=attempt)
+    entry = timeline_entry(code, activity.info().started_time, attempt=attempt)
     await Order.find_one(
         {
             "_id": PydanticObjectId(input.order_id),

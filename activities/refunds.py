@@ -11,9 +11,9 @@ from pymongo.results import UpdateResult
 from temporalio import activity
 
 from ticketing.clock import to_milliseconds
-from ticketing.models import Charge, Order, Ticket, told
+from ticketing.models import Charge, Order, Ticket, timeline_entry
 from ticketing.mongodb import BSONDocument, in_transaction
-from ticketing.observability.metrics import ClosedOrders
+from ticketing.observability.metrics import OrderMetrics
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import PaymentRefused
 from ticketing.payments.refunds import IntentRefunds, RefundStatus
@@ -23,7 +23,7 @@ BALANCE_INSUFFICIENT = "balance_insufficient"
 """Stripe's code for a refund that is possible, and only not now."""
 
 
-MOST_TOLD = 200
+MAX_TIMELINE_ENTRIES = 200
 """Entries after which a timeline tells of no more refunds that came to nothing.
 
 Each request for one adds two, and a document of 16 MB could not even be cancelled any more.
@@ -81,7 +81,7 @@ class RefundPayment:
 
 
 @dataclass(frozen=True)
-class TellOrder:
+class AddTimelineEntry:
     """Something to be told in the timeline of a completed order."""
 
     order_id: str
@@ -118,11 +118,11 @@ class RefundActivities:
         self,
         mongo: AsyncMongoClient[BSONDocument],
         gateway: StripeGateway,
-        closed_orders: ClosedOrders | None = None,
+        order_metrics: OrderMetrics | None = None,
     ) -> None:
         self._mongo = mongo
         self._gateway = gateway
-        self._closed_orders = closed_orders or ClosedOrders()
+        self._order_metrics = order_metrics or OrderMetrics()
 
     @activity.defn
     async def find_payment(self, order_id: str) -> OrderPayment:
@@ -174,8 +174,8 @@ class RefundActivities:
         """Ask Stripe what of the payment went back. Safe to run twice: it only reads."""
         return _state_of(await self._gateway.refunds_of(intent_id))
 
-    @activity.defn
-    async def tell_order(self, input: TellOrder) -> None:
+    @activity.defn(name="tell_order")
+    async def add_timeline_entry(self, input: AddTimelineEntry) -> None:
         """Add an entry to the order's timeline, unless that is very long.
 
         Safe to run twice: what is told of an instant is told once.
@@ -185,9 +185,9 @@ class RefundActivities:
             {
                 "_id": PydanticObjectId(input.order_id),
                 "timeline": {"$not": {"$elemMatch": same}},
-                f"timeline.{MOST_TOLD - 1}": {"$exists": False},
+                f"timeline.{MAX_TIMELINE_ENTRIES - 1}": {"$exists": False},
             }
-        ).update({"$push": {"timeline": told(input.code, input.at, reason=input.reason)}})
+        ).update({"$push": {"timeline": timeline_entry(input.code, input.at, reason=input.reason)}})
 
     @activity.defn
     async def record_refund(self, input: RecordRefund) -> None:
@@ -210,7 +210,7 @@ class RefundActivities:
                         "cancelled_at": at,
                     },
                     "$push": {
-                        "timeline": told(
+                        "timeline": timeline_entry(
                             TimelineCode.ORDER_CANCELLED, at, reason=CancelReason.REFUNDED
                         )
                     },
@@ -221,14 +221,16 @@ class RefundActivities:
             await Charge.find_one(
                 {"order_id": order_id, "status": ChargeStatus.COMPLETED}, session=session
             ).update({"$set": {"stripe_refund_id": input.refund_id}})
-            await _give_ticket_back(input, at, session)
+            await _relist_or_withdraw(input, at, session)
             return True
 
         if await in_transaction(self._mongo, record):
-            self._closed_orders.cancelled(CancelReason.REFUNDED)
+            self._order_metrics.cancelled(CancelReason.REFUNDED)
 
 
-async def _give_ticket_back(input: RecordRefund, at: datetime, session: AsyncClientSession) -> None:
+async def _relist_or_withdraw(
+    input: RecordRefund, at: datetime, session: AsyncClientSession
+) -> None:
     sold_to_it = {
         "_id": PydanticObjectId(input.ticket_id),
         "order_id": PydanticObjectId(input.order_id),
@@ -243,9 +245,9 @@ async def _give_ticket_back(input: RecordRefund, at: datetime, session: AsyncCli
 
 
 def _state_of(refunds: IntentRefunds) -> RefundState:
-    counting = [refund for refund in refunds.refunds if refund.counts]
+    counting = [refund for refund in refunds.refunds if refund.is_effective]
     if refunds.left or not counting:
-        given_up = next((refund for refund in refunds.refunds if not refund.counts), None)
+        given_up = next((refund for refund in refunds.refunds if not refund.is_effective), None)
         return RefundState(
             RefundOutcome.NOT_REFUNDED,
             refunded_at=counting[0].created_at if counting else None,

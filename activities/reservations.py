@@ -18,7 +18,7 @@ from ticketing.models import Order, Ticket, TicketSnapshot, TimelineEntry
 from ticketing.mongodb import BSONDocument, in_transaction
 from ticketing.statuses import UNPAID_STATUSES, CancelReason, OrderStatus, TimelineCode
 
-UNTIL_SEEN = timedelta(milliseconds=20)
+MAJORITY_READ_LAG = timedelta(milliseconds=20)
 """How long to wait before a slot is asked for again that was refused and looks free."""
 
 
@@ -91,25 +91,27 @@ class ReservationActivities:
             if input.slot is None and input.max_reservations is not None:
                 slot = await free_slot(input.buyer_id, input.max_reservations, input.order_id)
                 if slot is None:
-                    return await _answer_without_lock(input)
+                    return await _outcome_without_lock(input)
                 if slot in refused:  # and not seen by a majority yet
-                    await _until_seen()
+                    await _wait_for_majority_read()
                 input = replace(input, slot=slot)
             try:
-                return await self._lock_and_order(input)
+                return await self._lock_ticket_and_create_order(input)
             except DuplicateKeyError as error:
-                if _is_of(error, "_id"):
-                    raise _not_made("an order of this id was made or abandoned before") from None
-                if not _is_of(error, "slot"):
+                if _is_duplicate_of(error, "_id"):
+                    raise _not_reserved(
+                        "an order of this id was made or abandoned before"
+                    ) from None
+                if not _is_duplicate_of(error, "slot"):
                     raise
                 refused.add(input.slot)
                 input = replace(input, slot=None)  # taken since somebody looked
 
-    async def _lock_and_order(self, input: ReserveTicket) -> Reservation:
+    async def _lock_ticket_and_create_order(self, input: ReserveTicket) -> Reservation:
         async def reserve(session: AsyncClientSession) -> Reservation:
             reservation = await _reserve(input, session)
             if _is_late(input):
-                raise _not_made("it is too late")
+                raise _not_reserved("it is too late")
             return reservation
 
         return await in_transaction(self._mongo, reserve)
@@ -145,8 +147,8 @@ async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reserva
         response_type=UpdateResponse.NEW_DOCUMENT,
     )
     if not isinstance(ticket, Ticket):
-        return await _answer_without_lock(input, session)
-    order = order_for(input, ticket)
+        return await _outcome_without_lock(input, session)
+    order = created_order(input, ticket)
     order.slot = input.slot
     order.timeline.append(TimelineEntry(at=order.created_at, code=TimelineCode.TICKET_RESERVED))
     await order.insert(session=session)
@@ -169,11 +171,11 @@ async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
     return free[int(order_id, 16) % (most - len(held))]
 
 
-async def _until_seen() -> None:
-    await asyncio.sleep(UNTIL_SEEN.total_seconds())
+async def _wait_for_majority_read() -> None:
+    await asyncio.sleep(MAJORITY_READ_LAG.total_seconds())
 
 
-def _is_of(error: DuplicateKeyError, field: str) -> bool:
+def _is_duplicate_of(error: DuplicateKeyError, field: str) -> bool:
     """Whether it was the field's value that is taken."""
     return field in (error.details or {}).get("keyPattern", ())
 
@@ -185,7 +187,7 @@ def _is_late(input: ReserveTicket) -> bool:
     return utc_now() > activity.info().scheduled_time + input.time_left
 
 
-def _not_made(why: str) -> ApplicationError:
+def _not_reserved(why: str) -> ApplicationError:
     return ApplicationError(f"not reserved: {why}", type="not_reserved", non_retryable=True)
 
 
@@ -194,7 +196,7 @@ async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
     ticket = await Ticket.get(PydanticObjectId(input.ticket_id), session=session)
     if ticket is None or ticket.id is None:
         return
-    order = await Order.get(order_id, session=session) or order_for(input, ticket)
+    order = await Order.get(order_id, session=session) or created_order(input, ticket)
     if order.status is not OrderStatus.CREATED:
         return  # Cancelled before, or paid for: then it is no reservation any more.
     if (str(order.ticket_id), str(order.user_id)) != (input.ticket_id, input.buyer_id):
@@ -206,7 +208,7 @@ async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
     await release_ticket(ticket.id, order_id, session)
 
 
-def order_for(input: ReserveTicket, ticket: Ticket) -> Order:
+def created_order(input: ReserveTicket, ticket: Ticket) -> Order:
     """The order as it is when the ticket has just been reserved for it."""
     return Order(
         id=PydanticObjectId(input.order_id),
@@ -220,7 +222,7 @@ def order_for(input: ReserveTicket, ticket: Ticket) -> Order:
     )
 
 
-async def _answer_without_lock(
+async def _outcome_without_lock(
     input: ReserveTicket, session: AsyncClientSession | None = None
 ) -> Reservation:
     """What an order is told that could not lock the ticket, or may not."""

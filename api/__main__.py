@@ -10,7 +10,7 @@ from pymongo.errors import PyMongoError
 
 from api.app import create_app
 from api.server import ApiServer
-from ticketing.garbage import spare_what_has_started
+from ticketing.garbage import tune_gc_after_startup
 from ticketing.observability.logs import configure_logging
 from ticketing.observability.metrics import CannotServeMetrics
 from ticketing.settings import SettingsError, read_api_settings
@@ -50,7 +50,7 @@ async def _serve(app: FastAPI, server: uvicorn.Server) -> None:
         asyncio.get_running_loop().add_signal_handler(stop, starting.cancel)
     # Not uvicorn's own handling of the lifespan, which tells a failed start by a traceback.
     async with app.router.lifespan_context(app):
-        spare_what_has_started()
+        tune_gc_after_startup()
         for stop in STOP_SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(stop)
             # uvicorn hands signals back after it has shut down, when only closing is left.

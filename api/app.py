@@ -49,7 +49,7 @@ from ticketing.errors import (
 )
 from ticketing.mongodb import connect_mongodb
 from ticketing.observability.telemetry import start_telemetry
-from ticketing.observability.tracing import API
+from ticketing.observability.tracing import API_SERVICE_NAME
 from ticketing.settings import ApiSettings
 from ticketing.temporal import connect_temporal
 
@@ -118,7 +118,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
-    telemetry = start_telemetry(settings.metrics, settings.tracing, API)
+    telemetry = start_telemetry(settings.metrics, settings.tracing, API_SERVICE_NAME)
     try:
         mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
         await make_older_titles_searchable()

@@ -29,11 +29,11 @@ from bench.timing import Timings
 from devstack.process import REPOSITORY, Part
 from devstack.temporal import is_polled_by
 from ticketing.event_loops import run
-from ticketing.garbage import spare_what_has_started
-from ticketing.heartbeats import Heartbeats
+from ticketing.garbage import tune_gc_after_startup
+from ticketing.heartbeats import HeartbeatInterceptor
 from ticketing.payloads import DATA_CONVERTER
 from ticketing.statuses import OrderStatus
-from worker import CACHED_ORDERS, workflow_runner
+from worker import MAX_CACHED_ORDERS, workflow_runner
 from workflows.orders import PAYMENT_SUBMITTED, OrderInput, OrderWorkflow, PaymentSubmitted
 
 QUEUE = "floor"
@@ -143,12 +143,12 @@ async def main() -> None:
         activities=ACTIVITIES,
         # As in worker.py.
         workflow_runner=workflow_runner(),
-        interceptors=[Heartbeats()],
+        interceptors=[HeartbeatInterceptor()],
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
-        max_cached_workflows=CACHED_ORDERS,
+        max_cached_workflows=MAX_CACHED_ORDERS,
     ):
-        spare_what_has_started()
+        tune_gc_after_startup()
         await stop.wait()
 
 

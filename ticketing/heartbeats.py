@@ -17,14 +17,14 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=6)
 BEATS_PER_TIMEOUT = 3
 
 
-class Heartbeats(Interceptor):
+class HeartbeatInterceptor(Interceptor):
     """Makes every activity that has a heartbeat timeout send heartbeats while it runs."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _Heartbeats(next)
+        return _HeartbeatInboundInterceptor(next)
 
 
-class _Heartbeats(ActivityInboundInterceptor):
+class _HeartbeatInboundInterceptor(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's own result
         timeout = activity.info().heartbeat_timeout
         if not timeout:

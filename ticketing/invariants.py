@@ -16,14 +16,14 @@ from ticketing.statuses import ChargeStatus, OrderStatus
 GRACE = timedelta(minutes=2)
 """What a worker that has just come back may take to catch up: a deadline, a workflow's end."""
 
-DOUBT = timedelta(hours=1)
+UNKNOWN_WORKFLOW_GRACE = timedelta(hours=1)
 """How long past its deadline an order stays open that Temporal knows nothing of.
 
 It may be the wrong Temporal: another namespace, or a server that has lost its data or not yet
 got it back. By then a workflow that does run somewhere else has closed its order itself.
 """
 
-CANCELLABLE = frozenset(
+CANCELLABLE_STATUSES = frozenset(
     {
         IntentStatus.REQUIRES_PAYMENT_METHOD,
         IntentStatus.REQUIRES_CONFIRMATION,
@@ -62,7 +62,7 @@ class Invariant(StrEnum):
     """No order is open past its deadline."""
 
 
-class AnomalyCode(StrEnum):
+class ViolationCode(StrEnum):
     """What is wrong, for programs; docs/reconciliation.md says what to do about each."""
 
     SEVERAL_HOLDING_ORDERS = auto()
@@ -98,7 +98,7 @@ class Repair(StrEnum):
     RECORD_REFUND = auto()
 
 
-class Workflow(StrEnum):
+class WorkflowState(StrEnum):
     """How the workflow of an order stands."""
 
     RUNNING = auto()
@@ -111,13 +111,13 @@ class Workflow(StrEnum):
 class WorkflowFacts:
     """What Temporal says of the workflow that carries out an order."""
 
-    state: Workflow
+    state: WorkflowState
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
     @property
     def is_running(self) -> bool:
-        return self.state is Workflow.RUNNING
+        return self.state is WorkflowState.RUNNING
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ChargeFacts:
 
 
 @dataclass(frozen=True)
-class TicketCase:
+class TicketStateSnapshot:
     """A ticket, and what depends on it, as they were at one instant."""
 
     ticket: TicketFacts
@@ -171,7 +171,7 @@ class TicketCase:
 
 
 @dataclass(frozen=True)
-class OrderCase:
+class OrderStateSnapshot:
     """An order id, and whatever is known under it."""
 
     order_id: str
@@ -188,10 +188,10 @@ class OrderCase:
 
 
 @dataclass(frozen=True)
-class Anomaly:
+class Violation:
     """Something that must not be, and the one right repair, where there is one."""
 
-    code: AnomalyCode
+    code: ViolationCode
     detail: str
     """In plain words, for operators; names ids and amounts, and nobody."""
     repair: Repair | None = None
@@ -203,192 +203,199 @@ class Anomaly:
 
 
 INVARIANTS = {
-    AnomalyCode.SEVERAL_HOLDING_ORDERS: Invariant.I1,
-    AnomalyCode.SOLD_WITHOUT_COMPLETED_ORDER: Invariant.I2,
-    AnomalyCode.COMPLETED_WITHOUT_SOLD_TICKET: Invariant.I2,
-    AnomalyCode.LOCK_WITHOUT_ORDER: Invariant.I3,
-    AnomalyCode.LOCK_OF_CANCELLED_ORDER: Invariant.I3,
-    AnomalyCode.LOCK_OF_ANOTHER_TICKET: Invariant.I3,
-    AnomalyCode.OPEN_ORDER_WITHOUT_TICKET: Invariant.I3,
-    AnomalyCode.COMPLETED_WITHOUT_CHARGE: Invariant.I4,
-    AnomalyCode.CHARGED_ANOTHER_AMOUNT: Invariant.I4,
-    AnomalyCode.COMPLETED_WITHOUT_CAPTURE: Invariant.I4,
-    AnomalyCode.CAPTURED_ANOTHER_AMOUNT: Invariant.I4,
-    AnomalyCode.CAPTURED_TWICE: Invariant.I4,
-    AnomalyCode.REFUND_NOT_RECORDED: Invariant.I4,
-    AnomalyCode.CAPTURED_FOR_CANCELLED_ORDER: Invariant.I5,
-    AnomalyCode.CAPTURED_FOR_UNKNOWN_ORDER: Invariant.I5,
-    AnomalyCode.ABANDONED_AUTHORIZATION: Invariant.I5,
-    AnomalyCode.AUTHORIZATION_OF_UNKNOWN_ORDER: Invariant.I5,
-    AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW: Invariant.I6,
-    AnomalyCode.CLOSED_ORDER_WITH_WORKFLOW: Invariant.I6,
-    AnomalyCode.WORKFLOW_WITHOUT_ORDER: Invariant.I6,
-    AnomalyCode.OVERDUE: Invariant.I7,
+    ViolationCode.SEVERAL_HOLDING_ORDERS: Invariant.I1,
+    ViolationCode.SOLD_WITHOUT_COMPLETED_ORDER: Invariant.I2,
+    ViolationCode.COMPLETED_WITHOUT_SOLD_TICKET: Invariant.I2,
+    ViolationCode.LOCK_WITHOUT_ORDER: Invariant.I3,
+    ViolationCode.LOCK_OF_CANCELLED_ORDER: Invariant.I3,
+    ViolationCode.LOCK_OF_ANOTHER_TICKET: Invariant.I3,
+    ViolationCode.OPEN_ORDER_WITHOUT_TICKET: Invariant.I3,
+    ViolationCode.COMPLETED_WITHOUT_CHARGE: Invariant.I4,
+    ViolationCode.CHARGED_ANOTHER_AMOUNT: Invariant.I4,
+    ViolationCode.COMPLETED_WITHOUT_CAPTURE: Invariant.I4,
+    ViolationCode.CAPTURED_ANOTHER_AMOUNT: Invariant.I4,
+    ViolationCode.CAPTURED_TWICE: Invariant.I4,
+    ViolationCode.REFUND_NOT_RECORDED: Invariant.I4,
+    ViolationCode.CAPTURED_FOR_CANCELLED_ORDER: Invariant.I5,
+    ViolationCode.CAPTURED_FOR_UNKNOWN_ORDER: Invariant.I5,
+    ViolationCode.ABANDONED_AUTHORIZATION: Invariant.I5,
+    ViolationCode.AUTHORIZATION_OF_UNKNOWN_ORDER: Invariant.I5,
+    ViolationCode.OPEN_ORDER_WITHOUT_WORKFLOW: Invariant.I6,
+    ViolationCode.CLOSED_ORDER_WITH_WORKFLOW: Invariant.I6,
+    ViolationCode.WORKFLOW_WITHOUT_ORDER: Invariant.I6,
+    ViolationCode.OVERDUE: Invariant.I7,
 }
 
 
-def ticket_anomalies(case: TicketCase) -> list[Anomaly]:
+def ticket_violations(snapshot: TicketStateSnapshot) -> list[Violation]:
     """What is wrong with a ticket: I1, I2 and I3, seen from its lock."""
-    found = list(_of_rivals(case))
-    if case.ticket.is_sold:
-        found += _of_sold_ticket(case)
-    elif case.ticket.order_id is not None:
-        found += _of_lock(case)
+    found = list(_of_rivals(snapshot))
+    if snapshot.ticket.is_sold:
+        found += _of_sold_ticket(snapshot)
+    elif snapshot.ticket.order_id is not None:
+        found += _of_lock(snapshot)
     return found
 
 
-def order_anomalies(case: OrderCase) -> list[Anomaly]:
+def order_violations(snapshot: OrderStateSnapshot) -> list[Violation]:
     """What is wrong with an order: I2 and I3 seen from it, and I4 to I7."""
-    if case.order is None:
-        return list(_of_unknown_order(case))
-    match case.order.status:
+    if snapshot.order is None:
+        return list(_of_unknown_order(snapshot))
+    match snapshot.order.status:
         case OrderStatus.COMPLETED:
-            found = [*_of_completed_documents(case, case.order), *_of_captures(case, case.order)]
+            found = [
+                *_of_completed_documents(snapshot, snapshot.order),
+                *_of_captures(snapshot, snapshot.order),
+            ]
         case OrderStatus.CANCELLED:
-            found = list(_of_kept_money(case, AnomalyCode.CAPTURED_FOR_CANCELLED_ORDER))
+            found = list(_of_kept_money(snapshot, ViolationCode.CAPTURED_FOR_CANCELLED_ORDER))
         case _:
-            return list(_of_open_order(case, case.order))
-    return [*found, *_of_closed_order(case, case.order)]
+            return list(_of_open_order(snapshot, snapshot.order))
+    return [*found, *_of_closed_order(snapshot, snapshot.order)]
 
 
-def _of_rivals(case: TicketCase) -> Iterator[Anomaly]:
-    if len(case.holding_order_ids) > 1:
-        yield Anomaly(
-            AnomalyCode.SEVERAL_HOLDING_ORDERS,
-            f"{len(case.holding_order_ids)} orders hold the ticket at once: "
-            + ", ".join(case.holding_order_ids),
+def _of_rivals(snapshot: TicketStateSnapshot) -> Iterator[Violation]:
+    if len(snapshot.holding_order_ids) > 1:
+        yield Violation(
+            ViolationCode.SEVERAL_HOLDING_ORDERS,
+            f"{len(snapshot.holding_order_ids)} orders hold the ticket at once: "
+            + ", ".join(snapshot.holding_order_ids),
         )
 
 
-def _of_sold_ticket(case: TicketCase) -> Iterator[Anomaly]:
-    named = case.named
+def _of_sold_ticket(snapshot: TicketStateSnapshot) -> Iterator[Violation]:
+    named = snapshot.named
     if named is None or named.status is not OrderStatus.COMPLETED:
         how = "does not exist" if named is None else f"is {named.status}"
-        yield Anomaly(
-            AnomalyCode.SOLD_WITHOUT_COMPLETED_ORDER,
-            f"The ticket is sold, but its order {case.ticket.order_id} {how}.",
+        yield Violation(
+            ViolationCode.SOLD_WITHOUT_COMPLETED_ORDER,
+            f"The ticket is sold, but its order {snapshot.ticket.order_id} {how}.",
         )
-    elif named.ticket_id != case.ticket.id:
+    elif named.ticket_id != snapshot.ticket.id:
         yield _of_another_ticket(named)
 
 
-def _of_lock(case: TicketCase) -> Iterator[Anomaly]:
-    named = case.named
-    is_running = case.workflow is not None and case.workflow.is_running
+def _of_lock(snapshot: TicketStateSnapshot) -> Iterator[Violation]:
+    named = snapshot.named
+    is_running = snapshot.workflow is not None and snapshot.workflow.is_running
     release = None if is_running else Repair.RELEASE_TICKET
     if named is None:
-        yield Anomaly(
-            AnomalyCode.LOCK_WITHOUT_ORDER,
-            f"The ticket is reserved for order {case.ticket.order_id}, which does not exist.",
+        yield Violation(
+            ViolationCode.LOCK_WITHOUT_ORDER,
+            f"The ticket is reserved for order {snapshot.ticket.order_id}, which does not exist.",
             release,
         )
     elif named.status is OrderStatus.CANCELLED:
-        yield Anomaly(
-            AnomalyCode.LOCK_OF_CANCELLED_ORDER,
+        yield Violation(
+            ViolationCode.LOCK_OF_CANCELLED_ORDER,
             f"The ticket is reserved for order {named.id}, which is cancelled.",
             release,
         )
-    elif named.ticket_id != case.ticket.id:
+    elif named.ticket_id != snapshot.ticket.id:
         yield _of_another_ticket(named)
 
 
-def _of_another_ticket(named: OrderFacts) -> Anomaly:
-    return Anomaly(
-        AnomalyCode.LOCK_OF_ANOTHER_TICKET,
+def _of_another_ticket(named: OrderFacts) -> Violation:
+    return Violation(
+        ViolationCode.LOCK_OF_ANOTHER_TICKET,
         f"The ticket names order {named.id}, which is for ticket {named.ticket_id}.",
     )
 
 
-def _of_open_order(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
-    if case.workflow is None:
+def _of_open_order(snapshot: OrderStateSnapshot, order: OrderFacts) -> Iterator[Violation]:
+    if snapshot.workflow is None:
         return
-    if not case.workflow.is_running:
-        is_known = case.workflow.state is Workflow.CLOSED
-        is_over = is_known or case.now > order.expires_at + DOUBT
-        yield Anomaly(
-            AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW,
-            f"The order is {order.status}, and its workflow is {case.workflow.state}.",
+    if not snapshot.workflow.is_running:
+        is_known = snapshot.workflow.state is WorkflowState.CLOSED
+        is_over = is_known or snapshot.now > order.expires_at + UNKNOWN_WORKFLOW_GRACE
+        yield Violation(
+            ViolationCode.OPEN_ORDER_WITHOUT_WORKFLOW,
+            f"The order is {order.status}, and its workflow is {snapshot.workflow.state}.",
             Repair.CLOSE_ORDER if is_over else None,
         )
         return
-    if case.ticket is None or case.ticket.order_id != order.id:
-        yield Anomaly(
-            AnomalyCode.OPEN_ORDER_WITHOUT_TICKET,
+    if snapshot.ticket is None or snapshot.ticket.order_id != order.id:
+        yield Violation(
+            ViolationCode.OPEN_ORDER_WITHOUT_TICKET,
             f"The order is {order.status}, but ticket {order.ticket_id} is not reserved for it.",
         )
-    if is_overdue(case):
-        yield Anomaly(
-            AnomalyCode.OVERDUE,
+    if is_overdue(snapshot):
+        yield Violation(
+            ViolationCode.OVERDUE,
             f"The order is still {order.status}, although its deadline was "
-            f"{order.expires_at:%Y-%m-%d %H:%M:%S} UTC.{_at_stripe(case)}",
+            f"{order.expires_at:%Y-%m-%d %H:%M:%S} UTC.{_at_stripe(snapshot)}",
         )
-    for intent in case.intents or ():
+    for intent in snapshot.intents or ():
         yield from _of_amount(intent, order)
 
 
-def is_overdue(case: OrderCase) -> bool:
+def is_overdue(snapshot: OrderStateSnapshot) -> bool:
     """Whether an order is open past its deadline, for longer than a worker needs to catch up."""
-    order = case.order
-    return order is not None and not order.status.is_closed and case.now > order.expires_at + GRACE
+    order = snapshot.order
+    return (
+        order is not None and not order.status.is_closed and snapshot.now > order.expires_at + GRACE
+    )
 
 
-def _at_stripe(case: OrderCase) -> str:
-    if case.intents is None:
+def _at_stripe(snapshot: OrderStateSnapshot) -> str:
+    if snapshot.intents is None:
         return ""
-    intents = (f"{i.id} is {i.status}, {i.amount_received} captured" for i in case.intents)
+    intents = (f"{i.id} is {i.status}, {i.amount_received} captured" for i in snapshot.intents)
     return f" At Stripe: {'; '.join(intents) or 'no intent that a charge names'}."
 
 
-def _of_amount(intent: PaymentIntent, order: OrderFacts) -> Iterator[Anomaly]:
+def _of_amount(intent: PaymentIntent, order: OrderFacts) -> Iterator[Violation]:
     captured = (intent.amount_received, intent.currency)
     if intent.amount_received and captured != (order.price, order.currency):
-        yield Anomaly(
-            AnomalyCode.CAPTURED_ANOTHER_AMOUNT,
+        yield Violation(
+            ViolationCode.CAPTURED_ANOTHER_AMOUNT,
             f"Stripe has captured {intent.amount_received} {intent.currency}, "
             f"the order is over {order.price} {order.currency} (minor units).",
             intent_id=intent.id,
         )
 
 
-def _of_completed_documents(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
-    ticket = case.ticket
+def _of_completed_documents(snapshot: OrderStateSnapshot, order: OrderFacts) -> Iterator[Violation]:
+    ticket = snapshot.ticket
     if ticket is None or ticket.order_id != order.id or not ticket.is_sold:
-        yield Anomaly(
-            AnomalyCode.COMPLETED_WITHOUT_SOLD_TICKET,
+        yield Violation(
+            ViolationCode.COMPLETED_WITHOUT_SOLD_TICKET,
             f"The order is completed, but ticket {order.ticket_id} is not sold to it.",
         )
-    completed = _completed_charges(case)
+    completed = _completed_charges(snapshot)
     if len(completed) != 1:
-        yield Anomaly(
-            AnomalyCode.COMPLETED_WITHOUT_CHARGE,
+        yield Violation(
+            ViolationCode.COMPLETED_WITHOUT_CHARGE,
             f"The order is completed with {len(completed)} completed charges instead of one.",
         )
     for charge in completed:
         if (charge.amount, charge.currency) != (order.price, order.currency):
-            yield Anomaly(
-                AnomalyCode.CHARGED_ANOTHER_AMOUNT,
+            yield Violation(
+                ViolationCode.CHARGED_ANOTHER_AMOUNT,
                 f"The charge is over {charge.amount} {charge.currency}, "
                 f"the order over {order.price} {order.currency} (minor units).",
             )
 
 
-def _of_captures(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
-    if case.intents is None:
+def _of_captures(snapshot: OrderStateSnapshot, order: OrderFacts) -> Iterator[Violation]:
+    if snapshot.intents is None:
         return
-    paid_by = {charge.intent_id for charge in _completed_charges(case)}
-    is_refunding = case.refund is not None and case.refund.is_running
-    captured = [intent for intent in case.intents if intent.amount_received]
+    paid_by = {charge.intent_id for charge in _completed_charges(snapshot)}
+    is_refunding = snapshot.refund is not None and snapshot.refund.is_running
+    captured = [intent for intent in snapshot.intents if intent.amount_received]
     is_paid = any(intent.id in paid_by for intent in captured)
-    is_asked = case.knows_all_intents or any(intent.id in paid_by for intent in case.intents)
+    is_asked = snapshot.knows_all_intents or any(
+        intent.id in paid_by for intent in snapshot.intents
+    )
     if is_asked and not is_paid:
-        yield Anomaly(
-            AnomalyCode.COMPLETED_WITHOUT_CAPTURE,
+        yield Violation(
+            ViolationCode.COMPLETED_WITHOUT_CAPTURE,
             "The order is completed, but Stripe has not captured what is said to have paid for it.",
         )
     for intent in captured:
         if intent.id not in paid_by:
-            yield Anomaly(
-                AnomalyCode.CAPTURED_TWICE,
+            yield Violation(
+                ViolationCode.CAPTURED_TWICE,
                 f"Stripe has captured {intent.amount_received} {intent.currency} (minor units) "
                 f"under {intent.id}, which is not what paid for the order.",
                 intent_id=intent.id,
@@ -396,18 +403,18 @@ def _of_captures(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
         elif wrong := list(_of_amount(intent, order)):
             yield from wrong
         elif not intent.amount_kept and not is_refunding:
-            yield Anomaly(
-                AnomalyCode.REFUND_NOT_RECORDED,
+            yield Violation(
+                ViolationCode.REFUND_NOT_RECORDED,
                 "Stripe has given all of the money back, but the order is still completed.",
                 Repair.RECORD_REFUND,
                 intent.id,
             )
 
 
-def _of_kept_money(case: OrderCase, code: AnomalyCode) -> Iterator[Anomaly]:
-    for intent in case.intents or ():
+def _of_kept_money(snapshot: OrderStateSnapshot, code: ViolationCode) -> Iterator[Violation]:
+    for intent in snapshot.intents or ():
         if intent.amount_kept:
-            yield Anomaly(
+            yield Violation(
                 code,
                 f"Stripe keeps {intent.amount_kept} {intent.currency} (minor units) under "
                 f"{intent.id}, for an order that is not completed.",
@@ -415,50 +422,50 @@ def _of_kept_money(case: OrderCase, code: AnomalyCode) -> Iterator[Anomaly]:
             )
 
 
-def _of_closed_order(case: OrderCase, order: OrderFacts) -> Iterator[Anomaly]:
-    if case.workflow is None or not case.workflow.is_running:
-        yield from _of_abandoned_intents(case)
-    elif order.closed_at is None or case.now > order.closed_at + GRACE:
-        yield Anomaly(
-            AnomalyCode.CLOSED_ORDER_WITH_WORKFLOW,
+def _of_closed_order(snapshot: OrderStateSnapshot, order: OrderFacts) -> Iterator[Violation]:
+    if snapshot.workflow is None or not snapshot.workflow.is_running:
+        yield from _of_abandoned_intents(snapshot)
+    elif order.closed_at is None or snapshot.now > order.closed_at + GRACE:
+        yield Violation(
+            ViolationCode.CLOSED_ORDER_WITH_WORKFLOW,
             f"The order is {order.status}, but its workflow still runs.",
         )
 
 
-def _of_abandoned_intents(case: OrderCase) -> Iterator[Anomaly]:
-    for intent in case.intents or ():
-        if intent.status in CANCELLABLE:
-            yield Anomaly(
-                AnomalyCode.ABANDONED_AUTHORIZATION,
+def _of_abandoned_intents(snapshot: OrderStateSnapshot) -> Iterator[Violation]:
+    for intent in snapshot.intents or ():
+        if intent.status in CANCELLABLE_STATUSES:
+            yield Violation(
+                ViolationCode.ABANDONED_AUTHORIZATION,
                 f"{intent.id} is {intent.status} at Stripe, and nobody will ever capture it.",
                 Repair.CANCEL_INTENT,
                 intent.id,
             )
 
 
-def _of_unknown_order(case: OrderCase) -> Iterator[Anomaly]:
-    if case.workflow is not None and case.workflow.is_running:
-        began = case.workflow.started_at
-        if began is None or case.now > began + GRACE:
-            yield Anomaly(
-                AnomalyCode.WORKFLOW_WITHOUT_ORDER,
+def _of_unknown_order(snapshot: OrderStateSnapshot) -> Iterator[Violation]:
+    if snapshot.workflow is not None and snapshot.workflow.is_running:
+        began = snapshot.workflow.started_at
+        if began is None or snapshot.now > began + GRACE:
+            yield Violation(
+                ViolationCode.WORKFLOW_WITHOUT_ORDER,
                 "A workflow runs for an order that does not exist.",
             )
         return
-    yield from _of_kept_money(case, AnomalyCode.CAPTURED_FOR_UNKNOWN_ORDER)
-    if case.workflow is not None and case.workflow.state is Workflow.CLOSED:
-        yield from _of_abandoned_intents(case)
+    yield from _of_kept_money(snapshot, ViolationCode.CAPTURED_FOR_UNKNOWN_ORDER)
+    if snapshot.workflow is not None and snapshot.workflow.state is WorkflowState.CLOSED:
+        yield from _of_abandoned_intents(snapshot)
         return
     # Neither database has heard of it: another installation may share the account at Stripe,
     # and then its workflow is about to capture this.
-    for intent in case.intents or ():
-        if intent.status in CANCELLABLE:
-            yield Anomaly(
-                AnomalyCode.AUTHORIZATION_OF_UNKNOWN_ORDER,
+    for intent in snapshot.intents or ():
+        if intent.status in CANCELLABLE_STATUSES:
+            yield Violation(
+                ViolationCode.AUTHORIZATION_OF_UNKNOWN_ORDER,
                 f"{intent.id} is {intent.status} at Stripe, for an order that nobody knows here.",
                 intent_id=intent.id,
             )
 
 
-def _completed_charges(case: OrderCase) -> list[ChargeFacts]:
-    return [charge for charge in case.charges if charge.status is ChargeStatus.COMPLETED]
+def _completed_charges(snapshot: OrderStateSnapshot) -> list[ChargeFacts]:
+    return [charge for charge in snapshot.charges if charge.status is ChargeStatus.COMPLETED]

@@ -11,26 +11,26 @@ from temporalio.service import RPCError
 
 logger = logging.getLogger(__name__)
 
-LOOK_INTERVAL = timedelta(seconds=30)
+CHECK_INTERVAL = timedelta(seconds=30)
 
 
-async def tell_whether_current(client: Client, version: WorkerDeploymentVersion) -> None:
+async def log_version_status(client: Client, version: WorkerDeploymentVersion) -> None:
     """Log whether the version is given new orders, and warn for as long as nobody is."""
     told = ""
     while True:
         try:
-            standing, is_trouble = await standing_of(client, version)
+            status_line, is_trouble = await version_status(client, version)
         except RPCError as error:
-            standing, is_trouble = f"cannot tell which build is current: {error.message}", False
+            status_line, is_trouble = f"cannot tell which build is current: {error.message}", False
         if is_trouble:
-            logger.warning(standing)
-        elif standing != told:
-            logger.info(standing)
-        told = standing
-        await asyncio.sleep(LOOK_INTERVAL.total_seconds())
+            logger.warning(status_line)
+        elif status_line != told:
+            logger.info(status_line)
+        told = status_line
+        await asyncio.sleep(CHECK_INTERVAL.total_seconds())
 
 
-async def standing_of(client: Client, version: WorkerDeploymentVersion) -> tuple[str, bool]:
+async def version_status(client: Client, version: WorkerDeploymentVersion) -> tuple[str, bool]:
     """What the version is to its deployment, in words, and whether somebody has to act.
 
     Raises:

@@ -26,7 +26,7 @@ class SignalHandler(Generic[M]):
     take: Callable[[M], None]
 
 
-def take_signal(
+def dispatch_signal(
     handlers: dict[str, SignalHandler[Any]], name: str, payloads: Sequence[RawValue]
 ) -> str | None:
     """Hand the signal to its handler; if it is dropped, why, in words that repeat none of it."""

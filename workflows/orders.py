@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
         ReserveTicket,
     )
     from ticketing.statuses import CancelReason, OrderStatus
-    from workflows.messages import SignalHandler, take_signal
+    from workflows.messages import SignalHandler, dispatch_signal
     from workflows.search_attributes import (
         ORDER_STATUS,
         PAYMENT_INTENT_ID,
@@ -47,9 +47,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import (
         DATABASE_TIMEOUT,
         LOCAL_RETRIES,
-        at_stripe,
-        in_database,
-        in_database_in_place,
+        run_database_activity,
+        run_local_database_activity,
+        run_stripe_activity,
     )
 
 RESERVE_TIMEOUT = timedelta(seconds=8)
@@ -192,14 +192,16 @@ class OrderWorkflow:
     def receive(self, name: str, payloads: Sequence[RawValue]) -> None:
         """Take `payment_submitted` and `payment_intent_changed`; drop what is neither."""
         handlers: dict[str, SignalHandler[Any]] = {
-            PAYMENT_SUBMITTED: SignalHandler(PaymentSubmitted, self._take_payment),
-            PAYMENT_INTENT_CHANGED: SignalHandler(PaymentIntentChanged, self._look_at_intent),
+            PAYMENT_SUBMITTED: SignalHandler(PaymentSubmitted, self._on_payment_submitted),
+            PAYMENT_INTENT_CHANGED: SignalHandler(
+                PaymentIntentChanged, self._on_payment_intent_changed
+            ),
         }
-        if dropped := take_signal(handlers, name, payloads):
+        if dropped := dispatch_signal(handlers, name, payloads):
             self._dropped_signal = dropped
             self._show_details()
 
-    def _take_payment(self, payment: PaymentSubmitted) -> None:
+    def _on_payment_submitted(self, payment: PaymentSubmitted) -> None:
         """Take the payment if none is being decided; delivered twice, it counts once."""
         if payment.charge_id in self._decisions:
             return
@@ -210,7 +212,7 @@ class OrderWorkflow:
             self._submitted = payment
         # Else the order is closing, and the payment is refused once it is closed.
 
-    def _look_at_intent(self, _change: PaymentIntentChanged) -> None:
+    def _on_payment_intent_changed(self, _change: PaymentIntentChanged) -> None:
         """Look at the intent again. Says nothing about how it stands: only Stripe does."""
         self._intent_changed = True
 
@@ -256,10 +258,10 @@ class OrderWorkflow:
     async def _reserve(self) -> Reservation:
         reservation = await self._reserve_in_time()
         if reservation.refusal is None:
-            self._become(OrderStatus.CREATED)
-            self._enter(_Step.AWAITING_PAYMENT, f"Waiting for payment until {self._deadline()}.")
+            self._set_status(OrderStatus.CREATED)
+            self._set_step(_Step.AWAITING_PAYMENT, f"Waiting for payment until {self._deadline()}.")
         else:
-            self._enter(_Step.CLOSED, f"Not reserved: {reservation.refusal}.")
+            self._set_step(_Step.CLOSED, f"Not reserved: {reservation.refusal}.")
         self._reservation = reservation
         return reservation
 
@@ -288,12 +290,12 @@ class OrderWorkflow:
                 start_to_close_timeout=DATABASE_TIMEOUT,
                 retry_policy=LOCAL_RETRIES,
             )
-        except FailureError:  # as in `in_database_in_place`
+        except FailureError:  # as in `run_local_database_activity`
             # It may have happened all the same, with only the answer lost.
             return await self._abandon_reservation(request)
 
     async def _abandon_reservation(self, request: ReserveTicket) -> Reservation:
-        await in_database(
+        await run_database_activity(
             ReservationActivities.abandon_reservation,
             request,
             summary="Undo a reservation that may have been made",
@@ -315,14 +317,16 @@ class OrderWorkflow:
     async def _decide_payment(self, payment: PaymentSubmitted, reservation: Reservation) -> None:
         self._attempt += 1
         self._intent_changed = False
-        self._become(OrderStatus.AWAITING_PAYMENT)
-        self._enter(_Step.DECIDING_PAYMENT, f"Asking Stripe to authorize payment {self._attempt}.")
+        self._set_status(OrderStatus.AWAITING_PAYMENT)
+        self._set_step(
+            _Step.DECIDING_PAYMENT, f"Asking Stripe to authorize payment {self._attempt}."
+        )
         begun = await self._begin_payment(payment, reservation)
         if not begun.is_begun:
-            await self._follow_documents(payment, begun)
+            await self._adopt_recorded_state(payment, begun)
             return
         state = await self._authorize(payment, reservation)
-        self._note_intent(state)
+        self._index_payment_intent(state)
         if state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED:
             self._decisions[payment.charge_id] = PaymentDecision.AUTHENTICATION_REQUIRED
             state = await self._wait_for_authentication(state)
@@ -334,7 +338,7 @@ class OrderWorkflow:
             # This payment is over, and perhaps the order is not.
             begun = await self._begin_payment(payment, reservation)
             if not begun.is_begun:
-                await self._follow_documents(payment, begun)
+                await self._adopt_recorded_state(payment, begun)
                 return
         if state.outcome is PaymentOutcome.CAPTURED:
             await self._complete_order(payment)
@@ -344,7 +348,7 @@ class OrderWorkflow:
     async def _begin_payment(
         self, payment: PaymentSubmitted, reservation: Reservation
     ) -> BegunPayment:
-        return await in_database_in_place(
+        return await run_local_database_activity(
             OrderActivities.begin_payment,
             BeginPayment(
                 order_id=self._input.order_id,
@@ -360,7 +364,7 @@ class OrderWorkflow:
         )
 
     async def _authorize(self, payment: PaymentSubmitted, reservation: Reservation) -> PaymentState:
-        return await at_stripe(
+        return await run_stripe_activity(
             PaymentActivities.authorize_payment,
             AuthorizePayment(
                 order_id=self._input.order_id,
@@ -374,7 +378,7 @@ class OrderWorkflow:
             summary=f"Set {reservation.price} {reservation.currency} (minor units) aside",
         )
 
-    def _note_intent(self, state: PaymentState) -> None:
+    def _index_payment_intent(self, state: PaymentState) -> None:
         """Let the order be found by what Stripe's dashboard shows."""
         if state.intent_id is not None and workflow.patched(FINDS_BY_INTENT):
             workflow.upsert_search_attributes([PAYMENT_INTENT_ID.value_set(state.intent_id)])
@@ -382,7 +386,7 @@ class OrderWorkflow:
     async def _wait_for_authentication(self, state: PaymentState) -> PaymentState:
         """How the bank decided, or how Stripe stands once the buyer's time is over."""
         while state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED:
-            self._enter(
+            self._set_step(
                 _Step.AWAITING_AUTHENTICATION,
                 f"Waiting until {self._deadline()} for the buyer to authenticate with the bank.",
             )
@@ -397,14 +401,14 @@ class OrderWorkflow:
             if self._cancellation is not None:
                 return await self._give_up_intent(state)
             self._intent_changed = False
-            self._enter(_Step.DECIDING_PAYMENT, "Asking Stripe how the bank decided.")
+            self._set_step(_Step.DECIDING_PAYMENT, "Asking Stripe how the bank decided.")
             state = await self._read_payment(state)
         return state
 
     async def _read_payment(self, state: PaymentState) -> PaymentState:
-        return await at_stripe(
+        return await run_stripe_activity(
             PaymentActivities.read_payment,
-            self._intent_of(state),
+            self._attempted_intent(state),
             summary="Ask how the bank decided",
         )
 
@@ -412,10 +416,10 @@ class OrderWorkflow:
         """Make the attempt unpayable, unless the buyer has just managed to pay."""
         if state.intent_id is None:
             return state
-        self._enter(_Step.DECIDING_PAYMENT, "Cancelling the payment intent at Stripe.")
-        given_up = await at_stripe(
+        self._set_step(_Step.DECIDING_PAYMENT, "Cancelling the payment intent at Stripe.")
+        given_up = await run_stripe_activity(
             PaymentActivities.cancel_payment_intent,
-            self._intent_of(state),
+            self._attempted_intent(state),
             summary="Make sure that nothing can be paid any more",
         )
         if given_up.outcome is PaymentOutcome.CANCELLED and state.failure_code:
@@ -423,15 +427,15 @@ class OrderWorkflow:
         return given_up
 
     async def _capture(self, state: PaymentState) -> PaymentState:
-        self._enter(_Step.DECIDING_PAYMENT, "Authorized; capturing the payment.")
-        return await at_stripe(
+        self._set_step(_Step.DECIDING_PAYMENT, "Authorized; capturing the payment.")
+        return await run_stripe_activity(
             PaymentActivities.capture_payment,
-            self._intent_of(state),
+            self._attempted_intent(state),
             summary="Capture the payment",
         )
 
     async def _complete_order(self, payment: PaymentSubmitted) -> None:
-        status = await in_database_in_place(
+        status = await run_local_database_activity(
             OrderActivities.complete_order,
             CompleteOrder(
                 order_id=self._input.order_id,
@@ -444,11 +448,11 @@ class OrderWorkflow:
         if status is OrderStatus.CANCELLED:
             # An operator has reset this workflow to before a refund that was made since.
             self._cancel_reason = CancelReason.REFUNDED
-            self._become(status)
-            self._enter(_Step.CLOSED, "Closed: paid, and refunded since.")
+            self._set_status(status)
+            self._set_step(_Step.CLOSED, "Closed: paid, and refunded since.")
         else:  # older histories hold no answer
-            self._become(OrderStatus.COMPLETED)
-            self._enter(_Step.CLOSED, "Completed: paid, and the ticket is sold.")
+            self._set_status(OrderStatus.COMPLETED)
+            self._set_step(_Step.CLOSED, "Completed: paid, and the ticket is sold.")
         self._decisions[payment.charge_id] = PaymentDecision.COMPLETED
 
     async def _fail_payment(self, payment: PaymentSubmitted, state: PaymentState) -> None:
@@ -462,13 +466,13 @@ class OrderWorkflow:
             ended_intent_id=state.intent_id,
         )
         if reason is None and self._attempt < self._input.payment_attempts:
-            await in_database_in_place(
+            await run_local_database_activity(
                 OrderActivities.fail_payment,
                 FailPayment(self._input.order_id, failed, workflow.now()),
                 summary=f"Payment {self._attempt} failed: {failed.failure_code}",
             )
-            self._become(OrderStatus.CREATED)
-            self._enter(
+            self._set_status(OrderStatus.CREATED)
+            self._set_step(
                 _Step.AWAITING_PAYMENT,
                 f"Payment {self._attempt} failed ({failed.failure_code}); "
                 f"waiting for another until {self._deadline()}.",
@@ -480,8 +484,8 @@ class OrderWorkflow:
     async def _cancel_order(
         self, reason: CancelReason, failed_charge: FailedCharge | None = None
     ) -> None:
-        self._enter(_Step.CANCELLING, f"Releasing the ticket: {reason}.")
-        status = await in_database(
+        self._set_step(_Step.CANCELLING, f"Releasing the ticket: {reason}.")
+        status = await run_database_activity(
             OrderActivities.cancel_order,
             CancelOrder(
                 order_id=self._input.order_id,
@@ -494,21 +498,21 @@ class OrderWorkflow:
         )
         if status is OrderStatus.CANCELLED:
             self._cancel_reason = reason
-        self._become(status)
-        self._enter(_Step.CLOSED, f"Closed: {status} ({reason}).")
+        self._set_status(status)
+        self._set_step(_Step.CLOSED, f"Closed: {status} ({reason}).")
 
-    async def _follow_documents(self, payment: PaymentSubmitted, begun: BegunPayment) -> None:
+    async def _adopt_recorded_state(self, payment: PaymentSubmitted, begun: BegunPayment) -> None:
         """Take the order as it is recorded: an operator has reset its workflow to before."""
         if not begun.order_status.is_closed and not begun.is_ticket_held and not begun.undecided:
             await self._cancel_order(CancelReason.CANCELLED_BY_OPERATOR)
         elif begun.order_status.is_closed:
-            self._become(begun.order_status)
-            self._enter(
+            self._set_status(begun.order_status)
+            self._set_step(
                 _Step.CLOSED, f"Found {begun.order_status} in the database; nothing was charged."
             )
         else:
-            self._become(begun.order_status)
-            self._enter(_Step.AWAITING_PAYMENT, f"Waiting for payment until {self._deadline()}.")
+            self._set_status(begun.order_status)
+            self._set_step(_Step.AWAITING_PAYMENT, f"Waiting for payment until {self._deadline()}.")
         self._decisions[payment.charge_id] = PaymentDecision.REFUSED
         if begun.undecided is not None and begun.undecided.charge_id != payment.charge_id:
             # Its buyer was promised that it is decided.
@@ -524,7 +528,7 @@ class OrderWorkflow:
             _Step.AWAITING_AUTHENTICATION,
         )
 
-    def _intent_of(self, state: PaymentState) -> AttemptedIntent:
+    def _attempted_intent(self, state: PaymentState) -> AttemptedIntent:
         assert state.intent_id is not None  # noqa: S101 - only a refusal to make one has none
         assert self._reservation is not None  # noqa: S101 - a payment comes after it
         return AttemptedIntent(
@@ -534,7 +538,7 @@ class OrderWorkflow:
     def _deadline(self) -> str:
         return f"{self._expires_at:%Y-%m-%d %H:%M:%S} UTC"
 
-    def _enter(self, step: _Step, details: str) -> None:
+    def _set_step(self, step: _Step, details: str) -> None:
         self._step = step
         self._details = details
         self._show_details()
@@ -544,7 +548,7 @@ class OrderWorkflow:
             f"{self._details}\n\n{self._dropped_signal}" if self._dropped_signal else self._details
         )
 
-    def _become(self, status: OrderStatus) -> None:
+    def _set_status(self, status: OrderStatus) -> None:
         if self._status is None:
             workflow.upsert_search_attributes(
                 [

@@ -11,20 +11,20 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from activities.reconciliation.activities import (
+        CandidatePage,
         PageRequest,
         ReconciliationActivities,
         RunRecord,
         Source,
-        SuspectPage,
     )
-    from activities.reconciliation.findings import Subject
+    from activities.reconciliation.violations import Candidate
     from ticketing.invariants import Scope
 
 PAGE_TIMEOUT = timedelta(minutes=1)
-PAGE_PATIENCE = timedelta(minutes=5)
+PAGE_DEADLINE = timedelta(minutes=5)
 """How long one page is tried; after that the rest of its source waits for the next run."""
 EXAMINATION_TIMEOUT = timedelta(minutes=2)
-EXAMINATION_PATIENCE = timedelta(minutes=10)
+EXAMINATION_DEADLINE = timedelta(minutes=10)
 """How long one suspect is tried; after that it waits for the next run, and the others do not."""
 
 RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
@@ -33,9 +33,9 @@ SOURCES = list(Source)
 COUNTED = (Source.TICKETS, Source.ORDERS, Source.WORKFLOWS, Source.INTENTS)
 """Named as they are counted; open orders are among the orders, unless they are old."""
 
-MOST_SUSPECTS = 200
+MAX_CANDIDATES = 200
 """So many are examined before the next page is looked at; it bounds the history."""
-AT_ONCE = 5
+CONCURRENCY = 5
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,16 @@ class ReconciliationWorkflow:
         )
         self._progress = input.progress or Progress(begun)
         self._is_over = False
-        self._suspects: dict[str, Subject] = {}
+        self._candidates: dict[str, Candidate] = {}
 
     @workflow.run
     async def run(self, input: ReconciliationInput) -> RunRecord:
         """Check, examine, and go on in a new history until every source is through."""
         await self._record_run()
-        await self._look_for_suspects()
-        if self._suspects:
+        await self._collect_candidates()
+        if self._candidates:
             await workflow.sleep(input.pause, summary="Let what is in motion settle")
-            await self._examine_all(list(self._suspects.values()))
+            await self._examine_all(list(self._candidates.values()))
         if not self._is_over:
             workflow.continue_as_new(replace(input, progress=self._progress))
         self._update_run(finished_at=workflow.now())
@@ -99,25 +99,25 @@ class ReconciliationWorkflow:
         """How far the check has come."""
         return self._progress
 
-    async def _look_for_suspects(self) -> None:
+    async def _collect_candidates(self) -> None:
         for _ in range(self._input.pages_per_history):
-            page = await self._find_suspects_in_time()
-            self._suspect(page.suspects)
-            self._turn(page)
-            if self._is_over or len(self._suspects) >= MOST_SUSPECTS:
+            page = await self._find_candidates_in_time()
+            self._add_candidates(page.candidates)
+            self._advance(page)
+            if self._is_over or len(self._candidates) >= MAX_CANDIDATES:
                 return
 
-    async def _find_suspects_in_time(self) -> SuspectPage:
+    async def _find_candidates_in_time(self) -> CandidatePage:
         try:
-            return await self._find_suspects()
+            return await self._find_candidates()
         except ActivityError:
             # Stripe, say, does not answer: what MongoDB alone can tell must not wait for it.
             self._count("unexamined", 1)
-            return SuspectPage(checked=0, suspects=(), next=None)
+            return CandidatePage(checked=0, candidates=(), next=None)
 
-    async def _find_suspects(self) -> SuspectPage:
+    async def _find_candidates(self) -> CandidatePage:
         return await workflow.execute_activity_method(
-            ReconciliationActivities.find_suspects,
+            ReconciliationActivities.find_candidates,
             PageRequest(
                 source=self._progress.source,
                 scope=self._input.scope,
@@ -127,18 +127,18 @@ class ReconciliationWorkflow:
             ),
             summary=f"Look at a page of {self._progress.source}",
             start_to_close_timeout=PAGE_TIMEOUT,
-            schedule_to_close_timeout=PAGE_PATIENCE,
+            schedule_to_close_timeout=PAGE_DEADLINE,
             retry_policy=RETRIES,
         )
 
-    def _suspect(self, subjects: Iterable[Subject]) -> None:
+    def _add_candidates(self, candidates: Iterable[Candidate]) -> None:
         """Note whom to examine, each once, with all that was said of them."""
-        for subject in subjects:
-            known = self._suspects.get(subject.name, subject)
-            intent_ids = sorted({*known.intent_ids, *subject.intent_ids})
-            self._suspects[subject.name] = replace(subject, intent_ids=tuple(intent_ids))
+        for candidate in candidates:
+            known = self._candidates.get(candidate.name, candidate)
+            intent_ids = sorted({*known.intent_ids, *candidate.intent_ids})
+            self._candidates[candidate.name] = replace(candidate, intent_ids=tuple(intent_ids))
 
-    def _turn(self, page: SuspectPage) -> None:
+    def _advance(self, page: CandidatePage) -> None:
         """Count the page, and go on to the next one, of the next source after the last."""
         source = self._progress.source
         if source in COUNTED:
@@ -148,19 +148,19 @@ class ReconciliationWorkflow:
             source = source if self._is_over else SOURCES[SOURCES.index(source) + 1]
         self._progress = replace(self._progress, source=source, after=page.next)
 
-    async def _examine_all(self, suspects: list[Subject]) -> None:
-        for first in range(0, len(suspects), AT_ONCE):
-            some = suspects[first : first + AT_ONCE]
-            await asyncio.gather(*(self._examine(suspect) for suspect in some))
+    async def _examine_all(self, candidates: list[Candidate]) -> None:
+        for first in range(0, len(candidates), CONCURRENCY):
+            some = candidates[first : first + CONCURRENCY]
+            await asyncio.gather(*(self._examine(candidate) for candidate in some))
 
-    async def _examine(self, suspect: Subject) -> None:
+    async def _examine(self, candidate: Candidate) -> None:
         try:
             examination = await workflow.execute_activity_method(
-                ReconciliationActivities.examine,
-                suspect,
-                summary=f"Look closely at {suspect.name}",
+                ReconciliationActivities.examine_candidate,
+                candidate,
+                summary=f"Look closely at {candidate.name}",
                 start_to_close_timeout=EXAMINATION_TIMEOUT,
-                schedule_to_close_timeout=EXAMINATION_PATIENCE,
+                schedule_to_close_timeout=EXAMINATION_DEADLINE,
                 retry_policy=RETRIES,
             )
         except ActivityError:

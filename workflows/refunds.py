@@ -13,18 +13,18 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.refunds import (
+        AddTimelineEntry,
         OrderPayment,
         RecordRefund,
         RefundActivities,
         RefundOutcome,
         RefundPayment,
         RefundState,
-        TellOrder,
     )
     from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
-    from workflows.messages import SignalHandler, take_signal
+    from workflows.messages import SignalHandler, dispatch_signal
     from workflows.search_attributes import ORDER_STATUS, PAYMENT_INTENT_ID
-    from workflows.steps import at_stripe, in_database
+    from workflows.steps import run_database_activity, run_stripe_activity
 
 STRIPE_TIMEOUT = timedelta(minutes=2)
 """Longer than all the requests of one try, so that an answer is heard rather than abandoned."""
@@ -91,10 +91,10 @@ class RefundWorkflow:
     def __init__(self, input: RefundInput) -> None:
         self._input = input
         self._request = input.request
-        self._is_told = input.request is not None
+        self._is_request_recorded = input.request is not None
         self._is_under_way = input.is_under_way
         self._delays = input.delays
-        self._has_news = False
+        self._is_signalled = False
         self._is_cancellation_requested = False
         self._details = ""
         self._dropped_signal: str | None = None
@@ -124,8 +124,8 @@ class RefundWorkflow:
                 PAYMENT_INTENT_ID.value_set(order.intent_id),
             ]
         )
-        refund_id = await self._give_money_back(order.intent_id)
-        await self._record(order, refund_id)
+        refund_id = await self._refund_in_full(order.intent_id)
+        await self._record_refund(order, refund_id)
         workflow.upsert_search_attributes([ORDER_STATUS.value_set(OrderStatus.CANCELLED)])
         return RefundRecorded(refund_id)
 
@@ -133,32 +133,32 @@ class RefundWorkflow:
     def receive(self, name: str, payloads: Sequence[RawValue]) -> None:
         """Take `refund_requested` and `refund_changed`; drop what is neither."""
         handlers: dict[str, SignalHandler[Any]] = {
-            REFUND_REQUESTED: SignalHandler(RefundRequested, self._take_request),
-            REFUND_CHANGED: SignalHandler(RefundChanged, self._look_at_refunds),
+            REFUND_REQUESTED: SignalHandler(RefundRequested, self._on_refund_requested),
+            REFUND_CHANGED: SignalHandler(RefundChanged, self._on_refund_changed),
         }
-        if dropped := take_signal(handlers, name, payloads):
+        if dropped := dispatch_signal(handlers, name, payloads):
             self._dropped_signal = dropped
-            self._show(self._details)
+            self._show_details(self._details)
 
-    def _take_request(self, request: RefundRequested) -> None:
+    def _on_refund_requested(self, request: RefundRequested) -> None:
         """Refund the order; the first request says what becomes of the ticket."""
         self._request = self._request or request
-        self._has_news = True
+        self._is_signalled = True
 
-    def _look_at_refunds(self, _change: RefundChanged) -> None:
+    def _on_refund_changed(self, _change: RefundChanged) -> None:
         """Look at the refunds again. Says nothing about how they stand: only Stripe does."""
-        self._has_news = True
+        self._is_signalled = True
 
     async def _find_payment(self) -> OrderPayment:
-        self._show("Looking for the payment of the order.")
-        return await in_database(
+        self._show_details("Looking for the payment of the order.")
+        return await run_database_activity(
             RefundActivities.find_payment, self._input.order_id, summary="Find the payment"
         )
 
-    async def _give_money_back(self, intent_id: str) -> str:
+    async def _refund_in_full(self, intent_id: str) -> str:
         """The id of the refund, once all the money has gone back."""
         while True:
-            self._has_news = False
+            self._is_signalled = False
             state = await self._ask_stripe(intent_id)
             match state.outcome:
                 case RefundOutcome.REFUNDED:
@@ -167,26 +167,26 @@ class RefundWorkflow:
                 case RefundOutcome.PENDING | RefundOutcome.BALANCE_SHORT:
                     await self._wait_for_stripe(state)
                 case RefundOutcome.NOT_REFUNDED if self._request is None:
-                    await self._leave_completed(state)
+                    await self._end_without_refund(state)
                 case RefundOutcome.NOT_REFUNDED if not self._is_under_way:
                     continue  # the request came while Stripe was asked for news
                 case RefundOutcome.NOT_REFUNDED | RefundOutcome.REFUSED:
                     await self._refuse(state.reason or state.outcome)
 
     async def _ask_stripe(self, intent_id: str) -> RefundState:
-        if self._request is not None and not self._is_told:
-            self._is_told = True
-            await self._tell(TimelineCode.REFUND_REQUESTED, workflow.now())
+        if self._request is not None and not self._is_request_recorded:
+            self._is_request_recorded = True
+            await self._add_timeline_entry(TimelineCode.REFUND_REQUESTED, workflow.now())
         if self._request is None or self._is_under_way:
-            self._show("Asking Stripe what was refunded.")
-            return await at_stripe(
+            self._show_details("Asking Stripe what was refunded.")
+            return await run_stripe_activity(
                 RefundActivities.read_refunds,
                 intent_id,
                 summary="Ask what was refunded",
                 timeout=STRIPE_TIMEOUT,
             )
-        self._show("Asking Stripe to refund the payment.")
-        return await at_stripe(
+        self._show_details("Asking Stripe to refund the payment.")
+        return await run_stripe_activity(
             RefundActivities.refund_payment,
             RefundPayment(self._input.order_id, intent_id),
             summary="Refund the payment",
@@ -197,13 +197,15 @@ class RefundWorkflow:
         """Wait for news, or a while; a refund that nothing was done for can be given up."""
         self._is_under_way = state.outcome is RefundOutcome.PENDING
         if self._delays == 0:
-            await self._tell(TimelineCode.REFUND_DELAYED, workflow.now(), state.reason)
+            await self._add_timeline_entry(
+                TimelineCode.REFUND_DELAYED, workflow.now(), state.reason
+            )
         delay = min(FIRST_DELAY * 2 ** min(self._delays, 10), LONGEST_DELAY)
         self._delays += 1
-        self._show(_why_delayed(state, workflow.now() + delay))
+        self._show_details(_delay_details(state, workflow.now() + delay))
         with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: self._has_news or self._may_be_given_up(),
+                lambda: self._is_signalled or self._may_be_given_up(),
                 timeout=delay,
                 timeout_summary="Ask Stripe again",
             )
@@ -223,23 +225,25 @@ class RefundWorkflow:
         return self._is_cancellation_requested and not self._is_under_way
 
     async def _refuse(self, reason: str) -> None:
-        await self._tell(TimelineCode.REFUND_REFUSED, workflow.now(), reason)
+        await self._add_timeline_entry(TimelineCode.REFUND_REFUSED, workflow.now(), reason)
         message = f"Not refunded: {reason}. The order stays completed."
         raise self._failure(REFUND_REFUSED, message, reason)
 
-    async def _leave_completed(self, state: RefundState) -> None:
+    async def _end_without_refund(self, state: RefundState) -> None:
         """Nobody asked us, and what was done at Stripe is no refund of the whole order."""
         if state.refunded_at is not None:
-            await self._tell(TimelineCode.REFUNDED_IN_PART, state.refunded_at, str(state.refunded))
-        if self._request is None and not self._has_news:
+            await self._add_timeline_entry(
+                TimelineCode.REFUNDED_IN_PART, state.refunded_at, str(state.refunded)
+            )
+        if self._request is None and not self._is_signalled:
             message = f"Only {state.refunded} (minor units) went back; the order stays completed."
             workflow.logger.warning("order %s: %s", self._input.order_id, message)
             raise self._failure(REFUNDED_IN_PART, message)
 
-    async def _record(self, order: OrderPayment, refund_id: str) -> None:
-        self._show("Refunded; cancelling the order.")
+    async def _record_refund(self, order: OrderPayment, refund_id: str) -> None:
+        self._show_details("Refunded; cancelling the order.")
         relist = self._request is not None and self._request.relist
-        await in_database(
+        await run_database_activity(
             RefundActivities.record_refund,
             RecordRefund(
                 order_id=self._input.order_id,
@@ -251,27 +255,29 @@ class RefundWorkflow:
             summary="Cancel the order, " + ("put the ticket on sale" if relist else "withdraw it"),
         )
         fate = "on sale again" if relist else "withdrawn"
-        self._show(f"Refunded ({refund_id}); the ticket is {fate}.")
+        self._show_details(f"Refunded ({refund_id}); the ticket is {fate}.")
 
-    async def _tell(self, code: TimelineCode, at: datetime, reason: str | None = None) -> None:
-        await in_database(
-            RefundActivities.tell_order,
-            TellOrder(self._input.order_id, code, at, reason),
+    async def _add_timeline_entry(
+        self, code: TimelineCode, at: datetime, reason: str | None = None
+    ) -> None:
+        await run_database_activity(
+            RefundActivities.add_timeline_entry,
+            AddTimelineEntry(self._input.order_id, code, at, reason),
             summary=f"Tell: {code}",
         )
 
     def _failure(self, kind: str, message: str, *details: str) -> ApplicationError:
-        self._show(message)
+        self._show_details(message)
         return ApplicationError(message, *details, type=kind, non_retryable=True)
 
-    def _show(self, details: str) -> None:
+    def _show_details(self, details: str) -> None:
         self._details = details
         workflow.set_current_details(
             f"{details}\n\n{self._dropped_signal}" if self._dropped_signal else details
         )
 
 
-def _why_delayed(state: RefundState, next_try: datetime) -> str:
+def _delay_details(state: RefundState, next_try: datetime) -> str:
     asked_again = f"Stripe is asked again at {next_try:%Y-%m-%d %H:%M:%S} UTC, or on its news."
     if state.outcome is RefundOutcome.PENDING:
         return f"Stripe holds the refund as pending ({state.reason}). {asked_again}"

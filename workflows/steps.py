@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from ticketing.heartbeats import HEARTBEAT_TIMEOUT
 
 DATABASE_TIMEOUT = timedelta(seconds=10)
-LOCAL_PATIENCE = timedelta(seconds=5)
+LOCAL_ACTIVITY_TIMEOUT = timedelta(seconds=5)
 """How long a step in MongoDB is tried in place: a failover is shorter."""
 DATABASE_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
@@ -35,7 +35,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 
-async def in_database_in_place(
+async def run_local_database_activity(
     step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str
 ) -> R:
     """Run a short step in MongoDB whose decision no later message can change.
@@ -47,17 +47,19 @@ async def in_database_in_place(
         return await workflow.execute_local_activity_method(
             step,
             input,
-            schedule_to_close_timeout=LOCAL_PATIENCE,
+            schedule_to_close_timeout=LOCAL_ACTIVITY_TIMEOUT,
             start_to_close_timeout=DATABASE_TIMEOUT,
             retry_policy=LOCAL_RETRIES,
             summary=summary,
         )
     except FailureError:
         # When its time is over it raises an ActivityError; replayed, the TimeoutError alone.
-        return await in_database(step, input, summary=summary)
+        return await run_database_activity(step, input, summary=summary)
 
 
-async def in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str) -> R:
+async def run_database_activity(
+    step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str
+) -> R:
     """Run a step in MongoDB after the decision for it is in the history, until it is done.
 
     A local activity runs before that. If its workflow task fails, as it does when a message
@@ -73,7 +75,7 @@ async def in_database(step: Callable[[A, P], Awaitable[R]], input: P, *, summary
     )
 
 
-async def at_stripe(
+async def run_stripe_activity(
     step: Callable[[A, P], Awaitable[R]],
     input: P,
     *,

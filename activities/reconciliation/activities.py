@@ -13,33 +13,40 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import MetricMeter
 
-from activities.reconciliation.cases import CaseReader
-from activities.reconciliation.findings import FindingLog, Subject
 from activities.reconciliation.repairs import Repairs
+from activities.reconciliation.snapshots import SnapshotReader
+from activities.reconciliation.violations import Candidate, ViolationLog
 from ticketing.clock import to_milliseconds
 from ticketing.invariants import (
-    Anomaly,
-    OrderCase,
+    OrderStateSnapshot,
     Repair,
     Scope,
-    TicketCase,
-    order_anomalies,
-    ticket_anomalies,
+    TicketStateSnapshot,
+    Violation,
+    order_violations,
+    ticket_violations,
 )
-from ticketing.models import Checked, Finding, FindingStatus, Order, ReconciliationRun, Ticket
+from ticketing.models import (
+    CheckedCounts,
+    Order,
+    ReconciliationRun,
+    Ticket,
+    ViolationRecord,
+    ViolationStatus,
+)
 from ticketing.models.ticket import RESERVED
 from ticketing.mongodb import BSONDocument
-from ticketing.observability.logs import concerns
-from ticketing.observability.metrics import ClosedOrders
+from ticketing.observability.logs import bind_order_id
+from ticketing.observability.metrics import OrderMetrics
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import IntentStatus, PaymentIntent
 from ticketing.statuses import UNPAID_STATUSES, OrderStatus
 from ticketing.workflow_ids import order_workflow_id
 
-LATELY = timedelta(days=2)
+RECENT_WINDOW = timedelta(days=2)
 """An order lasts a day at most, so this holds all that was closed during the last one."""
 
-BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)
+STRIPE_EPOCH = datetime(2011, 1, 1, tzinfo=UTC)
 """Before Stripe's first customer."""
 
 ORDER_WORKFLOW = "OrderWorkflow"
@@ -58,7 +65,7 @@ class Source(StrEnum):
     ORDERS = auto()
     WORKFLOWS = auto()
     INTENTS = auto()
-    FINDINGS = auto()
+    VIOLATIONS = auto()
     """What was found before and is still open: it may be gone by now."""
 
 
@@ -76,17 +83,17 @@ class PageRequest:
 
 
 @dataclass(frozen=True)
-class SuspectPage:
+class CandidatePage:
     """What a page gave rise to."""
 
     checked: int
-    suspects: tuple[Subject, ...]
+    candidates: tuple[Candidate, ...]
     next: str | None
     """Where the next page begins, or None after the last one."""
 
 
 @dataclass(frozen=True)
-class Examination:
+class ViolationCounts:
     """What came of a close look: how many anomalies of each kind."""
 
     reported: int = 0
@@ -122,20 +129,22 @@ class ReconciliationActivities:
     ) -> None:
         self._temporal = temporal
         self._gateway = gateway
-        self._cases = CaseReader(mongo, gateway, temporal)
-        self._repairs = Repairs(mongo, gateway, ClosedOrders(meter))
-        self._findings_log = FindingLog(meter)
-        self._pages: Mapping[Source, Callable[[PageRequest], Coroutine[Any, Any, SuspectPage]]] = {
+        self._snapshots = SnapshotReader(mongo, gateway, temporal)
+        self._repairs = Repairs(mongo, gateway, OrderMetrics(meter))
+        self._violation_log = ViolationLog(meter)
+        self._pages: Mapping[
+            Source, Callable[[PageRequest], Coroutine[Any, Any, CandidatePage]]
+        ] = {
             Source.TICKETS: self._tickets,
             Source.OPEN_ORDERS: self._open_orders,
             Source.ORDERS: self._orders,
             Source.WORKFLOWS: self._workflows,
             Source.INTENTS: self._intents,
-            Source.FINDINGS: self._findings,
+            Source.VIOLATIONS: self._open_violations,
         }
 
     @activity.defn
-    async def find_suspects(self, input: PageRequest) -> SuspectPage:
+    async def find_candidates(self, input: PageRequest) -> CandidatePage:
         """Look at one page of tickets, orders, workflows or intents.
 
         Whoever is suspected here is looked at closely after a while, so what just happened
@@ -144,18 +153,18 @@ class ReconciliationActivities:
         return await self._pages[input.source](input)
 
     @activity.defn
-    async def examine(self, input: Subject) -> Examination:
+    async def examine_candidate(self, input: Candidate) -> ViolationCounts:
         """Look closely at one ticket or order, repair what has one right repair, keep the rest.
 
         Safe to run twice: the facts are gathered anew, each repair is harmless when it was made
         before, and a finding that is seen again is the same finding.
         """
         if input.kind == "order":
-            concerns(input.id)  # in this activity's own task: nobody needs it put back
+            bind_order_id(input.id)  # in this activity's own task: nobody needs it put back
         found = await (self._ticket(input) if input.kind == "ticket" else self._order(input))
-        await self._findings_log.keep(input, found)
+        await self._violation_log.keep(input, found)
         repaired = sum(found.values())
-        return Examination(reported=len(found) - repaired, repaired=repaired)
+        return ViolationCounts(reported=len(found) - repaired, repaired=repaired)
 
     @activity.defn
     async def record_run(self, input: RunRecord) -> None:
@@ -165,7 +174,7 @@ class ReconciliationActivities:
             scope=input.scope,
             started_at=to_milliseconds(input.started_at),
             finished_at=input.finished_at and to_milliseconds(input.finished_at),
-            checked=Checked(
+            checked=CheckedCounts(
                 tickets=input.tickets,
                 orders=input.orders,
                 workflows=input.workflows,
@@ -177,31 +186,33 @@ class ReconciliationActivities:
         )
         if run.finished_at is not None:
             # First: whoever sees that the run is through may look at the metric.
-            await self._findings_log.measure_open()
+            await self._violation_log.measure_open()
         await run.save()
 
-    async def _tickets(self, input: PageRequest) -> SuspectPage:
+    async def _tickets(self, input: PageRequest) -> CandidatePage:
         where = RESERVED if input.scope is Scope.RECENT else {}
         tickets, following = await _documents(Ticket, where, input)
-        cases = await self._cases.ticket_cases(t.id for t in tickets if t.id)
-        return SuspectPage(len(tickets), _suspected_tickets(cases), following)
+        snapshots = await self._snapshots.ticket_snapshots(t.id for t in tickets if t.id)
+        return CandidatePage(len(tickets), _ticket_candidates(snapshots), following)
 
-    async def _open_orders(self, input: PageRequest) -> SuspectPage:
+    async def _open_orders(self, input: PageRequest) -> CandidatePage:
         where = {"status": {"$in": [str(status) for status in UNPAID_STATUSES]}}
         orders, following = await _documents(Order, where, input)
-        cases = await self._cases.order_cases(order.id for order in orders if order.id)
-        cases = await self._cases.with_workflows(cases)
-        return SuspectPage(len(orders), _suspected_orders(cases), following)
+        snapshots = await self._snapshots.order_snapshots(order.id for order in orders if order.id)
+        snapshots = await self._snapshots.with_workflows(snapshots)
+        return CandidatePage(len(orders), _order_candidates(snapshots), following)
 
-    async def _orders(self, input: PageRequest) -> SuspectPage:
+    async def _orders(self, input: PageRequest) -> CandidatePage:
         orders, following = await _documents(Order, _since(input), input)
-        cases = await self._cases.order_cases(order.id for order in orders if order.id)
+        snapshots = await self._snapshots.order_snapshots(order.id for order in orders if order.id)
         if input.scope is Scope.FULL:
-            completed = [c for c in cases if c.order and c.order.status is OrderStatus.COMPLETED]
-            cases = await self._cases.with_their_intents(completed)
-        return SuspectPage(len(orders), _suspected_orders(cases), following)
+            completed = [
+                c for c in snapshots if c.order and c.order.status is OrderStatus.COMPLETED
+            ]
+            snapshots = await self._snapshots.with_their_intents(completed)
+        return CandidatePage(len(orders), _order_candidates(snapshots), following)
 
-    async def _workflows(self, input: PageRequest) -> SuspectPage:
+    async def _workflows(self, input: PageRequest) -> CandidatePage:
         """Running workflows whose order is not open; visibility may lag, a close look does not."""
         queue = activity.info().task_queue
         running = self._temporal.list_workflows(
@@ -214,69 +225,76 @@ class ReconciliationActivities:
         prefix = order_workflow_id("")
         found = [workflow.id.removeprefix(prefix) for workflow in running.current_page or ()]
         ids = list(filter(PydanticObjectId.is_valid, found))
-        cases = await self._cases.order_cases(map(PydanticObjectId, ids))
-        open_ids = {c.order_id for c in cases if c.order and c.order.status in UNPAID_STATUSES}
-        suspects = tuple(Subject("order", id) for id in ids if id not in open_ids)
+        snapshots = await self._snapshots.order_snapshots(map(PydanticObjectId, ids))
+        open_ids = {c.order_id for c in snapshots if c.order and c.order.status in UNPAID_STATUSES}
+        candidates = tuple(Candidate("order", id) for id in ids if id not in open_ids)
         token = running.next_page_token
-        return SuspectPage(len(found), suspects, token.hex() if token else None)
+        return CandidatePage(len(found), candidates, token.hex() if token else None)
 
-    async def _intents(self, input: PageRequest) -> SuspectPage:
-        since = BEGINNING if input.scope is Scope.FULL else input.began_at - LATELY
-        page = await self._gateway.list_page(
+    async def _intents(self, input: PageRequest) -> CandidatePage:
+        since = STRIPE_EPOCH if input.scope is Scope.FULL else input.began_at - RECENT_WINDOW
+        page = await self._gateway.list_intents(
             since=since, until=input.began_at, after=input.after, limit=input.limit
         )
         by_order: defaultdict[str, tuple[PaymentIntent, ...]] = defaultdict(tuple)
         for intent in page:
             if intent.order_id is not None and PydanticObjectId.is_valid(intent.order_id):
                 by_order[intent.order_id] += (intent,)
-        cases = [
-            replace(case, intents=by_order[case.order_id])
-            for case in await self._cases.order_cases(map(PydanticObjectId, by_order))
+        snapshots = [
+            replace(snapshot, intents=by_order[snapshot.order_id])
+            for snapshot in await self._snapshots.order_snapshots(map(PydanticObjectId, by_order))
         ]
         following = page[-1].id if len(page) == input.limit else None
-        return SuspectPage(len(page), _suspected_orders(cases), following)
+        return CandidatePage(len(page), _order_candidates(snapshots), following)
 
-    async def _findings(self, input: PageRequest) -> SuspectPage:
-        where: dict[str, Any] = {"status": FindingStatus.OPEN}
+    async def _open_violations(self, input: PageRequest) -> CandidatePage:
+        where: dict[str, Any] = {"status": ViolationStatus.OPEN}
         if input.after is not None:
             where["_id"] = {"$gt": PydanticObjectId(input.after)}
-        found = await Finding.find(where, sort=OLDEST_FIRST, limit=input.limit).to_list()
+        found = await ViolationRecord.find(where, sort=OLDEST_FIRST, limit=input.limit).to_list()
         following = str(found[-1].id) if len(found) == input.limit else None
-        return SuspectPage(len(found), tuple(map(_subject_of, found)), following)
+        return CandidatePage(len(found), tuple(map(_candidate_of, found)), following)
 
-    async def _ticket(self, subject: Subject) -> dict[Anomaly, bool]:
-        case = await self._cases.ticket_case(subject.id)
-        if case is None:
+    async def _ticket(self, candidate: Candidate) -> dict[Violation, bool]:
+        snapshot = await self._snapshots.ticket_snapshot(candidate.id)
+        if snapshot is None:
             return {}
         found = {}
-        for anomaly in ticket_anomalies(case):
-            release = anomaly.repair is Repair.RELEASE_TICKET
-            found[anomaly] = release and await self._repairs.release(case.ticket)
+        for violation in ticket_violations(snapshot):
+            release = violation.repair is Repair.RELEASE_TICKET
+            found[violation] = release and await self._repairs.release(snapshot.ticket)
         return found
 
-    async def _order(self, subject: Subject) -> dict[Anomaly, bool]:
-        case = await self._cases.order_case(subject.id, subject.intent_ids)
-        return {anomaly: await self._repair(case, anomaly) for anomaly in order_anomalies(case)}
+    async def _order(self, candidate: Candidate) -> dict[Violation, bool]:
+        snapshot = await self._snapshots.order_snapshot(candidate.id, candidate.intent_ids)
+        return {
+            violation: await self._repair(snapshot, violation)
+            for violation in order_violations(snapshot)
+        }
 
-    async def _repair(self, case: OrderCase, anomaly: Anomaly) -> bool:
-        if anomaly.repair is Repair.CLOSE_ORDER:
-            return await self._repairs.close_order(case)
-        if anomaly.intent_id is None:
+    async def _repair(self, snapshot: OrderStateSnapshot, violation: Violation) -> bool:
+        if violation.repair is Repair.CLOSE_ORDER:
+            return await self._repairs.close_order(snapshot)
+        if violation.intent_id is None:
             return False
-        if anomaly.repair is Repair.CANCEL_INTENT:
-            intent = await self._repairs.cancel_intent(anomaly.intent_id)
+        if violation.repair is Repair.CANCEL_INTENT:
+            intent = await self._repairs.cancel_intent(violation.intent_id)
             return intent.status is IntentStatus.CANCELED
-        if anomaly.repair is Repair.RECORD_REFUND:
-            return await self._record_refund(case.order_id, anomaly)
+        if violation.repair is Repair.RECORD_REFUND:
+            return await self._record_refund(snapshot.order_id, violation)
         return False
 
-    async def _record_refund(self, order_id: str, anomaly: Anomaly) -> bool:
+    async def _record_refund(self, order_id: str, violation: Violation) -> bool:
         # Its seller may have asked for it after Temporal was asked and before Stripe was. Now
         # that the money has gone, whoever sent it is seen running, or has recorded it.
-        case = await self._cases.order_case(order_id, ())
-        if case.order is None or anomaly.intent_id is None or anomaly not in order_anomalies(case):
+        snapshot = await self._snapshots.order_snapshot(order_id, ())
+        if (
+            snapshot.order is None
+            or violation.intent_id is None
+            or violation not in order_violations(snapshot)
+        ):
             return False
-        return await self._repairs.record_refund(case.order, anomaly.intent_id)
+        return await self._repairs.record_refund(snapshot.order, violation.intent_id)
 
 
 async def _documents(
@@ -299,27 +317,31 @@ async def _documents(
 def _since(request: PageRequest) -> dict[str, Any]:
     if request.scope is Scope.FULL:
         return {}
-    return {"created_at": {"$gte": request.began_at - LATELY}}
+    return {"created_at": {"$gte": request.began_at - RECENT_WINDOW}}
 
 
-def _suspected_tickets(cases: Iterable[TicketCase]) -> tuple[Subject, ...]:
-    suspects = []
-    for case in cases:
-        if ticket_anomalies(case):
-            suspects.append(Subject("ticket", case.ticket.id))
-        if case.named and case.named.status is OrderStatus.COMPLETED and not case.ticket.is_sold:
-            suspects.append(Subject("order", case.named.id))
-    return tuple(suspects)
+def _ticket_candidates(snapshots: Iterable[TicketStateSnapshot]) -> tuple[Candidate, ...]:
+    candidates = []
+    for snapshot in snapshots:
+        if ticket_violations(snapshot):
+            candidates.append(Candidate("ticket", snapshot.ticket.id))
+        if (
+            snapshot.named
+            and snapshot.named.status is OrderStatus.COMPLETED
+            and not snapshot.ticket.is_sold
+        ):
+            candidates.append(Candidate("order", snapshot.named.id))
+    return tuple(candidates)
 
 
-def _suspected_orders(cases: Iterable[OrderCase]) -> tuple[Subject, ...]:
+def _order_candidates(snapshots: Iterable[OrderStateSnapshot]) -> tuple[Candidate, ...]:
     return tuple(
-        Subject("order", case.order_id, tuple(intent.id for intent in case.intents or ()))
-        for case in cases
-        if order_anomalies(case)
+        Candidate("order", snapshot.order_id, tuple(intent.id for intent in snapshot.intents or ()))
+        for snapshot in snapshots
+        if order_violations(snapshot)
     )
 
 
-def _subject_of(finding: Finding) -> Subject:
-    kind, _, id = finding.subject.partition(":")
-    return Subject(kind, id, (finding.intent_id,) if finding.intent_id else ())
+def _candidate_of(finding: ViolationRecord) -> Candidate:
+    kind, _, id = finding.candidate.partition(":")
+    return Candidate(kind, id, (finding.intent_id,) if finding.intent_id else ())

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pymongo.errors import PyMongoError
 from temporalio.common import MetricMeter
 
-from activities.reconciliation.findings import FindingLog
+from activities.reconciliation.violations import ViolationLog
 from ticketing.models import Order
 from ticketing.statuses import UNPAID_STATUSES, OrderStatus
 
@@ -23,7 +23,7 @@ class Gauges:
         self._reservations = meter.create_gauge(
             "holdfast_open_reservations", "Orders that hold a ticket and are not paid, by status"
         )
-        self._findings = FindingLog(meter)
+        self._open_violations = ViolationLog(meter)
 
     async def measure_forever(self) -> None:
         """Count now and then; while MongoDB does not answer, the last numbers stay."""
@@ -39,7 +39,7 @@ class Gauges:
         found = await count_open_orders()
         for status in UNPAID_STATUSES:
             self._reservations.set(found.get(status, 0), {"status": str(status)})
-        await self._findings.measure_open()
+        await self._open_violations.measure_open()
 
 
 async def count_open_orders() -> dict[str, int]:

@@ -17,15 +17,15 @@ from activities.orders import (
 from activities.refunds import RecordRefund, RefundActivities, RefundOutcome
 from ticketing.clock import utc_now
 from ticketing.invariants import (
-    CANCELLABLE,
+    CANCELLABLE_STATUSES,
     ChargeFacts,
-    OrderCase,
     OrderFacts,
+    OrderStateSnapshot,
     TicketFacts,
 )
 from ticketing.models import Charge, Order
 from ticketing.mongodb import BSONDocument, in_transaction
-from ticketing.observability.metrics import ClosedOrders
+from ticketing.observability.metrics import OrderMetrics
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import PaymentIntent, PaymentRefused
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
@@ -43,12 +43,12 @@ class Repairs:
         self,
         mongo: AsyncMongoClient[BSONDocument],
         gateway: StripeGateway,
-        closed_orders: ClosedOrders | None = None,
+        order_metrics: OrderMetrics | None = None,
     ) -> None:
         self._mongo = mongo
         self._gateway = gateway
-        self._orders = OrderActivities(mongo, closed_orders)
-        self._refunds = RefundActivities(mongo, gateway, closed_orders)
+        self._orders = OrderActivities(mongo, order_metrics)
+        self._refunds = RefundActivities(mongo, gateway, order_metrics)
 
     async def release(self, ticket: TicketFacts) -> bool:
         """Release a ticket that is locked by an order which will never sell it.
@@ -79,22 +79,22 @@ class Repairs:
         except PaymentRefused:
             return await self._gateway.read(intent_id)
 
-    async def close_order(self, case: OrderCase) -> bool:
+    async def close_order(self, snapshot: OrderStateSnapshot) -> bool:
         """Close an open order that nobody carries out: completed if it was paid, else cancelled.
 
         Stripe comes first, so that nothing can be paid any more for an order that is cancelled.
         While a capture is under way, the order is left open until Stripe has ended its intent.
         Safe to run twice: the second run finds the intents at their end and the order closed.
         """
-        assert case.order is not None  # noqa: S101 - it is open
-        intents = [await self._settled(intent) for intent in case.intents or ()]
+        assert snapshot.order is not None  # noqa: S101 - it is open
+        intents = [await self._cancel_if_open(intent) for intent in snapshot.intents or ()]
         captured = [intent for intent in intents if intent.amount_kept]
         if captured:
-            return await self._complete(case, case.order, captured)
+            return await self._complete(snapshot, snapshot.order, captured)
         ended = {intent.id for intent in intents if intent.is_ended}
         if len(ended) < len(intents):
             return False
-        return await self._cancel(case, case.order, ended)
+        return await self._cancel(snapshot, snapshot.order, ended)
 
     async def record_refund(self, order: OrderFacts, intent_id: str) -> bool:
         """Cancel a completed order whose money has gone back, and withdraw its ticket.
@@ -116,14 +116,16 @@ class Repairs:
         )
         return True
 
-    async def _settled(self, intent: PaymentIntent) -> PaymentIntent:
-        return await self.cancel_intent(intent.id) if intent.status in CANCELLABLE else intent
+    async def _cancel_if_open(self, intent: PaymentIntent) -> PaymentIntent:
+        return (
+            await self.cancel_intent(intent.id) if intent.status in CANCELLABLE_STATUSES else intent
+        )
 
     async def _complete(
-        self, case: OrderCase, order: OrderFacts, captured: list[PaymentIntent]
+        self, snapshot: OrderStateSnapshot, order: OrderFacts, captured: list[PaymentIntent]
     ) -> bool:
         """The money was taken while the order held its ticket: the ticket is the buyer's."""
-        charges = _undecided(case.charges)
+        charges = _undecided(snapshot.charges)
         paid = [(intent.amount_received, intent.currency) for intent in captured]
         if len(charges) != 1 or paid != [(order.price, order.currency)]:
             return False
@@ -142,8 +144,10 @@ class Repairs:
             return False
         return True
 
-    async def _cancel(self, case: OrderCase, order: OrderFacts, ended: set[str]) -> bool:
-        charges = _undecided(case.charges)
+    async def _cancel(
+        self, snapshot: OrderStateSnapshot, order: OrderFacts, ended: set[str]
+    ) -> bool:
+        charges = _undecided(snapshot.charges)
         if len(charges) != (order.status is OrderStatus.AWAITING_PAYMENT):
             return False
         now = utc_now()

@@ -18,8 +18,8 @@ from ticketing.errors import (
     RouteNotFound,
     TemporalUnavailable,
 )
-from ticketing.invariants import AnomalyCode, Invariant, Scope
-from ticketing.models import FindingStatus
+from ticketing.invariants import Invariant, Scope, ViolationCode
+from ticketing.models import ViolationStatus
 
 router = APIRouter(prefix="/api/operations", tags=["operations"], dependencies=[OperatorOnly])
 
@@ -29,12 +29,14 @@ class FindingView(ApiModel):
 
     id: Id
     invariant: Invariant
-    code: AnomalyCode = Field(description="What is wrong; docs/reconciliation.md says what to do.")
+    code: ViolationCode = Field(
+        description="What is wrong; docs/reconciliation.md says what to do."
+    )
     detail: str = Field(description="What is wrong, in plain words.")
     ticket_id: Id | None
     order_id: Id | None
     intent_id: str | None = Field(description="Stripe's payment intent.")
-    status: FindingStatus = Field(
+    status: ViolationStatus = Field(
         description="`open` wants an operator; `repaired` was put right; `resolved` is gone."
     )
     found_at: datetime
@@ -74,7 +76,7 @@ class FindingPage(Page[FindingView]):
 class FindingQuery(PageQuery):
     """Which findings."""
 
-    status: FindingStatus | None = FindingStatus.OPEN
+    status: ViolationStatus | None = ViolationStatus.OPEN
 
 
 class CheckQuery(QueryModel):

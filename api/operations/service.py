@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from api.http.pagination import FoundPage, Order, PageQuery, find_page
 from api.temporal.reconciliation import ReconciliationClient
 from ticketing.invariants import Scope
-from ticketing.models import Finding, FindingStatus, ReconciliationRun
+from ticketing.models import ReconciliationRun, ViolationRecord, ViolationStatus
 
 NEWEST_FIRST = Order("found_at", descending=True)
 
@@ -20,10 +20,14 @@ class InvariantService:
         """The run that began last, finished or not."""
         return await ReconciliationRun.find_all().sort("-started_at").first_or_none()
 
-    async def find(self, status: FindingStatus | None, page: PageQuery) -> FoundPage[Finding]:
+    async def find(
+        self, status: ViolationStatus | None, page: PageQuery
+    ) -> FoundPage[ViolationRecord]:
         """A page of findings, newest first."""
         where = {"status": str(status)} if status else {}
-        return await find_page(Finding, Finding.model_validate, where, NEWEST_FIRST, page)
+        return await find_page(
+            ViolationRecord, ViolationRecord.model_validate, where, NEWEST_FIRST, page
+        )
 
     async def check(self, scope: Scope) -> None:
         """Have the invariants checked now, or once more after the check that runs.

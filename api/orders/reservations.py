@@ -28,7 +28,7 @@ from ticketing.errors import (
     TooManyReservations,
 )
 from ticketing.models import Order, Ticket
-from ticketing.observability.logs import concerns
+from ticketing.observability.logs import bind_order_id
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import OrderStatus, TicketStatus
 from workflows.orders import OrderInput
@@ -201,7 +201,7 @@ class ReservationService:
             TicketingError: the workflow refused.
             MongoDBUnavailable: a primary that was elected a moment ago does not show it yet.
         """
-        concerns(order_id)
+        bind_order_id(order_id)
         slot = await self._free_slot(order_id, request.buyer_id, ticket)
         reservation = await self._workflows.reserve(
             OrderInput(

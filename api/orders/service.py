@@ -19,7 +19,7 @@ from ticketing.errors import (
     TicketingError,
 )
 from ticketing.models import Charge, Order
-from ticketing.observability.logs import concerns
+from ticketing.observability.logs import bind_order_id
 from ticketing.statuses import CancelReason, OrderStatus
 
 
@@ -91,7 +91,7 @@ async def order_of(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Or
     Raises:
         OrderNotFound: there is none, or it is somebody else's, which is nobody's business.
     """
-    concerns(order_id)
+    bind_order_id(order_id)
     order = await order_under(order_id, buyer_id)
     if order is None:
         raise OrderNotFound

@@ -9,7 +9,7 @@ from api.http.models import path_id
 from api.orders.timeline_words import Reader, reason_for, words_for
 from ticketing.errors import OrderNotFound
 from ticketing.models import Order, TimelineEntry
-from ticketing.observability.logs import concerns
+from ticketing.observability.logs import bind_order_id
 from ticketing.statuses import TimelineCode
 
 
@@ -34,7 +34,7 @@ class TimelineService:
             OrderNotFound: there is none, or it is between others.
         """
         wanted = path_id(order_id, OrderNotFound)
-        concerns(wanted)
+        bind_order_id(wanted)
         order = await Order.find_one(
             {
                 "_id": wanted,

@@ -22,7 +22,7 @@ from ticketing.errors import (
     TicketingError,
 )
 from ticketing.models import Charge, Order
-from ticketing.observability.logs import concerns
+from ticketing.observability.logs import bind_order_id
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 from workflows.orders import PaymentDecision, PaymentSubmitted
 
@@ -63,7 +63,7 @@ class PaymentService:
             RequestInProgress: the first request with the key is not decided yet.
             TemporalUnavailable: the payment could not be handed over.
         """
-        concerns(order_id)
+        bind_order_id(order_id)
         if idempotency_key is None:
             order = await order_of(buyer_id, order_id)
             return await self._pay(order, _submitted(PydanticObjectId(), payment_method))

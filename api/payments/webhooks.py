@@ -11,8 +11,8 @@ from api.temporal.orders import OrderWorkflowClient
 from api.temporal.refunds import RefundWorkflowClient
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, StripeEvent
-from ticketing.observability.logs import concerns
-from ticketing.payments.webhooks import REFUND_FAILED, IntentEvent, RefundEvent, StripeNews
+from ticketing.observability.logs import bind_order_id
+from ticketing.payments.webhooks import REFUND_FAILED, IntentEvent, RefundEvent, WebhookEvent
 from ticketing.statuses import ChargeStatus
 
 logger = logging.getLogger(__name__)
@@ -25,14 +25,14 @@ class StripeWebhookService:
         self._orders = orders
         self._refunds = refunds
 
-    async def take(self, event: StripeNews) -> None:
+    async def take(self, event: WebhookEvent) -> None:
         """Hand the event over once; a repeated, late or reordered one changes nothing.
 
         Of most payments Stripe's answer has told everything by the time its events come: nobody
         waits for these, and nothing is kept of them.
         """
         if isinstance(event, IntentEvent):
-            concerns(event.order_id)
+            bind_order_id(event.order_id)
         if isinstance(event, IntentEvent) and not await _is_authentication_pending(event):
             return
         if await StripeEvent.get(event.id) is not None:
@@ -42,7 +42,7 @@ class StripeWebhookService:
         await self._signal(event)
         await self._remember(event)
 
-    async def _signal(self, event: StripeNews) -> None:
+    async def _signal(self, event: WebhookEvent) -> None:
         match event:
             case IntentEvent():
                 await self._orders.notify_intent(PydanticObjectId(event.order_id), event.intent_id)
@@ -54,7 +54,7 @@ class StripeWebhookService:
         charge = await Charge.find_one({"stripe_id": event.intent_id})
         if charge is None or charge.status is ChargeStatus.FAILED:
             return  # nothing of ours, or an authorization that was given up
-        concerns(charge.order_id)
+        bind_order_id(charge.order_id)
         if charge.stripe_refund_id is not None:
             _report_late_failure(event, charge)
             return
@@ -64,7 +64,7 @@ class StripeWebhookService:
         with suppress(WorkflowAlreadyStarted):  # recorded a moment ago
             await self._refunds.notify(order, event.intent_id)
 
-    async def _remember(self, event: StripeNews) -> None:
+    async def _remember(self, event: WebhookEvent) -> None:
         seen = StripeEvent(
             id=event.id,
             type=event.type,

@@ -20,7 +20,7 @@ from ticketing.errors import (
     RequestInProgress,
 )
 from ticketing.models import Order
-from ticketing.observability.logs import concerns
+from ticketing.observability.logs import bind_order_id
 from ticketing.statuses import CancelReason, OrderStatus
 
 
@@ -140,7 +140,7 @@ def is_refunded(order: Order) -> bool:
 
 
 async def _order_of_seller(seller_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:
-    concerns(order_id)
+    bind_order_id(order_id)
     order = await Order.get(order_id)
     if order is None or seller_id not in (order.seller_id, order.user_id):
         raise OrderNotFound

@@ -9,7 +9,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from ticketing.heartbeats import Heartbeats
+from ticketing.heartbeats import HeartbeatInterceptor
 
 
 class Step(ActivityInboundInterceptor):
@@ -43,7 +43,7 @@ async def test_a_step_beats_until_it_ends_and_no_longer() -> None:
             step.may_end.set()
 
     env.on_heartbeat = count
-    steps = Heartbeats().intercept_activity(step)
+    steps = HeartbeatInterceptor().intercept_activity(step)
 
     assert await env.run(steps.execute_activity, step_input()) == "done"
     after_the_end = beats
@@ -56,13 +56,15 @@ async def test_a_step_without_a_heartbeat_timeout_is_left_alone() -> None:
     env.on_heartbeat = lambda *_: pytest.fail("nobody asked for it")
     step.may_end.set()
 
-    assert await env.run(Heartbeats().intercept_activity(step).execute_activity, step_input())
+    assert await env.run(
+        HeartbeatInterceptor().intercept_activity(step).execute_activity, step_input()
+    )
 
 
 async def test_a_step_that_is_over_at_once_costs_no_heartbeat() -> None:
     step, env = Step(), environment(timedelta(seconds=30))
     env.on_heartbeat = lambda *_: pytest.fail("the server was asked for nothing")
-    steps = Heartbeats().intercept_activity(step)
+    steps = HeartbeatInterceptor().intercept_activity(step)
     running = asyncio.ensure_future(env.run(steps.execute_activity, step_input()))
     for _ in range(5):
         await asyncio.sleep(0)  # until what runs beside the step has had its turn

@@ -11,13 +11,13 @@ from temporalio.testing import ActivityEnvironment
 from activities import refunds as refund_activities
 from activities.orders import CompleteOrder, OrderActivities
 from activities.refunds import (
+    AddTimelineEntry,
     OrderPayment,
     OrderStillOpen,
     RecordRefund,
     RefundActivities,
     RefundOutcome,
     RefundPayment,
-    TellOrder,
 )
 from stripe_sandbox.testing import RunningSandbox
 from ticketing.clock import utc_now
@@ -257,11 +257,11 @@ async def test_what_is_told_of_an_instant_is_told_once(
     refunds: RefundActivities, order: Order
 ) -> None:
     at = utc_now()
-    entry = TellOrder(str(order.id), TimelineCode.REFUND_DELAYED, at, "balance_insufficient")
+    entry = AddTimelineEntry(str(order.id), TimelineCode.REFUND_DELAYED, at, "balance_insufficient")
 
     for _ in range(2):
-        await refunds.tell_order(entry)
-    await refunds.tell_order(replace(entry, at=at + timedelta(seconds=1)))
+        await refunds.add_timeline_entry(entry)
+    await refunds.add_timeline_entry(replace(entry, at=at + timedelta(seconds=1)))
 
     told = await Order.get(order.id)
     assert told is not None
@@ -271,11 +271,13 @@ async def test_what_is_told_of_an_instant_is_told_once(
 async def test_a_seller_who_asks_for_ever_does_not_fill_the_order(
     refunds: RefundActivities, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refund_activities, "MOST_TOLD", 3)
-    entry = TellOrder(str(order.id), TimelineCode.REFUND_REFUSED, utc_now(), "charge_disputed")
+    monkeypatch.setattr(refund_activities, "MAX_TIMELINE_ENTRIES", 3)
+    entry = AddTimelineEntry(
+        str(order.id), TimelineCode.REFUND_REFUSED, utc_now(), "charge_disputed"
+    )
 
     for number in range(5):
-        await refunds.tell_order(replace(entry, at=entry.at + timedelta(seconds=number)))
+        await refunds.add_timeline_entry(replace(entry, at=entry.at + timedelta(seconds=number)))
 
     told = await Order.get(order.id)
     assert told is not None

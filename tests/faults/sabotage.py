@@ -40,7 +40,7 @@ def check_then_insert() -> None:
 
     reserve = careless.reserve(lambda: asyncio.sleep(0.2))
     reservations._reserve = reserve  # type: ignore[assignment] # that is the sabotage
-    orders._open_for_payment = open_without_ticket
+    orders._set_awaiting_payment = open_without_ticket
 
 
 def release_on_unknown() -> None:
@@ -60,14 +60,14 @@ def release_on_unknown() -> None:
 
 def fresh_idempotency_keys() -> None:
     """Ask Stripe under a new key each time, so that a retry is a second payment."""
-    under = StripeGateway._under_fresh_keys
+    under = StripeGateway._with_fresh_keys
 
     async def under_random_keys(
         self: StripeGateway, _key: str, *args: object, **kwargs: object
     ) -> object:
         return await under(self, str(uuid4()), *args, **kwargs)  # type: ignore[arg-type] # passed on as they came
 
-    StripeGateway._under_fresh_keys = under_random_keys  # type: ignore[method-assign, assignment] # that is the sabotage
+    StripeGateway._with_fresh_keys = under_random_keys  # type: ignore[method-assign, assignment] # that is the sabotage
 
 
 GUARDS: dict[str, Callable[[], None]] = {

@@ -21,10 +21,10 @@ from tests.observability.meters import ReadableMeter
 from ticketing.clock import utc_now
 from ticketing.models import Order, Ticket
 from ticketing.mongodb import BSONDocument
-from ticketing.observability.metrics import ClosedOrders
+from ticketing.observability.metrics import OrderMetrics
 from ticketing.payments.gateway import StripeGateway
+from ticketing.payments.instrumented_http import api_call, error_kind
 from ticketing.payments.intents import PaymentOutcomeUnknown
-from ticketing.payments.measured_http import call_of, kind_of
 from ticketing.settings import StripeApiSettings
 from ticketing.statuses import CancelReason
 
@@ -39,13 +39,13 @@ def readable() -> ReadableMeter:
 
 
 @pytest.fixture
-def closed_orders(readable: ReadableMeter) -> ClosedOrders:
-    return ClosedOrders(readable.meter)
+def order_metrics(readable: ReadableMeter) -> OrderMetrics:
+    return OrderMetrics(readable.meter)
 
 
 @pytest.fixture
-def orders(mongodb: Mongo, closed_orders: ClosedOrders) -> OrderActivities:
-    return OrderActivities(mongodb, closed_orders)
+def orders(mongodb: Mongo, order_metrics: OrderMetrics) -> OrderActivities:
+    return OrderActivities(mongodb, order_metrics)
 
 
 async def reserved(mongodb: Mongo) -> ReserveTicket:
@@ -134,12 +134,12 @@ async def test_a_refund_that_is_recorded_twice_is_counted_once(
     mongodb: Mongo,
     orders: OrderActivities,
     gateway: StripeGateway,
-    closed_orders: ClosedOrders,
+    order_metrics: OrderMetrics,
     readable: ReadableMeter,
 ) -> None:
     request = await reserved(mongodb)
     await orders.complete_order(await completing(orders, request))
-    refunds = RefundActivities(mongodb, gateway, closed_orders)
+    refunds = RefundActivities(mongodb, gateway, order_metrics)
     step = RecordRefund(request.order_id, request.ticket_id, "re_1", relist=False, at=utc_now())
 
     await refunds.record_refund(step)
@@ -206,12 +206,12 @@ async def test_each_request_to_stripe_is_measured_and_its_error_named(
     ],
 )
 def test_a_request_is_named_by_what_it_asks_for(method: str, path: str, call: str) -> None:
-    assert call_of(method, f"https://api.stripe.com{path}") == call
+    assert api_call(method, f"https://api.stripe.com{path}") == call
 
 
 def test_every_answer_that_is_no_yes_has_a_kind() -> None:
-    assert [kind_of(status) for status in (200, 302)] == [None, None]
-    kinds = [kind_of(status) for status in (400, 401, 402, 403, 404, 409, 429, 500, 503)]
+    assert [error_kind(status) for status in (200, 302)] == [None, None]
+    kinds = [error_kind(status) for status in (400, 401, 402, 403, 404, 409, 429, 500, 503)]
     assert kinds == [
         "refused",
         "unauthorized",

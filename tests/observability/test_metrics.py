@@ -18,7 +18,7 @@ from tests.devstack.waiting import eventually
 from tests.observability.scraping import labels_of, scrape, value
 from tests.observability.shopping import shoppers
 from ticketing.errors import TemporalUnavailable
-from ticketing.payments.measured_http import KINDS
+from ticketing.payments.instrumented_http import KINDS
 from workflows import WORKFLOWS
 
 ID = re.compile(r"[0-9a-f]{24}|(?:pi|pm|ch|re|evt)_\w{8,}|@|\?")

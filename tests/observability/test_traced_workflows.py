@@ -22,7 +22,7 @@ from stripe_sandbox.testing import RunningSandbox
 from tests.market import Market
 from tests.timeskipping import time_skipping_server
 from ticketing.mongodb import BSONDocument
-from ticketing.observability.tracing import WORKER, Tracing
+from ticketing.observability.tracing import WORKER_SERVICE_NAME, Tracing
 from ticketing.payments.gateway import StripeGateway
 from worker import create_worker, workflow_runner
 from workflows import WORKFLOWS
@@ -43,7 +43,7 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 async def tracing(exporter: InMemorySpanExporter) -> AsyncIterator[Tracing]:
-    tracing = Tracing(exporter, WORKER)
+    tracing = Tracing(exporter, WORKER_SERVICE_NAME)
     yield tracing
     await tracing.stop()
 

@@ -13,8 +13,8 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
-from activities.reconciliation.activities import Examination, ReconciliationActivities
-from activities.reconciliation.findings import Subject
+from activities.reconciliation.activities import ReconciliationActivities, ViolationCounts
+from activities.reconciliation.violations import Candidate
 from tests.market import Market
 from tests.purchases.marketplace import Marketplace
 from tests.purchases.waiting import eventually
@@ -89,15 +89,15 @@ class Operator:
 
     async def reconcile(self, order_id: PydanticObjectId, ticket_id: PydanticObjectId) -> None:
         """Put right what can be, and assert that nothing is left that cannot."""
-        for subject in (Subject("order", str(order_id)), Subject("ticket", str(ticket_id))):
-            await self.examine(subject)
-        for subject in (Subject("order", str(order_id)), Subject("ticket", str(ticket_id))):
-            assert await self.examine(subject) == Examination()
+        for candidate in (Candidate("order", str(order_id)), Candidate("ticket", str(ticket_id))):
+            await self.examine_candidate(candidate)
+        for candidate in (Candidate("order", str(order_id)), Candidate("ticket", str(ticket_id))):
+            assert await self.examine_candidate(candidate) == ViolationCounts()
 
-    async def examine(self, subject: Subject) -> Examination:
+    async def examine_candidate(self, candidate: Candidate) -> ViolationCounts:
         market = self.market
         checks = ReconciliationActivities(market.mongo, market.gateway, market.temporal)
-        return await ActivityEnvironment().run(checks.examine, subject)
+        return await ActivityEnvironment().run(checks.examine_candidate, candidate)
 
     async def nobody_paid_for_nothing(self) -> None:
         """Assert that Stripe has captured just the prices of orders that have their ticket.

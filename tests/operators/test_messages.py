@@ -135,7 +135,7 @@ class TakesTypedSignals(OrderWorkflow):
 
     @workflow.signal
     def payment_submitted(self, payment: PaymentSubmitted) -> None:
-        self._take_payment(payment)
+        self._on_payment_submitted(payment)
 
 
 async def test_control_a_typed_handler_without_its_input_wedges_the_order(

@@ -60,7 +60,7 @@ def reserve(
         await between()
         held = {"order_id": PydanticObjectId(input.order_id)}
         await Ticket.find_one({"_id": ticket.id}).update({"$set": held})
-        await reservations.order_for(input, ticket).insert()
+        await reservations.created_order(input, ticket).insert()
         return Reservation(price=ticket.price, currency=ticket.currency)
 
     return reserve

@@ -152,7 +152,7 @@ async def test_a_reservation_that_a_lost_worker_may_have_made_is_undone_or_goes_
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_impatient(monkeypatch)
-    become, crashes = OrderWorkflow._become, iter([True])
+    become, crashes = OrderWorkflow._set_status, iter([True])
 
     def crash_once(workflow: OrderWorkflow, status: OrderStatus) -> None:
         # The ticket is reserved by now; the task is lost, as with a worker that is killed,
@@ -162,7 +162,7 @@ async def test_a_reservation_that_a_lost_worker_may_have_made_is_undone_or_goes_
             raise RuntimeError("the worker is killed")
         become(workflow, status)
 
-    monkeypatch.setattr(OrderWorkflow, "_become", crash_once)
+    monkeypatch.setattr(OrderWorkflow, "_set_status", crash_once)
     ticket = await seller.list_ticket()
     _assert_unavailable(await buyer.ask_for(ticket), "temporal_unavailable")
     (order,) = (await market.written())["orders"]

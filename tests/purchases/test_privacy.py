@@ -10,7 +10,7 @@ from temporalio.client import WorkflowHistory
 from tests.api.conftest import JWT_KEY, sign_in, sign_up
 from tests.purchases.marketplace import WEBHOOK_SECRET, Marketplace, Person
 from ticketing.models import User
-from ticketing.observability.logs import TALKATIVE
+from ticketing.observability.logs import MINIMUM_LEVELS
 
 
 async def test_no_history_holds_a_client_secret_or_an_address(
@@ -71,7 +71,7 @@ STRIPE_KEY = "sk_test_sandbox"
 def logs(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Everything that may be logged, tracebacks included, at the most talkative setting."""
     caplog.set_level(logging.DEBUG)
-    for name, level in TALKATIVE.items():
+    for name, level in MINIMUM_LEVELS.items():
         caplog.set_level(level, logger=name)
     return caplog
 

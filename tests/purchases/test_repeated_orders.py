@@ -177,7 +177,7 @@ async def test_a_request_whose_api_dies_before_the_answer_is_answered_when_it_is
 @pytest.fixture
 def dies(impatience: None, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set it, and the worker dies that has reserved the first ticket, before Temporal knows it."""
-    become, dies, crashes = OrderWorkflow._become, threading.Event(), iter([True])
+    become, dies, crashes = OrderWorkflow._set_status, threading.Event(), iter([True])
 
     def crash_once(workflow: OrderWorkflow, status: OrderStatus) -> None:
         if next(crashes, False):
@@ -185,7 +185,7 @@ def dies(impatience: None, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
             raise RuntimeError("the worker is killed")
         become(workflow, status)
 
-    monkeypatch.setattr(OrderWorkflow, "_become", crash_once)
+    monkeypatch.setattr(OrderWorkflow, "_set_status", crash_once)
     return dies
 
 

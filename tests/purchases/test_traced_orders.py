@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from temporalio.client import Client
 
 from tests.purchases.marketplace import Marketplace, Person
-from ticketing.observability.tracing import WORKER, Tracing
+from ticketing.observability.tracing import WORKER_SERVICE_NAME, Tracing
 from ticketing.temporal import connect_temporal
 
 
@@ -18,7 +18,7 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 async def tracing(exporter: InMemorySpanExporter) -> AsyncIterator[Tracing]:
-    tracing = Tracing(exporter, WORKER)
+    tracing = Tracing(exporter, WORKER_SERVICE_NAME)
     yield tracing
     await tracing.stop()
 

@@ -12,13 +12,17 @@ from beanie import Document, PydanticObjectId
 from temporalio.client import WorkflowHandle
 from temporalio.testing import ActivityEnvironment
 
-from activities.reconciliation.activities import Examination, ReconciliationActivities, RunRecord
-from activities.reconciliation.findings import Subject
+from activities.reconciliation.activities import (
+    ReconciliationActivities,
+    RunRecord,
+    ViolationCounts,
+)
+from activities.reconciliation.violations import Candidate
 from stripe_sandbox.testing import stripe_client
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace
-from ticketing.invariants import AnomalyCode, Scope
-from ticketing.models import Charge, Finding, FindingStatus, Order, Ticket
+from ticketing.invariants import Scope, ViolationCode
+from ticketing.models import Charge, Order, Ticket, ViolationRecord, ViolationStatus
 from workflows.reconciliation import ReconciliationInput, ReconciliationWorkflow
 
 PAUSE = timedelta(milliseconds=100)
@@ -44,30 +48,36 @@ class Auditor:
             task_queue=self.market.settings.task_queue,
         )
 
-    async def examine(self, order: Json) -> Examination:
+    async def examine_candidate(self, order: Json) -> ViolationCounts:
         """Look closely at one order, now."""
         market = self.market
         checks = ReconciliationActivities(market.mongo, market.gateway, market.temporal)
-        return await ActivityEnvironment().run(checks.examine, Subject("order", order["id"]))
+        return await ActivityEnvironment().run(
+            checks.examine_candidate, Candidate("order", order["id"])
+        )
 
-    async def found(self, status: FindingStatus | None = None) -> dict[AnomalyCode, FindingStatus]:
+    async def found(
+        self, status: ViolationStatus | None = None
+    ) -> dict[ViolationCode, ViolationStatus]:
         """Every finding that is kept, and how it stands."""
         where = {"status": status} if status else {}
-        return {finding.code: finding.status for finding in await Finding.find(where).to_list()}
+        return {
+            finding.code: finding.status for finding in await ViolationRecord.find(where).to_list()
+        }
 
-    async def reports(self, *codes: AnomalyCode, scope: Scope = Scope.RECENT) -> None:
+    async def reports(self, *codes: ViolationCode, scope: Scope = Scope.RECENT) -> None:
         """Assert that a check finds just this, twice, and touches nothing."""
         before = await self.market.written()
         for _ in range(2):
             run = await self.check(scope)
-            assert await self.found() == dict.fromkeys(codes, FindingStatus.OPEN)
+            assert await self.found() == dict.fromkeys(codes, ViolationStatus.OPEN)
             assert (run.reported, run.repaired, run.unexamined) == (len(codes), 0, 0)
         assert await self.market.written() == before
 
-    async def repairs(self, *codes: AnomalyCode, scope: Scope = Scope.RECENT) -> None:
+    async def repairs(self, *codes: ViolationCode, scope: Scope = Scope.RECENT) -> None:
         """Assert that a check finds just this and repairs it, and the next one finds nothing."""
         run = await self.check(scope)
-        assert await self.found() == dict.fromkeys(codes, FindingStatus.REPAIRED)
+        assert await self.found() == dict.fromkeys(codes, ViolationStatus.REPAIRED)
         assert (run.reported, run.repaired, run.unexamined) == (0, len(codes), 0)
         run = await self.check(scope)
         assert (run.reported, run.repaired) == (0, 0)

@@ -10,22 +10,22 @@ from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
 from activities.reconciliation.activities import ReconciliationActivities
-from activities.reconciliation.cases import CaseReader
-from activities.reconciliation.findings import Subject
 from activities.reconciliation.repairs import Repairs
+from activities.reconciliation.snapshots import SnapshotReader
+from activities.reconciliation.violations import Candidate
 from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from ticketing.clock import utc_now
-from ticketing.invariants import DOUBT, AnomalyCode
-from ticketing.models import FindingStatus, Order
+from ticketing.invariants import UNKNOWN_WORKFLOW_GRACE, ViolationCode
+from ticketing.models import Order, ViolationStatus
 from ticketing.statuses import OrderStatus
 from ticketing.workflow_ids import order_workflow_id
 from workflows.orders import PAYMENT_INTENT_CHANGED, PaymentIntentChanged
 
-ABANDONED = AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW
+ABANDONED = ViolationCode.OPEN_ORDER_WITHOUT_WORKFLOW
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ async def test_an_order_that_temporal_has_forgotten_is_cancelled_long_after_its_
 
     await auditor.reports(ABANDONED)
 
-    await auditor.tamper(Order, found.id, expires_at=utc_now() - DOUBT)
+    await auditor.tamper(Order, found.id, expires_at=utc_now() - UNKNOWN_WORKFLOW_GRACE)
     await auditor.check()
-    assert await auditor.found() == {ABANDONED: FindingStatus.REPAIRED}
+    assert await auditor.found() == {ABANDONED: ViolationStatus.REPAIRED}
 
 
 async def test_a_check_in_the_wrong_namespace_closes_no_healthy_order(
@@ -88,7 +88,9 @@ async def test_a_check_in_the_wrong_namespace_closes_no_healthy_order(
     elsewhere = market.temporal.config() | {"namespace": "temporal-system"}
     checks = ReconciliationActivities(market.mongo, market.gateway, Client(**elsewhere))
 
-    found = await ActivityEnvironment().run(checks.examine, Subject("order", order["id"]))
+    found = await ActivityEnvironment().run(
+        checks.examine_candidate, Candidate("order", order["id"])
+    )
 
     assert (found.reported, found.repaired) == (1, 0)
     market.sandbox.authenticate(charge["stripeId"], approve=True)
@@ -211,7 +213,7 @@ async def test_two_checks_at_once_do_no_harm(
 
     await asyncio.gather(*(auditor.check() for _ in range(4)))
 
-    assert await auditor.found() == {ABANDONED: FindingStatus.REPAIRED}
+    assert await auditor.found() == {ABANDONED: ViolationStatus.REPAIRED}
     assert market.captured() == []
     await market.is_consistent()
 
@@ -232,12 +234,12 @@ async def test_a_repair_that_comes_too_late_changes_nothing(
 ) -> None:
     """The facts were gathered, and then the order was completed: somebody reset its workflow."""
     charge = await buyer.pay_through_the_bank(order)
-    reader = CaseReader(market.mongo, market.gateway, market.temporal)
-    (case,) = await reader.with_their_intents([await reader.order_case(order["id"], [])])
+    reader = SnapshotReader(market.mongo, market.gateway, market.temporal)
+    (snapshot,) = await reader.with_their_intents([await reader.order_snapshot(order["id"], [])])
     market.sandbox.authenticate(charge["stripeId"], approve=True)
     await buyer.sees(order, "completed")
 
-    assert await Repairs(market.mongo, market.gateway).close_order(case)
+    assert await Repairs(market.mongo, market.gateway).close_order(snapshot)
 
     await buyer.sees(order, "completed")
     assert market.captured() == [5000]
@@ -248,15 +250,17 @@ async def test_a_repair_and_the_workflow_at_the_same_instant_agree(
     market: Marketplace, buyer: Person, seller: Person
 ) -> None:
     """Whoever is first at Stripe decides; the other one follows."""
-    reader = CaseReader(market.mongo, market.gateway, market.temporal)
+    reader = SnapshotReader(market.mongo, market.gateway, market.temporal)
     repairs = Repairs(market.mongo, market.gateway)
     for _ in range(8):
         order = await buyer.reserve(await seller.list_ticket())
         charge = await buyer.pay_through_the_bank(order)
-        (case,) = await reader.with_their_intents([await reader.order_case(order["id"], [])])
+        (snapshot,) = await reader.with_their_intents(
+            [await reader.order_snapshot(order["id"], [])]
+        )
         market.sandbox.authenticate(charge["stripeId"], approve=True)
 
-        await repairs.close_order(case)
+        await repairs.close_order(snapshot)
 
         await eventually(partial(_is_closed, order["id"]))
     await market.is_consistent()
@@ -275,11 +279,11 @@ async def test_control_without_asking_stripe_money_is_taken_for_a_cancelled_orde
     async with market.working():
         order = await buyer.reserve(await seller.list_ticket())
         charge = await buyer.pay_through_the_bank(order)
-        reader = CaseReader(market.mongo, market.gateway, market.temporal)
-        case = await reader.order_case(order["id"], [])
-        assert case.intents is None  # its workflow runs
+        reader = SnapshotReader(market.mongo, market.gateway, market.temporal)
+        snapshot = await reader.order_snapshot(order["id"], [])
+        assert snapshot.intents is None  # its workflow runs
 
-        await Repairs(market.mongo, market.gateway).close_order(case)
+        await Repairs(market.mongo, market.gateway).close_order(snapshot)
         market.sandbox.authenticate(charge["stripeId"], approve=True)
         # The workflow asks Stripe at its deadline, or now: of a closed order it is told no news.
         await market.temporal.get_workflow_handle(order_workflow_id(order["id"])).signal(

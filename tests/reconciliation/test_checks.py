@@ -12,14 +12,21 @@ from beanie import PydanticObjectId
 from temporalio.client import ScheduleOverlapPolicy
 
 from activities.reconciliation.activities import ORDER_WORKFLOW
-from activities.reconciliation.cases import CaseReader
+from activities.reconciliation.snapshots import SnapshotReader
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from tests.replay.test_replay import replay
 from ticketing.clock import utc_now
-from ticketing.invariants import AnomalyCode, Scope, order_anomalies
-from ticketing.models import Charge, Finding, FindingStatus, Order, ReconciliationRun, Ticket
+from ticketing.invariants import Scope, ViolationCode, order_violations
+from ticketing.models import (
+    Charge,
+    Order,
+    ReconciliationRun,
+    Ticket,
+    ViolationRecord,
+    ViolationStatus,
+)
 from ticketing.models.ticket import RESERVED
 from ticketing.payments.intents import IntentStatus
 from ticketing.statuses import UNPAID_STATUSES
@@ -121,7 +128,7 @@ async def test_a_finding_is_told_once_and_kept_while_it_lasts(
     await auditor.check()
     await auditor.authorize(str(PydanticObjectId()))
     await auditor.check()
-    first = await Finding.find_one({"status": FindingStatus.OPEN})
+    first = await ViolationRecord.find_one({"status": ViolationStatus.OPEN})
     await auditor.check()
 
     lines = [(r.levelname, r.getMessage()) for r in caplog.records if "holdfast" in r.name]
@@ -129,7 +136,7 @@ async def test_a_finding_is_told_once_and_kept_while_it_lasts(
         ("INFO", "repaired I3 lo"),
         ("WARNING", "reported I5 au"),
     ]
-    again = await Finding.find_one({"status": FindingStatus.OPEN})
+    again = await ViolationRecord.find_one({"status": ViolationStatus.OPEN})
     assert first is not None
     assert again is not None
     assert (again.id, again.found_at) == (first.id, first.found_at)
@@ -143,13 +150,13 @@ async def test_what_stripe_does_not_answer_is_asked_again(
     await market.terminate(order)
     market.sandbox.set_fault("error", path="/v1/payment_intents", times=2, status=503)
 
-    await auditor.repairs(AnomalyCode.OPEN_ORDER_WITHOUT_WORKFLOW)
+    await auditor.repairs(ViolationCode.OPEN_ORDER_WITHOUT_WORKFLOW)
 
 
 async def test_a_source_that_does_not_answer_holds_nobody_else_up(
     auditor: Auditor, market: Marketplace, seller: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciliation, "PAGE_PATIENCE", BRIEFLY)
+    monkeypatch.setattr(reconciliation, "PAGE_DEADLINE", BRIEFLY)
     await auditor.tamper_with_ticket(await seller.list_ticket(), order_id=PydanticObjectId())
     market.sandbox.set_fault("error", path="/v1/payment_intents", times=None, status=503)
 
@@ -163,7 +170,7 @@ async def test_a_workflow_that_no_order_could_have_started_hides_none_of_the_oth
     auditor: Auditor, market: Marketplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The Web UI offers to start a workflow like another one, and makes up an id."""
-    monkeypatch.setattr(reconciliation, "PAGE_PATIENCE", BRIEFLY)
+    monkeypatch.setattr(reconciliation, "PAGE_DEADLINE", BRIEFLY)
     handle = await market.temporal.start_workflow(
         ORDER_WORKFLOW,
         id=str(uuid4()),
@@ -189,17 +196,17 @@ async def test_everybodys_payments_are_read_only_where_something_is_wrong(
     order = await buyer.reserve(await seller.list_ticket())
     await buyer.buy(order)
     await market.temporal.get_workflow_handle(order_workflow_id(order["id"])).result()
-    cases = CaseReader(market.mongo, market.gateway, market.temporal)
+    snapshots = SnapshotReader(market.mongo, market.gateway, market.temporal)
 
-    case = await cases.order_case(order["id"], ())
-    assert order_anomalies(case) == []
-    assert [intent.status for intent in case.intents or ()] == [IntentStatus.SUCCEEDED]
+    snapshot = await snapshots.order_snapshot(order["id"], ())
+    assert order_violations(snapshot) == []
+    assert [intent.status for intent in snapshot.intents or ()] == [IntentStatus.SUCCEEDED]
     assert market.sandbox.count("GET", "/v1/payment_intents") == 0
 
     await Charge.find_all().delete()
-    case = await cases.order_case(order["id"], ())
-    assert AnomalyCode.COMPLETED_WITHOUT_CHARGE in {a.code for a in order_anomalies(case)}
-    assert [intent.status for intent in case.intents or ()] == [IntentStatus.SUCCEEDED]
+    snapshot = await snapshots.order_snapshot(order["id"], ())
+    assert ViolationCode.COMPLETED_WITHOUT_CHARGE in {a.code for a in order_violations(snapshot)}
+    assert [intent.status for intent in snapshot.intents or ()] == [IntentStatus.SUCCEEDED]
     assert market.sandbox.count("GET", "/v1/payment_intents") == 1
 
 
@@ -210,7 +217,7 @@ async def test_a_suspect_that_cannot_be_examined_waits_for_the_next_run(
     buyer: Person,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reconciliation, "EXAMINATION_PATIENCE", BRIEFLY)
+    monkeypatch.setattr(reconciliation, "EXAMINATION_DEADLINE", BRIEFLY)
     order = await buyer.reserve(await seller.list_ticket())
     await buyer.pay_through_the_bank(order)
     await market.terminate(order)
@@ -281,13 +288,13 @@ async def _is_idle(handle: Any) -> bool:
         (Ticket, {}, "newest_first"),
         (Order, {}, "newest_first"),
         (Order, {"status": {"$in": [str(s) for s in UNPAID_STATUSES]}}, "open_newest_first"),
-        (Finding, {"status": "open"}, "by_status_newest_first"),
+        (ViolationRecord, {"status": "open"}, "by_status_newest_first"),
     ],
 )
 async def test_every_page_follows_an_index(
     market: Marketplace, model: Any, where: dict[str, Any], index: str
 ) -> None:
-    field = "found_at" if model is Finding else "created_at"
+    field = "found_at" if model is ViolationRecord else "created_at"
     collection = model.get_pymongo_collection()
     # So much that did not match, that looking through it would be the slower way.
     await collection.insert_many(

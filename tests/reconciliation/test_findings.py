@@ -9,17 +9,23 @@ import pytest
 from beanie import PydanticObjectId
 from temporalio.testing import ActivityEnvironment
 
-from activities.reconciliation.activities import Examination, ReconciliationActivities
-from activities.reconciliation.cases import CaseReader
-from activities.reconciliation.findings import Subject
+from activities.reconciliation.activities import ReconciliationActivities, ViolationCounts
+from activities.reconciliation.snapshots import SnapshotReader
+from activities.reconciliation.violations import Candidate
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from ticketing import invariants
 from ticketing.clock import utc_now
-from ticketing.invariants import AnomalyCode, OrderCase, Scope, Workflow, WorkflowFacts
-from ticketing.models import Charge, Finding, FindingStatus, Order
+from ticketing.invariants import (
+    OrderStateSnapshot,
+    Scope,
+    ViolationCode,
+    WorkflowFacts,
+    WorkflowState,
+)
+from ticketing.models import Charge, Order, ViolationRecord, ViolationStatus
 from ticketing.statuses import OrderStatus
 
 LONG_AGO = timedelta(minutes=10)
@@ -58,7 +64,7 @@ async def test_a_lock_of_a_cancelled_order_is_released(
 ) -> None:
     await auditor.tamper_with_ticket(ticket, order_id=PydanticObjectId(cancelled["id"]))
 
-    await auditor.repairs(AnomalyCode.LOCK_OF_CANCELLED_ORDER)
+    await auditor.repairs(ViolationCode.LOCK_OF_CANCELLED_ORDER)
 
     assert (await seller.ticket(ticket))["status"] == "available"
 
@@ -68,7 +74,7 @@ async def test_a_lock_of_an_order_that_never_was_is_released(
 ) -> None:
     await auditor.tamper_with_ticket(ticket, order_id=PydanticObjectId())
 
-    await auditor.repairs(AnomalyCode.LOCK_WITHOUT_ORDER)
+    await auditor.repairs(ViolationCode.LOCK_WITHOUT_ORDER)
 
     assert (await seller.ticket(ticket))["status"] == "available"
 
@@ -79,13 +85,13 @@ async def test_a_lock_of_another_tickets_order_is_reported(
     other = await seller.list_ticket()
     await auditor.tamper_with_ticket(other, order_id=PydanticObjectId(order["id"]))
 
-    await auditor.reports(AnomalyCode.LOCK_OF_ANOTHER_TICKET)
+    await auditor.reports(ViolationCode.LOCK_OF_ANOTHER_TICKET)
 
 
 async def test_a_ticket_sold_to_nobody_is_reported(auditor: Auditor, ticket: Json) -> None:
     await auditor.tamper_with_ticket(ticket, sold_at=utc_now())
 
-    await auditor.reports(AnomalyCode.SOLD_WITHOUT_COMPLETED_ORDER, scope=Scope.FULL)
+    await auditor.reports(ViolationCode.SOLD_WITHOUT_COMPLETED_ORDER, scope=Scope.FULL)
 
 
 async def test_a_completed_order_whose_ticket_is_not_sold_is_reported(
@@ -93,7 +99,7 @@ async def test_a_completed_order_whose_ticket_is_not_sold_is_reported(
 ) -> None:
     await auditor.tamper_with_ticket(ticket, sold_at=None)
 
-    await auditor.reports(AnomalyCode.COMPLETED_WITHOUT_SOLD_TICKET)
+    await auditor.reports(ViolationCode.COMPLETED_WITHOUT_SOLD_TICKET)
 
 
 async def test_two_orders_that_hold_one_ticket_are_reported(
@@ -108,10 +114,10 @@ async def test_two_orders_that_hold_one_ticket_are_reported(
     await rival.insert()
 
     await auditor.reports(
-        AnomalyCode.SEVERAL_HOLDING_ORDERS,
-        AnomalyCode.COMPLETED_WITHOUT_SOLD_TICKET,
-        AnomalyCode.COMPLETED_WITHOUT_CHARGE,
-        AnomalyCode.COMPLETED_WITHOUT_CAPTURE,
+        ViolationCode.SEVERAL_HOLDING_ORDERS,
+        ViolationCode.COMPLETED_WITHOUT_SOLD_TICKET,
+        ViolationCode.COMPLETED_WITHOUT_CHARGE,
+        ViolationCode.COMPLETED_WITHOUT_CAPTURE,
     )
     await rival.delete()
     await market.bind_documents()
@@ -122,7 +128,7 @@ async def test_an_open_order_that_lost_its_ticket_is_reported(
 ) -> None:
     await auditor.tamper_with_ticket(ticket, order_id=None)
 
-    await auditor.reports(AnomalyCode.OPEN_ORDER_WITHOUT_TICKET)
+    await auditor.reports(ViolationCode.OPEN_ORDER_WITHOUT_TICKET)
 
 
 async def test_a_completed_order_without_a_charge_is_reported(
@@ -131,16 +137,16 @@ async def test_a_completed_order_without_a_charge_is_reported(
     await Charge.find_one({"_id": PydanticObjectId(charge["id"])}).delete()
 
     await auditor.reports(
-        AnomalyCode.COMPLETED_WITHOUT_CHARGE,
-        AnomalyCode.COMPLETED_WITHOUT_CAPTURE,
-        AnomalyCode.CAPTURED_TWICE,
+        ViolationCode.COMPLETED_WITHOUT_CHARGE,
+        ViolationCode.COMPLETED_WITHOUT_CAPTURE,
+        ViolationCode.CAPTURED_TWICE,
     )
 
 
 async def test_a_charge_over_another_amount_is_reported(auditor: Auditor, charge: Json) -> None:
     await auditor.tamper_with_charge(charge, amount=4999)
 
-    await auditor.reports(AnomalyCode.CHARGED_ANOTHER_AMOUNT)
+    await auditor.reports(ViolationCode.CHARGED_ANOTHER_AMOUNT)
 
 
 async def test_a_capture_of_another_amount_is_reported(
@@ -149,7 +155,7 @@ async def test_a_capture_of_another_amount_is_reported(
     await auditor.tamper_with_charge(charge, amount=4999)
     await auditor.tamper_with_order(order, **{"ticket.price": 4999})
 
-    await auditor.reports(AnomalyCode.CAPTURED_ANOTHER_AMOUNT)
+    await auditor.reports(ViolationCode.CAPTURED_ANOTHER_AMOUNT)
 
 
 async def test_a_payment_that_stripe_has_never_heard_of_is_reported(
@@ -158,7 +164,7 @@ async def test_a_payment_that_stripe_has_never_heard_of_is_reported(
     await auditor.tamper_with_charge(charge, stripe_id="pi_unheard_of")
 
     await auditor.reports(
-        AnomalyCode.COMPLETED_WITHOUT_CAPTURE, AnomalyCode.CAPTURED_TWICE, scope=Scope.FULL
+        ViolationCode.COMPLETED_WITHOUT_CAPTURE, ViolationCode.CAPTURED_TWICE, scope=Scope.FULL
     )
 
 
@@ -167,7 +173,7 @@ async def test_a_second_capture_for_a_completed_order_is_reported(
 ) -> None:
     await auditor.authorize(order["id"], capture=True)
 
-    await auditor.reports(AnomalyCode.CAPTURED_TWICE)
+    await auditor.reports(ViolationCode.CAPTURED_TWICE)
 
 
 async def test_a_refund_whose_webhook_was_missed_is_recorded(
@@ -176,7 +182,7 @@ async def test_a_refund_whose_webhook_was_missed_is_recorded(
     market.set_webhook_secret("whsec_of_somebody_else")
     await auditor.refund(charge["stripeId"])
 
-    await auditor.repairs(AnomalyCode.REFUND_NOT_RECORDED)
+    await auditor.repairs(ViolationCode.REFUND_NOT_RECORDED)
 
     refunded = await buyer.sees(order, "cancelled", "refunded")
     (refund,) = market.sandbox.refunds(charge["stripeId"])
@@ -188,23 +194,25 @@ async def test_a_refund_is_recorded_only_if_a_second_look_sees_it_too(
 ) -> None:
     """Between the questions to Temporal and to Stripe a seller may have asked for the refund."""
     activities = ReconciliationActivities(market.mongo, market.gateway, market.temporal)
-    look = CaseReader.order_case
+    look = SnapshotReader.order_snapshot
     looks = 0
 
-    async def look_just_then(self: CaseReader, *about: Any) -> OrderCase:
+    async def look_just_then(self: SnapshotReader, *about: Any) -> OrderStateSnapshot:
         nonlocal looks
         looks += 1
-        case = await look(self, *about)
+        snapshot = await look(self, *about)
         if looks > 1:
-            return replace(case, refund=WorkflowFacts(Workflow.RUNNING))
-        (intent,) = case.intents or ()
-        return replace(case, intents=(replace(intent, amount_refunded=5000),))
+            return replace(snapshot, refund=WorkflowFacts(WorkflowState.RUNNING))
+        (intent,) = snapshot.intents or ()
+        return replace(snapshot, intents=(replace(intent, amount_refunded=5000),))
 
-    monkeypatch.setattr(CaseReader, "order_case", look_just_then)
+    monkeypatch.setattr(SnapshotReader, "order_snapshot", look_just_then)
 
-    found = await ActivityEnvironment().run(activities.examine, Subject("order", order["id"]))
+    found = await ActivityEnvironment().run(
+        activities.examine_candidate, Candidate("order", order["id"])
+    )
 
-    assert (found, looks) == (Examination(reported=1), 2)
+    assert (found, looks) == (ViolationCounts(reported=1), 2)
     await buyer.sees(order, "completed")
 
 
@@ -221,13 +229,13 @@ async def test_money_kept_for_a_cancelled_order_is_reported_until_it_is_given_ba
     auditor: Auditor, cancelled: Json
 ) -> None:
     intent_id = await auditor.authorize(cancelled["id"], capture=True)
-    await auditor.reports(AnomalyCode.CAPTURED_FOR_CANCELLED_ORDER)
+    await auditor.reports(ViolationCode.CAPTURED_FOR_CANCELLED_ORDER)
 
     await auditor.refund(intent_id)
     await auditor.check()
 
-    (finding,) = await Finding.find_all().to_list()
-    assert finding.status is FindingStatus.RESOLVED
+    (finding,) = await ViolationRecord.find_all().to_list()
+    assert finding.status is ViolationStatus.RESOLVED
     assert finding.resolved_at is not None
     assert (finding.intent_id, str(finding.order_id)) == (intent_id, cancelled["id"])
 
@@ -238,7 +246,7 @@ async def test_an_authorization_for_a_cancelled_order_is_given_up(
 ) -> None:
     intent_id = await auditor.authorize(cancelled["id"], payment_method)
 
-    await auditor.repairs(AnomalyCode.ABANDONED_AUTHORIZATION)
+    await auditor.repairs(ViolationCode.ABANDONED_AUTHORIZATION)
 
     assert auditor.status_at_stripe(intent_id) == "canceled"
 
@@ -248,7 +256,7 @@ async def test_a_second_authorization_for_a_completed_order_is_given_up(
 ) -> None:
     intent_id = await auditor.authorize(order["id"])
 
-    await auditor.repairs(AnomalyCode.ABANDONED_AUTHORIZATION)
+    await auditor.repairs(ViolationCode.ABANDONED_AUTHORIZATION)
 
     assert auditor.status_at_stripe(intent_id) == "canceled"
     assert auditor.status_at_stripe(charge["stripeId"]) == "succeeded"
@@ -260,7 +268,7 @@ async def test_an_authorization_for_an_order_that_was_deleted_is_given_up(
     intent_id = await auditor.authorize(cancelled["id"])
     await Order.find_one({"_id": PydanticObjectId(cancelled["id"])}).delete()
 
-    await auditor.repairs(AnomalyCode.ABANDONED_AUTHORIZATION)
+    await auditor.repairs(ViolationCode.ABANDONED_AUTHORIZATION)
 
     assert auditor.status_at_stripe(intent_id) == "canceled"
 
@@ -270,7 +278,7 @@ async def test_an_authorization_that_may_be_another_installations_is_left_alone(
 ) -> None:
     intent_id = await auditor.authorize(str(PydanticObjectId()))
 
-    await auditor.reports(AnomalyCode.AUTHORIZATION_OF_UNKNOWN_ORDER)
+    await auditor.reports(ViolationCode.AUTHORIZATION_OF_UNKNOWN_ORDER)
 
     assert auditor.status_at_stripe(intent_id) == "requires_capture"
 
@@ -278,7 +286,7 @@ async def test_an_authorization_that_may_be_another_installations_is_left_alone(
 async def test_money_kept_for_an_order_that_nobody_knows_is_reported(auditor: Auditor) -> None:
     await auditor.authorize(str(PydanticObjectId()), capture=True)
 
-    await auditor.reports(AnomalyCode.CAPTURED_FOR_UNKNOWN_ORDER)
+    await auditor.reports(ViolationCode.CAPTURED_FOR_UNKNOWN_ORDER)
 
 
 async def test_somebody_elses_intents_are_nobodys_business(auditor: Auditor) -> None:
@@ -298,7 +306,7 @@ async def test_a_closed_order_whose_workflow_runs_is_reported(
     )
     await auditor.tamper_with_ticket(ticket, order_id=None)
 
-    await auditor.reports(AnomalyCode.CLOSED_ORDER_WITH_WORKFLOW)
+    await auditor.reports(ViolationCode.CLOSED_ORDER_WITH_WORKFLOW)
 
 
 async def test_a_workflow_without_an_order_is_reported(
@@ -307,7 +315,7 @@ async def test_a_workflow_without_an_order_is_reported(
     monkeypatch.setattr(invariants, "GRACE", timedelta(0))
     await Order.find_one({"_id": PydanticObjectId(order["id"])}).delete()
 
-    await auditor.reports(AnomalyCode.WORKFLOW_WITHOUT_ORDER, AnomalyCode.LOCK_WITHOUT_ORDER)
+    await auditor.reports(ViolationCode.WORKFLOW_WITHOUT_ORDER, ViolationCode.LOCK_WITHOUT_ORDER)
 
 
 async def test_an_order_that_waits_long_past_its_deadline_is_reported(
@@ -315,7 +323,7 @@ async def test_an_order_that_waits_long_past_its_deadline_is_reported(
 ) -> None:
     await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
 
-    await auditor.reports(AnomalyCode.OVERDUE)
+    await auditor.reports(ViolationCode.OVERDUE)
 
 
 async def test_a_payment_that_never_ends_is_reported_with_what_stripe_says(
@@ -324,9 +332,9 @@ async def test_a_payment_that_never_ends_is_reported_with_what_stripe_says(
     charge = await buyer.pay_through_the_bank(order)
     await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
 
-    await auditor.reports(AnomalyCode.OVERDUE)
+    await auditor.reports(ViolationCode.OVERDUE)
 
-    (found,) = await Finding.find_all().to_list()
+    (found,) = await ViolationRecord.find_all().to_list()
     assert f"{charge['stripeId']} is requires_action, 0 captured" in found.detail
 
 
@@ -337,10 +345,10 @@ async def test_a_payment_that_never_ends_is_reported_also_while_stripe_is_away(
     await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
     market.sandbox.set_fault("error", method="GET", path="/v1/payment_intents/*", times=None)
 
-    examined = await auditor.examine(order)
+    examined = await auditor.examine_candidate(order)
 
     assert examined.reported == 1
-    assert await auditor.found() == {AnomalyCode.OVERDUE: FindingStatus.OPEN}
+    assert await auditor.found() == {ViolationCode.OVERDUE: ViolationStatus.OPEN}
 
 
 async def test_a_capture_by_hand_of_less_is_reported_and_ends_with_its_refund(
@@ -356,9 +364,9 @@ async def test_a_capture_by_hand_of_less_is_reported_and_ends_with_its_refund(
     await paying
     await auditor.tamper_with_order(order, expires_at=utc_now() - LONG_AGO)
 
-    await auditor.reports(AnomalyCode.OVERDUE, AnomalyCode.CAPTURED_ANOTHER_AMOUNT)
+    await auditor.reports(ViolationCode.OVERDUE, ViolationCode.CAPTURED_ANOTHER_AMOUNT)
     await auditor.refund(intent["id"])
 
     await buyer.sees(order, "cancelled", "payment_failed")
     await auditor.check()
-    assert set((await auditor.found()).values()) == {FindingStatus.RESOLVED}
+    assert set((await auditor.found()).values()) == {ViolationStatus.RESOLVED}

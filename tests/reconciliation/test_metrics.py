@@ -13,7 +13,7 @@ from tests.purchases.marketplace import Marketplace
 from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from ticketing.invariants import Invariant
-from ticketing.observability.metrics import measured_runtime
+from ticketing.observability.metrics import runtime_with_metrics
 from ticketing.temporal import connect_temporal
 
 SAMPLE = re.compile(r"^(holdfast_invariant_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
@@ -42,7 +42,7 @@ async def test_findings_are_counted_once_and_open_ones_measured(idle_market: Mar
     (port,) = free_ports(1)
     address = f"{LOOPBACK}:{port}"
     idle_market.temporal = await connect_temporal(
-        idle_market.settings.temporal, runtime=measured_runtime(address)
+        idle_market.settings.temporal, runtime=runtime_with_metrics(address)
     )
     auditor = Auditor(idle_market)
     (person,) = idle_market.crowd(1)

@@ -20,7 +20,7 @@ from workflows.orders import (
     PaymentDecision,
 )
 from workflows.refunds import RefundWorkflow
-from workflows.steps import LOCAL_PATIENCE
+from workflows.steps import LOCAL_ACTIVITY_TIMEOUT
 
 
 class Walked(Protocol):
@@ -133,7 +133,7 @@ async def completed_while_mongodb_was_slow(market: Market) -> Purchase:
     async with locked(await purchase.order()):
         charge_id = await purchase.submit_payment()
         deciding = asyncio.create_task(purchase.decision(charge_id))
-        await asyncio.wait([deciding], timeout=LOCAL_PATIENCE.total_seconds() + 1)
+        await asyncio.wait([deciding], timeout=LOCAL_ACTIVITY_TIMEOUT.total_seconds() + 1)
     assert await deciding is PaymentDecision.COMPLETED
     return purchase
 

@@ -117,7 +117,7 @@ class NotesTheIntentWithoutAPatch(OrderWorkflow):
     async def run(self, input: OrderInput) -> OrderState:
         return await super().run(input)
 
-    def _note_intent(self, state: PaymentState) -> None:
+    def _index_payment_intent(self, state: PaymentState) -> None:
         if state.intent_id is not None:
             workflow.upsert_search_attributes([PAYMENT_INTENT_ID.value_set(state.intent_id)])
 
@@ -138,7 +138,7 @@ class RolledBack(OrderWorkflow):
     async def run(self, input: OrderInput) -> OrderState:
         return await super().run(input)
 
-    def _note_intent(self, state: PaymentState) -> None:
+    def _index_payment_intent(self, state: PaymentState) -> None:
         pass
 
 

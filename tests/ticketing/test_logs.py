@@ -16,7 +16,7 @@ from temporalio.testing import ActivityEnvironment
 from ticketing.observability.logs import (
     JsonFormatter,
     TextFormatter,
-    concerns,
+    bind_order_id,
     configure_logging,
     order_id,
     request_id,
@@ -117,7 +117,7 @@ async def test_what_an_activity_about_many_logs_names_the_one_that_it_says() -> 
     environment.info = replace(environment.info, workflow_id="reconciliation:recent:orders")
 
     async def log() -> Any:
-        concerns(ORDER)
+        bind_order_id(ORDER)
         return json.loads(JsonFormatter().format(record()))
 
     assert (await environment.run(log))["orderId"] == ORDER

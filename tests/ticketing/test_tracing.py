@@ -17,9 +17,9 @@ from pymongo.monitoring import (
 from ticketing.models import User
 from ticketing.mongodb import connect_mongodb
 from ticketing.observability.metrics import CannotServeMetrics
-from ticketing.observability.mongodb_spans import PATIENCE, MongoDBSpans
+from ticketing.observability.mongodb_spans import SPAN_TIMEOUT, MongoDBSpans
 from ticketing.observability.telemetry import start_telemetry
-from ticketing.observability.tracing import API, TraceContext, Tracing
+from ticketing.observability.tracing import API_SERVICE_NAME, TraceContext, Tracing
 from ticketing.settings import MetricsSettings, MongoDBSettings, TracingSettings
 
 SECRET = "marker-of-a-secret@example.com"
@@ -32,7 +32,7 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 async def tracing(exporter: InMemorySpanExporter) -> Tracing:
-    return Tracing(exporter, API)
+    return Tracing(exporter, API_SERVICE_NAME)
 
 
 def test_words_of_exceptions_and_unknown_attributes_stay_here(
@@ -131,11 +131,11 @@ async def test_a_command_that_was_cancelled_is_told_of_as_unanswered(
     try:
         with pytest.raises(asyncio.CancelledError):
             await asyncio.create_task(read())
-        now += PATIENCE / 2
+        now += SPAN_TIMEOUT / 2
         await client.admin.command("ping")
         assert "find users" not in told()
 
-        now += PATIENCE
+        now += SPAN_TIMEOUT
         await client.admin.command("ping")
         assert told()["find users"] == "no_answer"
     finally:
@@ -144,7 +144,7 @@ async def test_a_command_that_was_cancelled_is_told_of_as_unanswered(
 
 def test_unless_a_setting_asks_for_it_nothing_is_watched() -> None:
     telemetry = start_telemetry(
-        MetricsSettings.model_construct(), TracingSettings.model_construct(), API
+        MetricsSettings.model_construct(), TracingSettings.model_construct(), API_SERVICE_NAME
     )
 
     assert not telemetry.is_scraped
@@ -157,4 +157,4 @@ def test_an_address_that_is_not_ours_to_listen_on_is_named() -> None:
     elsewhere = MetricsSettings.model_construct(address="192.0.2.1:9464")
 
     with pytest.raises(CannotServeMetrics, match=r"METRICS_ADDRESS=192\.0\.2\.1:9464: "):
-        start_telemetry(elsewhere, TracingSettings.model_construct(), API)
+        start_telemetry(elsewhere, TracingSettings.model_construct(), API_SERVICE_NAME)

@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from devstack.stack import Stack
 from devstack.temporal import find_temporal, run_apart
-from ticketing.worker_versions import standing_of
+from ticketing.worker_versions import version_status
 
 DEPLOYMENT = "holdfast"
 
@@ -66,7 +66,9 @@ def told_of(stack: Stack, build: str) -> str:
 
 async def _told_of(stack: Stack, build: str) -> str:
     client = await Client.connect(stack.settings.temporal_address)
-    told, is_trouble = await standing_of(client, common.WorkerDeploymentVersion(DEPLOYMENT, build))
+    told, is_trouble = await version_status(
+        client, common.WorkerDeploymentVersion(DEPLOYMENT, build)
+    )
     assert not is_trouble
     return told
 

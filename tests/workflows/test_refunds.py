@@ -8,7 +8,7 @@ from temporalio import activity
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
-from activities.refunds import RefundActivities, TellOrder
+from activities.refunds import AddTimelineEntry, RefundActivities
 from tests.market import Market, Purchase, RefundHandle
 from ticketing.models import Ticket
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus, TimelineCode
@@ -292,15 +292,15 @@ async def test_a_part_that_went_back_leaves_the_order_completed_and_the_rest_can
 @pytest.fixture
 def slow_telling(monkeypatch: pytest.MonkeyPatch) -> asyncio.Barrier:
     """Each telling passes it twice; asked for before the market, whose worker it slows."""
-    barrier, tell = asyncio.Barrier(2), RefundActivities.tell_order
+    barrier, tell = asyncio.Barrier(2), RefundActivities.add_timeline_entry
 
-    @activity.defn(name="tell_order")
-    async def tell_slowly(self, input: TellOrder) -> None:  # type: ignore[no-untyped-def] # only what Temporal sends has a type
+    @activity.defn(name="add_timeline_entry")
+    async def tell_slowly(self, input: AddTimelineEntry) -> None:  # type: ignore[no-untyped-def] # only what Temporal sends has a type
         await barrier.wait()
         await barrier.wait()
         await tell(self, input)
 
-    monkeypatch.setattr(RefundActivities, "tell_order", tell_slowly)
+    monkeypatch.setattr(RefundActivities, "add_timeline_entry", tell_slowly)
     return barrier
 
 

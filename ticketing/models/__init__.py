@@ -3,14 +3,19 @@
 from beanie import Document
 
 from ticketing.models.charge import Charge
-from ticketing.models.finding import Checked, Finding, FindingStatus, ReconciliationRun
 from ticketing.models.order import Order, TicketSnapshot
 from ticketing.models.rate_limit_window import RateLimitWindow
 from ticketing.models.revoked_session import RevokedSession
 from ticketing.models.stripe_event import StripeEvent
 from ticketing.models.ticket import ListedTicket, ListingRequest, Ticket
-from ticketing.models.timeline import TimelineEntry, told
+from ticketing.models.timeline import TimelineEntry, timeline_entry
 from ticketing.models.user import User
+from ticketing.models.violation import (
+    CheckedCounts,
+    ReconciliationRun,
+    ViolationRecord,
+    ViolationStatus,
+)
 
 DOCUMENT_MODELS: list[type[Document]] = [
     User,
@@ -20,16 +25,14 @@ DOCUMENT_MODELS: list[type[Document]] = [
     StripeEvent,
     RevokedSession,
     RateLimitWindow,
-    Finding,
+    ViolationRecord,
     ReconciliationRun,
 ]
 
 __all__ = [
     "DOCUMENT_MODELS",
     "Charge",
-    "Checked",
-    "Finding",
-    "FindingStatus",
+    "CheckedCounts",
     "ListedTicket",
     "ListingRequest",
     "Order",
@@ -41,5 +44,7 @@ __all__ = [
     "TicketSnapshot",
     "TimelineEntry",
     "User",
-    "told",
+    "ViolationRecord",
+    "ViolationStatus",
+    "timeline_entry",
 ]

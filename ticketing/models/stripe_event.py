@@ -6,7 +6,7 @@ from beanie import Document
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
 
-REMEMBERED_FOR = timedelta(days=30)
+EVENT_RETENTION = timedelta(days=30)
 """Stripe resends an event for three days, and lists events for thirty."""
 
 
@@ -24,6 +24,6 @@ class StripeEvent(Document):
             IndexModel(
                 [("received_at", ASCENDING)],
                 name="forgotten_after_a_month",
-                expireAfterSeconds=int(REMEMBERED_FOR.total_seconds()),
+                expireAfterSeconds=int(EVENT_RETENTION.total_seconds()),
             ),
         ]

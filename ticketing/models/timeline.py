@@ -19,7 +19,7 @@ class TimelineEntry(BaseModel):
     """A failure code or a cancel reason, as `TimelineCode` says."""
 
 
-def told(
+def timeline_entry(
     code: TimelineCode, at: datetime, *, attempt: int | None = None, reason: str | None = None
 ) -> dict[str, object]:
     """An entry as it is stored; append it by `$push` to `timeline` in the write it tells of."""

@@ -25,18 +25,18 @@ order_id: ContextVar[str | None] = ContextVar("order_id", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 """The trace that goes on where no span does, as after an activity has failed."""
 
-TALKATIVE = {
+MINIMUM_LEVELS = {
     "pymongo": "INFO",  # its DEBUG lines hold whole commands, e-mail addresses included
     "stripe": "WARNING",  # its DEBUG lines likewise, and its INFO lines say nothing new
     "httpcore": "WARNING",
     "httpx": "WARNING",
     "urllib3": "INFO",  # whose DEBUG lines tell of each batch of spans
 }
-SHOWN_OF_A_TRACE = 8
+SHORT_TRACE_ID_LENGTH = 8
 """Characters of its id that people are shown."""
 
 
-def concerns(order: object) -> None:
+def bind_order_id(order: object) -> None:
     """Name the order in all lines of this request, or this activity, from now on."""
     order_id.set(str(order))
 
@@ -69,7 +69,7 @@ class TextFormatter(logging.Formatter):
         place = (
             request_id.get(),
             order and f"order={order}",
-            trace and f"trace={trace[:SHOWN_OF_A_TRACE]}",
+            trace and f"trace={trace[:SHORT_TRACE_ID_LENGTH]}",
         )
         said = " ".join(filter(None, place))
         record.place = f" [{said}]" if said else ""
@@ -109,7 +109,7 @@ def configure_logging(settings: LogSettings) -> None:
             "root": {"level": settings.level, "handlers": ["stderr"]},
             "loggers": {
                 name: {"level": max(level, settings.level, key=_severity)}
-                for name, level in TALKATIVE.items()
+                for name, level in MINIMUM_LEVELS.items()
             },
         }
     )

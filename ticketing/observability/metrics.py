@@ -56,12 +56,12 @@ class CannotServeMetrics(RuntimeError):
 
 
 @cache
-def plain_runtime() -> Runtime:
+def runtime_without_metrics() -> Runtime:
     """The one runtime of a process that nobody scrapes; it has threads of its own."""
     return Runtime(telemetry=TelemetryConfig(logging=LOGGING))
 
 
-def measured_runtime(address: str) -> Runtime:
+def runtime_with_metrics(address: str) -> Runtime:
     """A runtime whose metrics can be scraped at `host:port`.
 
     Raises:
@@ -90,7 +90,7 @@ def meter_of(client: Client) -> MetricMeter:
     return runtime.metric_meter if runtime else MetricMeter.noop
 
 
-class ClosedOrders:
+class OrderMetrics:
     """Counts each order once when it is completed, and once when it is cancelled.
 
     To be told after the write that closed the order, and only if this was the run that did it.

@@ -14,7 +14,7 @@ from pymongo.monitoring import (
 
 Key = tuple[int, object]
 
-PATIENCE = timedelta(minutes=1)
+SPAN_TIMEOUT = timedelta(minutes=1)
 """How long an answer may take before the command's span is ended without it."""
 
 
@@ -32,7 +32,7 @@ class MongoDBSpans(CommandListener):
 
     def started(self, event: CommandStartedEvent) -> None:
         """A command is being sent."""
-        self._give_up_old_ones()
+        self._end_unanswered()
         if not get_current_span().is_recording():
             return
         command = event.command_name
@@ -59,9 +59,9 @@ class MongoDBSpans(CommandListener):
         _, span = self._spans.pop(_key(event), (0, None))
         return span
 
-    def _give_up_old_ones(self) -> None:
+    def _end_unanswered(self) -> None:
         """End what was never answered: PyMongo says nothing of a command that was cancelled."""
-        began_before = self._clock() - PATIENCE.total_seconds()
+        began_before = self._clock() - SPAN_TIMEOUT.total_seconds()
         while self._spans:
             oldest = next(iter(self._spans))
             began, span = self._spans[oldest]

@@ -8,7 +8,7 @@ from temporalio.client import Interceptor
 from temporalio.common import MetricMeter
 from temporalio.runtime import Runtime
 
-from ticketing.observability.metrics import measured_runtime, plain_runtime
+from ticketing.observability.metrics import runtime_with_metrics, runtime_without_metrics
 from ticketing.observability.mongodb_spans import MongoDBSpans
 from ticketing.observability.tracing import Tracing, start_tracing
 from ticketing.settings import MetricsSettings, TracingSettings
@@ -55,5 +55,7 @@ def start_telemetry(metrics: MetricsSettings, tracing: TracingSettings, service:
         CannotServeMetrics: the metrics address cannot be listened on.
     """
     is_scraped = metrics.address is not None
-    runtime = measured_runtime(metrics.address) if metrics.address else plain_runtime()
+    runtime = (
+        runtime_with_metrics(metrics.address) if metrics.address else runtime_without_metrics()
+    )
     return Telemetry(runtime, start_tracing(tracing, service), is_scraped=is_scraped)

@@ -34,11 +34,11 @@ from temporalio.worker import (
 from ticketing.observability.logs import current_trace_id, trace_id
 from ticketing.settings import TracingSettings
 
-API = "holdfast-api"
-WORKER = "holdfast-worker"
+API_SERVICE_NAME = "holdfast-api"
+WORKER_SERVICE_NAME = "holdfast-worker"
 
 ORDER_ID = "holdfast.order_id"
-TOLD = frozenset(
+ALLOWED_ATTRIBUTES = frozenset(
     {
         ORDER_ID,
         "db.collection.name",
@@ -59,7 +59,7 @@ TOLD = frozenset(
 )
 """The attributes that may leave the process: ids, templates and names of ours."""
 
-TIME_TO_FLUSH = timedelta(seconds=3)
+FLUSH_TIMEOUT = timedelta(seconds=3)
 """How long a process that ends waits for its collector, which may be away."""
 
 
@@ -82,7 +82,7 @@ class Tracing:
         self._provider = TracerProvider(
             resource=Resource.create({SERVICE_NAME: service}), shutdown_on_exit=False
         )
-        self._provider.add_span_processor(BatchSpanProcessor(Discreet(exporter)))
+        self._provider.add_span_processor(BatchSpanProcessor(AttributeFilter(exporter)))
         self.tracer: Tracer = self._provider.get_tracer("holdfast")
 
     def interceptor(self) -> TracingInterceptor:
@@ -97,7 +97,7 @@ class Tracing:
         """Export what is left, if the collector takes it in time."""
         stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
-        await asyncio.to_thread(stopping.join, TIME_TO_FLUSH.total_seconds())
+        await asyncio.to_thread(stopping.join, FLUSH_TIMEOUT.total_seconds())
 
 
 def start_tracing(settings: TracingSettings, service: str) -> Tracing | None:
@@ -107,7 +107,7 @@ def start_tracing(settings: TracingSettings, service: str) -> Tracing | None:
     return Tracing(OTLPSpanExporter(endpoint=f"{settings.endpoint}/v1/traces"), service)
 
 
-class Discreet(SpanExporter):
+class AttributeFilter(SpanExporter):
     """Exports of each span what is known to be harmless."""
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -115,7 +115,7 @@ class Discreet(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export them, without what nobody has said is harmless."""
-        return self._exporter.export([_without_words(span) for span in spans])
+        return self._exporter.export([_filtered(span) for span in spans])
 
     def shutdown(self) -> None:
         """Stop exporting."""
@@ -163,7 +163,7 @@ class _WorkflowInterceptor(TracingWorkflowInboundInterceptor):
         return {name: value for name, value in headers.items() if name != self.header_key}
 
 
-class _Remembering(ActivityInboundInterceptor):
+class _TraceIdInterceptor(ActivityInboundInterceptor):
     """Lets what is logged of an activity after its span name its trace, as its failure is."""
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's own result
@@ -177,7 +177,7 @@ class _Interceptor(TracingInterceptor):
         self.text_map_propagator = TraceContext()
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return super().intercept_activity(_Remembering(next))
+        return super().intercept_activity(_TraceIdInterceptor(next))
 
     def workflow_interceptor_class(
         self, input: WorkflowInterceptorClassInput
@@ -186,14 +186,14 @@ class _Interceptor(TracingInterceptor):
         return _WorkflowInterceptor
 
 
-def _without_words(span: ReadableSpan) -> ReadableSpan:
+def _filtered(span: ReadableSpan) -> ReadableSpan:
     return ReadableSpan(
         name=span.name,
         context=span.context,
         parent=span.parent,
         resource=span.resource,
-        attributes=_told(span.attributes),
-        events=[Event(e.name, _told(e.attributes), e.timestamp) for e in span.events],
+        attributes=_allowed(span.attributes),
+        events=[Event(e.name, _allowed(e.attributes), e.timestamp) for e in span.events],
         links=span.links,
         kind=span.kind,
         status=Status(span.status.status_code),
@@ -203,5 +203,5 @@ def _without_words(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def _told(attributes: Mapping[str, AttributeValue] | None) -> dict[str, AttributeValue]:
-    return {name: value for name, value in (attributes or {}).items() if name in TOLD}
+def _allowed(attributes: Mapping[str, AttributeValue] | None) -> dict[str, AttributeValue]:
+    return {name: value for name, value in (attributes or {}).items() if name in ALLOWED_ATTRIBUTES}

@@ -9,14 +9,14 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from stripe import StripeClient
 from temporalio.common import MetricMeter
 
+from ticketing.payments.instrumented_http import InstrumentedHTTPXClient
 from ticketing.payments.intents import (
-    ENDS,
+    FINAL_STATUSES,
     IntentStatus,
     PaymentIntent,
     PaymentOutcomeUnknown,
     PaymentRefused,
 )
-from ticketing.payments.measured_http import MeasuredHTTPXClient
 from ticketing.payments.refunds import IntentRefunds, Refund, RefundStatus
 from ticketing.settings import StripeApiSettings
 
@@ -36,7 +36,7 @@ HTTP_TIMEOUT_SECONDS: Final = 15.0
 
 T = TypeVar("T")
 
-MOST_KEYS: Final = 200
+MAX_KEYS: Final = 200
 """For one step: as many tries as Temporal makes in an hour and a half."""
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -58,7 +58,7 @@ class StripeGateway:
     ) -> None:
         # It keeps an id in the home directory, and tells Stripe of this machine.
         stripe.enable_telemetry = False
-        self._http = MeasuredHTTPXClient(
+        self._http = InstrumentedHTTPXClient(
             timeout=HTTP_TIMEOUT_SECONDS, meter=meter, tracer=tracer or NoOpTracer()
         )
         stripe_api = StripeClient(
@@ -105,10 +105,10 @@ class StripeGateway:
             "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
             "metadata": {"order_id": order_id, "attempt": str(attempt)},
         }
-        return await self._under_fresh_keys(
+        return await self._with_fresh_keys(
             idempotency_key,
-            lambda options: _ask(self._intents.create_async(params, options)),
-            otherwise=lambda: self.find(order_id, attempt, begun_at),
+            lambda options: _request_intent(self._intents.create_async(params, options)),
+            find_existing=lambda: self.find(order_id, attempt, begun_at),
         )
 
     async def capture(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
@@ -117,7 +117,9 @@ class StripeGateway:
         Raises:
             PaymentRefused: Stripe has just said no, and the intent is as it was.
         """
-        return await self._move(intent_id, idempotency_key, self._intents.capture_async)
+        return await self._transition_intent(
+            intent_id, idempotency_key, self._intents.capture_async
+        )
 
     async def cancel(self, intent_id: str, *, idempotency_key: str) -> PaymentIntent:
         """Give up the intent, and what it set aside. Canceled before is canceled.
@@ -127,11 +129,11 @@ class StripeGateway:
         Raises:
             PaymentRefused: Stripe has just said no, and the intent is as it was.
         """
-        return await self._move(intent_id, idempotency_key, self._intents.cancel_async)
+        return await self._transition_intent(intent_id, idempotency_key, self._intents.cancel_async)
 
     async def read(self, intent_id: str) -> PaymentIntent:
         """What Stripe holds now."""
-        return await _ask(self._intents.retrieve_async(intent_id))
+        return await _request_intent(self._intents.retrieve_async(intent_id))
 
     async def refund(
         self, intent_id: str, *, idempotency_key: str, later_key: str
@@ -160,7 +162,7 @@ class StripeGateway:
         """What was captured under the intent and what of it went back, in whatever way."""
         intent = await self.read(intent_id)
         params: RefundListParams = {"payment_intent": intent_id, "limit": 100}
-        page = await _answer(self._refunds.list_async(params))
+        page = await _translate_errors(self._refunds.list_async(params))
         refunds = tuple([_refund(refund) async for refund in page.auto_paging_iter()])
         return IntentRefunds(intent.amount_received, refunds)
 
@@ -173,11 +175,11 @@ class StripeGateway:
             return None if refunds.left else refunds
 
         async def refund(options: "RequestOptions") -> IntentRefunds:
-            await _answer(self._refunds.create_async(params, options))
+            await _translate_errors(self._refunds.create_async(params, options))
             return await self.refunds_of(intent_id)
 
         try:
-            await self._under_fresh_keys(key, refund, otherwise=find_refunded)
+            await self._with_fresh_keys(key, refund, find_existing=find_refunded)
         except PaymentRefused as refused:
             return refused
         except stripe.CardError as error:
@@ -192,25 +194,25 @@ class StripeGateway:
         wanted = {"order_id": order_id, "attempt": str(attempt)}
         earliest = int((since - CLOCK_SKEW).timestamp())
         params: PaymentIntentListParams = {"limit": 100, "created": {"gte": earliest}}
-        page = await _answer(self._intents.list_async(params))
+        page = await _translate_errors(self._intents.list_async(params))
         while page.data:
             for intent in page.data:
                 if wanted.items() <= dict(intent.metadata.to_dict()).items():
                     return _payment_intent(intent)
-            page = await _answer(page.next_page_async())
+            page = await _translate_errors(page.next_page_async())
         return None
 
-    async def audit(self, intent_id: str) -> PaymentIntent | None:
+    async def read_with_refunds(self, intent_id: str) -> PaymentIntent | None:
         """What Stripe holds now, refunds included; None if it knows no such intent."""
         request = self._intents.retrieve_async(intent_id, {"expand": ["latest_charge"]})
         try:
-            return await _ask(request)
+            return await _request_intent(request)
         except PaymentRefused as refused:
             if refused.code != "resource_missing":
                 raise
             return None
 
-    async def list_page(
+    async def list_intents(
         self, *, since: datetime, until: datetime, after: str | None, limit: int
     ) -> list[PaymentIntent]:
         """One page of the intents made between two instants, newest first, refunds included."""
@@ -224,10 +226,10 @@ class StripeGateway:
         }
         if after is not None:
             params["starting_after"] = after
-        page = await _answer(self._intents.list_async(params))
+        page = await _translate_errors(self._intents.list_async(params))
         return [_payment_intent(intent) for intent in page.data]
 
-    async def _move(
+    async def _transition_intent(
         self,
         intent_id: str,
         idempotency_key: str,
@@ -235,13 +237,13 @@ class StripeGateway:
     ) -> PaymentIntent:
         async def read_if_moved() -> PaymentIntent | None:
             intent = await self.read(intent_id)
-            return intent if intent.status in ENDS else None
+            return intent if intent.status in FINAL_STATUSES else None
 
         try:
-            return await self._under_fresh_keys(
+            return await self._with_fresh_keys(
                 idempotency_key,
-                lambda options: _ask(step(intent_id, {}, options)),
-                otherwise=read_if_moved,
+                lambda options: _request_intent(step(intent_id, {}, options)),
+                find_existing=read_if_moved,
             )
         except PaymentRefused:
             try:
@@ -253,12 +255,12 @@ class StripeGateway:
                 raise
             return intent
 
-    async def _under_fresh_keys(
+    async def _with_fresh_keys(
         self,
         idempotency_key: str,
         request: Callable[["RequestOptions"], Awaitable[T]],
         *,
-        otherwise: Callable[[], Awaitable[T | None]],
+        find_existing: Callable[[], Awaitable[T | None]],
     ) -> T:
         """Ask under the key; where Stripe repeats an old failure, look, then ask anew.
 
@@ -267,28 +269,28 @@ class StripeGateway:
         are derived from the first, and a retry walks the same way, past the keys that this
         process knows to be spent. So whoever was held up on the way meets only used keys.
         """
-        while (number := self._spent_keys.get(idempotency_key, 0) + 1) <= MOST_KEYS:
+        while (number := self._spent_keys.get(idempotency_key, 0) + 1) <= MAX_KEYS:
             key = idempotency_key if number == 1 else f"{idempotency_key}:{number}"
             try:
                 answer = await request({"idempotency_key": key})
             except _KeyIsSpent:
-                found = await otherwise()
+                found = await find_existing()
                 if found is None:
                     self._spent_keys[idempotency_key] = number  # looked, and there is nothing
                     continue
                 answer = found
             self._spent_keys.pop(idempotency_key, None)
             return answer
-        raise PaymentOutcomeUnknown(f"Stripe stored failures of its own under {MOST_KEYS} keys")
+        raise PaymentOutcomeUnknown(f"Stripe stored failures of its own under {MAX_KEYS} keys")
 
 
 class _KeyIsSpent(Exception):
     """Stripe says nothing new under this key: it stored a failure, a no, or other parameters."""
 
 
-async def _ask(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:
+async def _request_intent(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:
     try:
-        return _payment_intent(await _answer(request))
+        return _payment_intent(await _translate_errors(request))
     except stripe.CardError as error:
         intent = error.error.payment_intent if error.error else None
         if intent is not None:
@@ -299,7 +301,7 @@ async def _ask(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:
     raise (_KeyIsSpent(str(refused)) if refused.is_replayed else refused) from None
 
 
-async def _answer(request: Awaitable[T]) -> T:
+async def _translate_errors(request: Awaitable[T]) -> T:
     """Await a request and sort what can go wrong into a definite no and an unknown outcome.
 
     Raised anew without its cause, since a `StripeError` carries the whole body and an error

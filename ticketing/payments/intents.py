@@ -23,7 +23,7 @@ class IntentStatus(StrEnum):
     CANCELED = "canceled"
 
 
-ENDS = frozenset({IntentStatus.SUCCEEDED, IntentStatus.CANCELED})
+FINAL_STATUSES = frozenset({IntentStatus.SUCCEEDED, IntentStatus.CANCELED})
 """What an intent never becomes anything else from."""
 
 

@@ -20,7 +20,7 @@ class RefundStatus(StrEnum):
     CANCELED = "canceled"
 
 
-GIVEN_UP = (RefundStatus.FAILED, RefundStatus.CANCELED)
+UNSUCCESSFUL = (RefundStatus.FAILED, RefundStatus.CANCELED)
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Refund:
     """Why it is pending, or why it failed."""
 
     @property
-    def counts(self) -> bool:
+    def is_effective(self) -> bool:
         """Whether its amount goes back, or has gone."""
-        return self.status not in GIVEN_UP
+        return self.status not in UNSUCCESSFUL
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,4 @@ class IntentRefunds:
     @property
     def left(self) -> int:
         """What was captured and is not on its way back."""
-        return self.captured - sum(refund.amount for refund in self.refunds if refund.counts)
+        return self.captured - sum(refund.amount for refund in self.refunds if refund.is_effective)

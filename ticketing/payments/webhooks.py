@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from ticketing.errors import InvalidSignature
 
-ACTED_ON: Final = frozenset(
+INTENT_EVENTS: Final = frozenset(
     {
         "payment_intent.amount_capturable_updated",
         "payment_intent.canceled",
@@ -21,10 +21,12 @@ ACTED_ON: Final = frozenset(
 """After these a payment may stand elsewhere than the order's workflow last heard."""
 
 REFUND_FAILED: Final = "refund.failed"
-REFUNDS: Final = frozenset({"charge.refunded", "refund.created", "refund.updated", REFUND_FAILED})
+REFUND_EVENTS: Final = frozenset(
+    {"charge.refunded", "refund.created", "refund.updated", REFUND_FAILED}
+)
 """After these money may have gone back, whoever asked Stripe for it."""
 
-ENABLED_EVENTS: Final = ACTED_ON | REFUNDS
+ENABLED_EVENTS: Final = INTENT_EVENTS | REFUND_EVENTS
 """What the webhook endpoint is to be enabled for at Stripe; anything else is acknowledged."""
 
 
@@ -48,10 +50,10 @@ class RefundEvent:
 
 
 Json = dict[str, Any]
-StripeNews = IntentEvent | RefundEvent
+WebhookEvent = IntentEvent | RefundEvent
 
 
-def read_event(payload: bytes, signature: str, secret: SecretStr) -> StripeNews | None:
+def read_event(payload: bytes, signature: str, secret: SecretStr) -> WebhookEvent | None:
     """Verify a delivery; the event, or None if there is nothing to do about it.
 
     Source: https://docs.stripe.com/webhooks#verify-official-libraries; deliveries that were
@@ -71,9 +73,9 @@ def read_event(payload: bytes, signature: str, secret: SecretStr) -> StripeNews 
         event: Json = json.loads(text)
     except (ValueError, stripe.SignatureVerificationError):
         raise InvalidSignature from None
-    if event.get("type") in ACTED_ON:
+    if event.get("type") in INTENT_EVENTS:
         return _intent_event(event, event["data"]["object"])
-    if event.get("type") in REFUNDS:
+    if event.get("type") in REFUND_EVENTS:
         return _refund_event(event, event["data"]["object"])
     return None
 

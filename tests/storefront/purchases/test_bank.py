@@ -19,7 +19,7 @@ from tests.storefront.purchases.shopping import (
     status_of,
 )
 from ticketing.models import Charge
-from ticketing.observability.logs import TALKATIVE
+from ticketing.observability.logs import MINIMUM_LEVELS
 
 AT_THE_BANK = "Waiting for you at your bank"
 CHECKING = "Checking your payment"
@@ -47,7 +47,7 @@ async def test_the_buyer_is_sent_to_the_bank_and_comes_back_to_an_order_that_is_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    for name, level in TALKATIVE.items():
+    for name, level in MINIMUM_LEVELS.items():
         caplog.set_level(level, logger=name)
     caplog.set_level(logging.WARNING, logger="httpx")  # of this very browser
 

@@ -9,18 +9,18 @@ from pymongo import ReturnDocument
 from temporalio.common import MetricMeter
 
 from ticketing.clock import utc_now
-from ticketing.invariants import Anomaly, Invariant
-from ticketing.models import Finding, FindingStatus
+from ticketing.invariants import Invariant, Violation
+from ticketing.models import ViolationRecord, ViolationStatus
 
 logger = logging.getLogger("holdfast.reconciliation")
 
-FINDINGS_COUNTER = "holdfast_invariant_findings"
+VIOLATIONS_COUNTER = "holdfast_invariant_findings"
 OPEN_GAUGE = "holdfast_invariant_findings_open"
 REPORTED, REPAIRED = OUTCOMES = ("reported", "repaired")
 
 
 @dataclass(frozen=True)
-class Subject:
+class Candidate:
     """A ticket or an order that may be broken."""
 
     kind: str
@@ -34,12 +34,12 @@ class Subject:
         return f"{self.kind}:{self.id}"
 
 
-class FindingLog:
+class ViolationLog:
     """Keeps findings, logs and counts each when it is new; one that lasts is told once."""
 
     def __init__(self, meter: MetricMeter) -> None:
         self._found = meter.create_counter(
-            FINDINGS_COUNTER, "Broken invariants that were found, each once until it is gone"
+            VIOLATIONS_COUNTER, "Broken invariants that were found, each once until it is gone"
         )
         self._open = meter.create_gauge(OPEN_GAUGE, "Findings that somebody has to look at")
         for invariant in Invariant:
@@ -47,22 +47,22 @@ class FindingLog:
                 # A series that begins with its first finding has never increased.
                 self._found.add(0, {"invariant": str(invariant), "outcome": outcome})
 
-    async def keep(self, subject: Subject, anomalies: dict[Anomaly, bool]) -> None:
+    async def keep(self, candidate: Candidate, violations: dict[Violation, bool]) -> None:
         """Store what was found of a subject, and whether it was repaired; the rest is resolved."""
         now = utc_now()
         seen = [
-            await self._store(subject, anomaly, is_repaired, now)
-            for anomaly, is_repaired in anomalies.items()
+            await self._store(candidate, violation, is_repaired, now)
+            for violation, is_repaired in violations.items()
         ]
-        await Finding.find(
-            {"subject": subject.name, "status": FindingStatus.OPEN, "key": {"$nin": seen}}
-        ).update({"$set": {"status": FindingStatus.RESOLVED, "resolved_at": now}})
+        await ViolationRecord.find(
+            {"candidate": candidate.name, "status": ViolationStatus.OPEN, "key": {"$nin": seen}}
+        ).update({"$set": {"status": ViolationStatus.RESOLVED, "resolved_at": now}})
 
     async def measure_open(self) -> None:
         """Set the gauge: open findings of each invariant, those without any included."""
-        groups = await Finding.get_pymongo_collection().aggregate(
+        groups = await ViolationRecord.get_pymongo_collection().aggregate(
             [
-                {"$match": {"status": FindingStatus.OPEN}},
+                {"$match": {"status": ViolationStatus.OPEN}},
                 {"$group": {"_id": "$invariant", "count": {"$sum": 1}}},
             ]
         )
@@ -71,49 +71,49 @@ class FindingLog:
             self._open.set(found.get(invariant, 0), {"invariant": str(invariant)})
 
     async def _store(
-        self, subject: Subject, anomaly: Anomaly, is_repaired: bool, now: datetime
+        self, candidate: Candidate, violation: Violation, is_repaired: bool, now: datetime
     ) -> str:
-        status = FindingStatus.REPAIRED if is_repaired else FindingStatus.OPEN
+        status = ViolationStatus.REPAIRED if is_repaired else ViolationStatus.OPEN
         key = ":".join(
-            filter(None, (anomaly.invariant, anomaly.code, subject.name, anomaly.intent_id))
+            filter(None, (violation.invariant, violation.code, candidate.name, violation.intent_id))
         )
         resolved_at = now if is_repaired else None
-        before = await Finding.get_pymongo_collection().find_one_and_update(
+        before = await ViolationRecord.get_pymongo_collection().find_one_and_update(
             {"key": key},
             {
                 "$set": {
-                    "detail": anomaly.detail,
+                    "detail": violation.detail,
                     "status": status,
                     "last_seen_at": now,
                     "resolved_at": resolved_at,
                 },
                 "$setOnInsert": {
-                    "subject": subject.name,
-                    "invariant": anomaly.invariant,
-                    "code": anomaly.code,
-                    f"{subject.kind}_id": PydanticObjectId(subject.id),
-                    "intent_id": anomaly.intent_id,
+                    "candidate": candidate.name,
+                    "invariant": violation.invariant,
+                    "code": violation.code,
+                    f"{candidate.kind}_id": PydanticObjectId(candidate.id),
+                    "intent_id": violation.intent_id,
                     "found_at": now,
                 },
             },
             upsert=True,
             return_document=ReturnDocument.BEFORE,
         )
-        if before is None or before["status"] != FindingStatus.OPEN or is_repaired:
-            self._tell(subject, anomaly, is_repaired)
-        if before is not None and before["status"] != FindingStatus.OPEN:
-            await Finding.find_one({"key": key}).update({"$set": {"found_at": now}})
+        if before is None or before["status"] != ViolationStatus.OPEN or is_repaired:
+            self._tell(candidate, violation, is_repaired)
+        if before is not None and before["status"] != ViolationStatus.OPEN:
+            await ViolationRecord.find_one({"key": key}).update({"$set": {"found_at": now}})
         return key
 
-    def _tell(self, subject: Subject, anomaly: Anomaly, is_repaired: bool) -> None:
+    def _tell(self, candidate: Candidate, violation: Violation, is_repaired: bool) -> None:
         outcome = REPAIRED if is_repaired else REPORTED
         logger.log(
             logging.INFO if is_repaired else logging.WARNING,
             "%s %s %s, %s: %s",
             outcome,
-            anomaly.invariant,
-            anomaly.code,
-            subject.name,
-            anomaly.detail,
+            violation.invariant,
+            violation.code,
+            candidate.name,
+            violation.detail,
         )
-        self._found.add(1, {"invariant": str(anomaly.invariant), "outcome": outcome})
+        self._found.add(1, {"invariant": str(violation.invariant), "outcome": outcome})

@@ -16,14 +16,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from ticketing.clock import utc_now
 from ticketing.invariants import (
     ChargeFacts,
-    OrderCase,
     OrderFacts,
-    TicketCase,
+    OrderStateSnapshot,
     TicketFacts,
-    Workflow,
+    TicketStateSnapshot,
     WorkflowFacts,
+    WorkflowState,
     is_overdue,
-    order_anomalies,
+    order_violations,
 )
 from ticketing.models import Charge, Order, Ticket
 from ticketing.mongodb import BSONDocument, in_transaction
@@ -32,11 +32,11 @@ from ticketing.payments.intents import PaymentIntent, PaymentOutcomeUnknown, Pay
 from ticketing.statuses import HOLDING_STATUSES
 from ticketing.workflow_ids import order_workflow_id, refund_workflow_id
 
-LATEST_INTENT = timedelta(hours=1)
+LATE_INTENT_WINDOW = timedelta(hours=1)
 """How long after an order's end an answer of Stripe's may still make an intent for it."""
 
 STRIPE_PAGE = 100
-AT_ONCE = 10
+CONCURRENCY = 10
 """Questions that Temporal or Stripe is asked side by side."""
 
 A = TypeVar("A")
@@ -48,7 +48,7 @@ class StillChanging(Exception):
 
 
 @dataclass(frozen=True)
-class Documents:
+class OrderDocuments:
     """What MongoDB holds under an order's id, at one instant."""
 
     order: OrderFacts | None
@@ -56,7 +56,7 @@ class Documents:
     charges: tuple[ChargeFacts, ...]
 
 
-class CaseReader:
+class SnapshotReader:
     """Reads only; every answer is as fresh as the call."""
 
     def __init__(
@@ -66,38 +66,38 @@ class CaseReader:
         self._gateway = gateway
         self._temporal = temporal
 
-    async def ticket_case(self, ticket_id: str) -> TicketCase | None:
+    async def ticket_snapshot(self, ticket_id: str) -> TicketStateSnapshot | None:
         """Everything about a ticket's lock, or None if there is no such ticket.
 
         Raises:
             StillChanging: somebody changes it just now.
         """
-        before = await self.ticket_cases([PydanticObjectId(ticket_id)])
+        before = await self.ticket_snapshots([PydanticObjectId(ticket_id)])
         if not before:
             return None
-        (case,) = before
-        holder = case.ticket.order_id
+        (snapshot,) = before
+        holder = snapshot.ticket.order_id
         workflow = await self.workflow(order_workflow_id(holder)) if holder else None
-        if await self.ticket_cases([PydanticObjectId(ticket_id)]) != before:
+        if await self.ticket_snapshots([PydanticObjectId(ticket_id)]) != before:
             raise StillChanging(f"ticket {ticket_id}")
-        return replace(case, workflow=workflow)
+        return replace(snapshot, workflow=workflow)
 
-    async def ticket_cases(self, ids: Iterable[PydanticObjectId]) -> list[TicketCase]:
+    async def ticket_snapshots(self, ids: Iterable[PydanticObjectId]) -> list[TicketStateSnapshot]:
         """The tickets and what depends on them, at one instant; Temporal is not asked."""
         wanted = list(ids)
 
-        async def read(session: AsyncClientSession) -> list[TicketCase]:
+        async def read(session: AsyncClientSession) -> list[TicketStateSnapshot]:
             tickets = await Ticket.find({"_id": {"$in": wanted}}, session=session).to_list()
             named_ids = [ticket.order_id for ticket in tickets if ticket.order_id]
             holding = {"ticket_id": {"$in": wanted}, "status": {"$in": list(HOLDING_STATUSES)}}
             orders = await Order.find(
                 {"$or": [{"_id": {"$in": named_ids}}, holding]}, session=session
             ).to_list()
-            return [_ticket_case(ticket, orders) for ticket in tickets]
+            return [_ticket_snapshot(ticket, orders) for ticket in tickets]
 
         return await self._at_one_instant(read)
 
-    async def order_case(self, order_id: str, intent_ids: Iterable[str]) -> OrderCase:
+    async def order_snapshot(self, order_id: str, intent_ids: Iterable[str]) -> OrderStateSnapshot:
         """Everything about an order.
 
         The documents are read before and after Temporal is asked. If they stayed the same, what
@@ -115,43 +115,47 @@ class CaseReader:
         refund = await self.workflow(refund_workflow_id(order_id))
         if await self.documents(order_id) != before:
             raise StillChanging(f"order {order_id}")
-        case = _order_case(order_id, before, workflow=workflow, refund=refund)
+        snapshot = _order_snapshot(order_id, before, workflow=workflow, refund=refund)
         if workflow.is_running:
-            return await self._with_intents_if_overdue(case)
+            return await self._with_intents_if_overdue(snapshot)
         named = {charge.intent_id for charge in before.charges if charge.intent_id}
         found = await self._audit(named | set(intent_ids))
-        case = replace(case, intents=_made_for(order_id, found))
-        if before.order is None or not order_anomalies(replace(case, knows_all_intents=True)):
-            return case
+        snapshot = replace(snapshot, intents=_intents_of(order_id, found))
+        if before.order is None or not order_violations(replace(snapshot, knows_all_intents=True)):
+            return snapshot
         # A charge may not name its intent yet: Stripe's answer was on its way.
-        unnamed = await self._made_meanwhile(before.order, workflow)
-        intents = _made_for(order_id, (*found, *unnamed))
-        return replace(case, intents=intents, knows_all_intents=True)
+        unnamed = await self._find_unnamed_intents(before.order, workflow)
+        intents = _intents_of(order_id, (*found, *unnamed))
+        return replace(snapshot, intents=intents, knows_all_intents=True)
 
-    async def order_cases(self, ids: Iterable[PydanticObjectId]) -> list[OrderCase]:
+    async def order_snapshots(self, ids: Iterable[PydanticObjectId]) -> list[OrderStateSnapshot]:
         """The documents of many orders; neither Temporal nor Stripe is asked."""
         documents = await self._documents(ids)
-        return [_order_case(order_id, found) for order_id, found in documents.items()]
+        return [_order_snapshot(order_id, found) for order_id, found in documents.items()]
 
-    async def with_workflows(self, cases: Iterable[OrderCase]) -> list[OrderCase]:
+    async def with_workflows(
+        self, snapshots: Iterable[OrderStateSnapshot]
+    ) -> list[OrderStateSnapshot]:
         """The same cases, with what Temporal says of each."""
 
-        async def ask(case: OrderCase) -> OrderCase:
-            workflow = await self.workflow(order_workflow_id(case.order_id))
-            return replace(case, workflow=workflow)
+        async def ask(snapshot: OrderStateSnapshot) -> OrderStateSnapshot:
+            workflow = await self.workflow(order_workflow_id(snapshot.order_id))
+            return replace(snapshot, workflow=workflow)
 
-        return await _side_by_side(ask, cases)
+        return await _gather_limited(ask, snapshots)
 
-    async def with_their_intents(self, cases: Iterable[OrderCase]) -> list[OrderCase]:
+    async def with_their_intents(
+        self, snapshots: Iterable[OrderStateSnapshot]
+    ) -> list[OrderStateSnapshot]:
         """The same cases, with what Stripe says of the intents that their charges name."""
 
-        async def ask(case: OrderCase) -> OrderCase:
-            intents = await self._audit(c.intent_id for c in case.charges if c.intent_id)
-            return replace(case, intents=intents, knows_all_intents=True)
+        async def ask(snapshot: OrderStateSnapshot) -> OrderStateSnapshot:
+            intents = await self._audit(c.intent_id for c in snapshot.charges if c.intent_id)
+            return replace(snapshot, intents=intents, knows_all_intents=True)
 
-        return await _side_by_side(ask, cases)
+        return await _gather_limited(ask, snapshots)
 
-    async def documents(self, order_id: str) -> Documents:
+    async def documents(self, order_id: str) -> OrderDocuments:
         """The order, its ticket and its charges."""
         return (await self._documents([PydanticObjectId(order_id)]))[order_id]
 
@@ -162,35 +166,35 @@ class CaseReader:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            return WorkflowFacts(Workflow.UNKNOWN)
+            return WorkflowFacts(WorkflowState.UNKNOWN)
         is_running = description.close_time is None
         return WorkflowFacts(
-            Workflow.RUNNING if is_running else Workflow.CLOSED,
+            WorkflowState.RUNNING if is_running else WorkflowState.CLOSED,
             description.start_time,
             description.close_time,
         )
 
-    async def _with_intents_if_overdue(self, case: OrderCase) -> OrderCase:
+    async def _with_intents_if_overdue(self, snapshot: OrderStateSnapshot) -> OrderStateSnapshot:
         """The same, with what Stripe says of the intents that the charges name, if it answers."""
-        if not is_overdue(case):
-            return case
+        if not is_overdue(snapshot):
+            return snapshot
         try:
-            found = await self._audit(c.intent_id for c in case.charges if c.intent_id)
+            found = await self._audit(c.intent_id for c in snapshot.charges if c.intent_id)
         except (PaymentOutcomeUnknown, PaymentRefused):
-            return case
-        return replace(case, intents=_made_for(case.order_id, found))
+            return snapshot
+        return replace(snapshot, intents=_intents_of(snapshot.order_id, found))
 
-    async def _made_meanwhile(
+    async def _find_unnamed_intents(
         self, order: OrderFacts, workflow: WorkflowFacts
     ) -> list[PaymentIntent]:
         """The order's intents, out of all that were made in its time."""
         # While Stripe cannot be reached an order stays open, past its deadline if need be.
         ended_at = order.closed_at or workflow.ended_at or utc_now()
-        end = max(order.expires_at, ended_at) + LATEST_INTENT
+        end = max(order.expires_at, ended_at) + LATE_INTENT_WINDOW
         found: list[PaymentIntent] = []
         after: str | None = None
         while True:
-            page = await self._gateway.list_page(
+            page = await self._gateway.list_intents(
                 since=order.created_at, until=end, after=after, limit=STRIPE_PAGE
             )
             found += [intent for intent in page if intent.order_id == order.id]
@@ -199,13 +203,13 @@ class CaseReader:
             after = page[-1].id
 
     async def _audit(self, intent_ids: Iterable[str]) -> tuple[PaymentIntent, ...]:
-        answers = await _side_by_side(self._gateway.audit, intent_ids)
+        answers = await _gather_limited(self._gateway.read_with_refunds, intent_ids)
         return tuple(intent for intent in answers if intent is not None)
 
-    async def _documents(self, ids: Iterable[PydanticObjectId]) -> dict[str, Documents]:
+    async def _documents(self, ids: Iterable[PydanticObjectId]) -> dict[str, OrderDocuments]:
         wanted = list(ids)
 
-        async def read(session: AsyncClientSession) -> dict[str, Documents]:
+        async def read(session: AsyncClientSession) -> dict[str, OrderDocuments]:
             orders = await Order.find({"_id": {"$in": wanted}}, session=session).to_list()
             ticket_ids = [order.ticket_id for order in orders]
             tickets = await Ticket.find({"_id": {"$in": ticket_ids}}, session=session).to_list()
@@ -222,17 +226,17 @@ class CaseReader:
         return await in_transaction(self._mongo, read, read_concern=ReadConcern("snapshot"))
 
 
-async def _side_by_side(ask: Callable[[A], Awaitable[T]], about: Iterable[A]) -> list[T]:
-    turns = asyncio.Semaphore(AT_ONCE)
+async def _gather_limited(ask: Callable[[A], Awaitable[T]], about: Iterable[A]) -> list[T]:
+    turns = asyncio.Semaphore(CONCURRENCY)
 
-    async def in_turn(subject: A) -> T:
+    async def in_turn(candidate: A) -> T:
         async with turns:
-            return await ask(subject)
+            return await ask(candidate)
 
-    return list(await asyncio.gather(*(in_turn(subject) for subject in about)))
+    return list(await asyncio.gather(*(in_turn(candidate) for candidate in about)))
 
 
-def _made_for(order_id: str, intents: Iterable[PaymentIntent]) -> tuple[PaymentIntent, ...]:
+def _intents_of(order_id: str, intents: Iterable[PaymentIntent]) -> tuple[PaymentIntent, ...]:
     """Each of the order's intents once; of two readings of one, the later."""
     found = {intent.id: intent for intent in intents if intent.order_id == order_id}
     return tuple(found[key] for key in sorted(found))
@@ -240,26 +244,26 @@ def _made_for(order_id: str, intents: Iterable[PaymentIntent]) -> tuple[PaymentI
 
 def _documents_of(
     order_id: PydanticObjectId, orders: list[Order], tickets: list[Ticket], charges: list[Charge]
-) -> Documents:
+) -> OrderDocuments:
     order = next((order for order in orders if order.id == order_id), None)
     ticket = next((t for t in tickets if order is not None and t.id == order.ticket_id), None)
-    return Documents(
+    return OrderDocuments(
         order and _order_facts(order),
         ticket and _ticket_facts(ticket),
         tuple(_charge_facts(charge) for charge in charges if charge.order_id == order_id),
     )
 
 
-def _order_case(
+def _order_snapshot(
     order_id: str,
-    documents: Documents,
+    documents: OrderDocuments,
     *,
     workflow: WorkflowFacts | None = None,
     refund: WorkflowFacts | None = None,
     intents: tuple[PaymentIntent, ...] | None = None,
     knows_all_intents: bool = False,
-) -> OrderCase:
-    return OrderCase(
+) -> OrderStateSnapshot:
+    return OrderStateSnapshot(
         order_id=order_id,
         now=utc_now(),
         order=documents.order,
@@ -272,14 +276,14 @@ def _order_case(
     )
 
 
-def _ticket_case(ticket: Ticket, orders: list[Order]) -> TicketCase:
+def _ticket_snapshot(ticket: Ticket, orders: list[Order]) -> TicketStateSnapshot:
     named = next((order for order in orders if order.id == ticket.order_id), None)
     holding = [
         order
         for order in orders
         if order.ticket_id == ticket.id and order.status in HOLDING_STATUSES
     ]
-    return TicketCase(
+    return TicketStateSnapshot(
         ticket=_ticket_facts(ticket),
         holding_order_ids=tuple(sorted(str(order.id) for order in holding)),
         named=named and _order_facts(named),

@@ -7,12 +7,12 @@ from beanie import Document, PydanticObjectId
 from pydantic import BaseModel, Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from ticketing.invariants import AnomalyCode, Invariant, Scope
+from ticketing.invariants import Invariant, Scope, ViolationCode
 
-RUNS_REMEMBERED_FOR = timedelta(days=30)
+RUN_RETENTION = timedelta(days=30)
 
 
-class FindingStatus(StrEnum):
+class ViolationStatus(StrEnum):
     """open → resolved, or repaired at once."""
 
     OPEN = "open"
@@ -23,21 +23,21 @@ class FindingStatus(StrEnum):
     """It was open, and is no longer so."""
 
 
-class Finding(Document):
+class ViolationRecord(Document):
     """One broken invariant of one ticket or order; seen again, it is the same finding."""
 
     key: str
     """Invariant, code and what it is about: the same each time that it is seen."""
-    subject: str
+    candidate: str
     """What was examined: `ticket:{id}` or `order:{id}`."""
     invariant: Invariant
-    code: AnomalyCode
+    code: ViolationCode
     detail: str
     """In plain words, as it was last seen."""
     ticket_id: PydanticObjectId | None = None
     order_id: PydanticObjectId | None = None
     intent_id: str | None = None
-    status: FindingStatus
+    status: ViolationStatus
     found_at: datetime
     """When it was first seen, or seen again after it was gone."""
     last_seen_at: datetime
@@ -48,7 +48,7 @@ class Finding(Document):
         name = "findings"
         indexes = [
             IndexModel([("key", ASCENDING)], name="one_finding_per_anomaly", unique=True),
-            IndexModel([("subject", ASCENDING), ("status", ASCENDING)], name="of_a_subject"),
+            IndexModel([("candidate", ASCENDING), ("status", ASCENDING)], name="of_a_candidate"),
             IndexModel([("found_at", DESCENDING), ("_id", DESCENDING)], name="newest_first"),
             IndexModel(
                 [("status", ASCENDING), ("found_at", DESCENDING), ("_id", DESCENDING)],
@@ -57,7 +57,7 @@ class Finding(Document):
         ]
 
 
-class Checked(BaseModel):
+class CheckedCounts(BaseModel):
     """How many of each a run has looked at."""
 
     tickets: int = 0
@@ -73,7 +73,7 @@ class ReconciliationRun(Document):
     scope: Scope
     started_at: datetime
     finished_at: datetime | None = None
-    checked: Checked = Checked()
+    checked: CheckedCounts = CheckedCounts()
     reported: int = 0
     repaired: int = 0
     unexamined: int = 0
@@ -85,6 +85,6 @@ class ReconciliationRun(Document):
             IndexModel(
                 [("started_at", DESCENDING)],
                 name="newest_first",
-                expireAfterSeconds=int(RUNS_REMEMBERED_FOR.total_seconds()),
+                expireAfterSeconds=int(RUN_RETENTION.total_seconds()),
             ),
         ]

@@ -34,7 +34,7 @@ KINDS = {
 }
 
 
-def call_of(method: str, url: str) -> str:
+def api_call(method: str, url: str) -> str:
     """What is asked for, without the ids in its address."""
     path = urlsplit(url).path
     return next(
@@ -43,14 +43,14 @@ def call_of(method: str, url: str) -> str:
     )
 
 
-def kind_of(status: int) -> str | None:
+def error_kind(status: int) -> str | None:
     """What is wrong with an answer, if anything is; a declined card is nobody's fault."""
     if status < 400:
         return None
     return KINDS.get(status, "server_error" if status >= 500 else "refused")
 
 
-class MeasuredHTTPXClient(HTTPXClient):
+class InstrumentedHTTPXClient(HTTPXClient):
     """Every request to Stripe goes through here, the pages of a list one by one."""
 
     def __init__(self, *, timeout: float, meter: MetricMeter, tracer: Tracer) -> None:
@@ -67,7 +67,7 @@ class MeasuredHTTPXClient(HTTPXClient):
         self, method: str, url: str, headers: Mapping[str, str], post_data: object = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
         """Send one request, measure and trace it."""
-        call = call_of(method.upper(), url)
+        call = api_call(method.upper(), url)
         began = time.perf_counter()
         kind: str | None = NO_ANSWER
         with self._tracer.start_as_current_span(
@@ -75,7 +75,7 @@ class MeasuredHTTPXClient(HTTPXClient):
         ) as span:
             try:
                 answer = await super().request_async(method, url, headers, post_data)
-                kind = kind_of(answer[1])
+                kind = error_kind(answer[1])
                 span.set_attribute("http.response.status_code", answer[1])
             finally:
                 _describe(span, method, url, kind)
