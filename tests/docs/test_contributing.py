@@ -15,7 +15,7 @@ def test_the_time_skipping_test_passes(tmp_path: Path) -> None:
     example = tmp_path / "test_example.py"
     example.write_text(shown)
     fixtures = ["-p", "tests.conftest", "-p", "tests.workflows.conftest"]
-    where = ["--rootdir", REPOSITORY, "-c", REPOSITORY / "pyproject.toml"]
+    where = [f"--rootdir={REPOSITORY}", "-c", str(REPOSITORY / "pyproject.toml")]
 
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *where, *fixtures, example],
