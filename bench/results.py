@@ -20,6 +20,23 @@ DOCUMENT = REPOSITORY / "docs" / "performance.md"
 PLOTS = REPOSITORY / "docs" / "performance"
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 
+HEADLINES = (
+    "purchase, 1 at once: reserve p50",
+    "purchase, 1 at once: pay p50",
+    "purchase, 1 at once: CPU per order",
+    "purchase, 32 at once: orders/s",
+    "purchase, 32 at once: CPU per order",
+    "rush, 500 buyers, 1 ticket: workflows started per ticket sold",
+    "rush, 500 buyers, 50 tickets: loser told, p95",
+    "expiry storm, 2,000 reservations: all free after the deadline",
+    "purchase with 20,000 open orders: reserve p50",
+    "listing, searched, 1,000,000 tickets: p50",
+    "page, 100,000 tickets, an order to pay: p95",
+    "memory of worker after 10,000 purchases",
+    "two APIs, two workers, three MongoDB members: violated invariants",
+)
+"""The rows that the documentation always shows; the rest stands in the JSON."""
+
 MARKS = {True: "reached", False: "**not reached**", None: ""}
 
 Json = dict[str, Any]
@@ -61,6 +78,11 @@ def table(rows: Sequence[Json]) -> str:
     return "\n".join(lines)
 
 
+def headlines(rows: Sequence[Json]) -> list[Json]:
+    """The rows that the documentation shows, and every row whose target is missed."""
+    return [row for row in rows if row["name"] in HEADLINES or row["ok"] is False]
+
+
 def circumstances() -> str:
     """The machine, as far as it matters."""
     return (
@@ -74,7 +96,7 @@ def _tabulate(rows: Sequence[Json]) -> None:
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}")
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table(headlines(rows))}\n\n{END}{after}")
 
 
 def _cell(spread: Mapping[str, float] | None, unit: str, digits: int | None = None) -> str:

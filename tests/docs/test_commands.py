@@ -10,7 +10,7 @@ import pytest
 from devstack.process import REPOSITORY
 
 TEMPORAL = Path(sys.executable).with_name("temporal")
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 COMMANDS = sorted(
     {
         command

@@ -51,7 +51,9 @@ def test_the_walk_buys_a_ticket_and_asks_twice_for_another(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "document", [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))], ids=str
+    "document",
+    [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))],
+    ids=str,
 )
 def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text())
