@@ -174,7 +174,7 @@ class RefundActivities:
         """Ask Stripe what of the payment went back. Safe to run twice: it only reads."""
         return _state_of(await self._gateway.refunds_of(intent_id))
 
-    @activity.defn(name="tell_order")
+    @activity.defn(name="add_timeline_entry")
     async def add_timeline_entry(self, input: AddTimelineEntry) -> None:
         """Add an entry to the order's timeline, unless that is very long.
 

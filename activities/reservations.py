@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
@@ -16,6 +15,7 @@ from activities.orders import release_ticket
 from ticketing.clock import to_milliseconds, utc_now
 from ticketing.models import Order, Ticket, TicketSnapshot, TimelineEntry
 from ticketing.mongodb import BSONDocument, in_transaction
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import UNPAID_STATUSES, CancelReason, OrderStatus, TimelineCode
 
 MAJORITY_READ_LAG = timedelta(milliseconds=20)
@@ -41,20 +41,6 @@ class ReserveTicket:
     """The only one at which the buyer wants it; whoever names none takes the ticket's."""
 
 
-class Refusal(StrEnum):
-    """Why a ticket could not be reserved; the API's problem codes."""
-
-    TICKET_NOT_FOUND = "ticket_not_found"
-    TICKET_RESERVED = "ticket_reserved"
-    TICKET_SOLD = "ticket_sold"
-    OWN_TICKET = "own_ticket"
-    PRICE_CHANGED = "price_changed"
-    """It costs something else by now; the answer says what."""
-    TOO_MANY_RESERVATIONS = "too_many_reservations"
-    UNAVAILABLE = "unavailable"
-    """It was not done in time; the buyer has been told to try again."""
-
-
 @dataclass(frozen=True)
 class Reservation:
     """The answer: a price that stands while the ticket is held, or the reason for a refusal.
@@ -62,7 +48,7 @@ class Reservation:
     Recorded histories hold fields that are gone: the ticket's version, and the order's times.
     """
 
-    refusal: Refusal | None = None
+    refusal: ProblemCode | None = None
     price: int = 0
     """In the currency's minor unit."""
     currency: str = ""
@@ -228,18 +214,18 @@ async def _outcome_without_lock(
     """What an order is told that could not lock the ticket, or may not."""
     ticket = await Ticket.get(PydanticObjectId(input.ticket_id), session=session)
     if ticket is None:
-        return Reservation(refusal=Refusal.TICKET_NOT_FOUND)
+        return Reservation(refusal=ProblemCode.TICKET_NOT_FOUND)
     if ticket.order_id == PydanticObjectId(input.order_id):
         return _reservation_of(ticket)
     if ticket.sold_at is not None:
-        return Reservation(refusal=Refusal.TICKET_SOLD)
+        return Reservation(refusal=ProblemCode.TICKET_SOLD)
     if ticket.order_id is not None:
-        return Reservation(refusal=Refusal.TICKET_RESERVED)
+        return Reservation(refusal=ProblemCode.TICKET_RESERVED)
     if ticket.user_id == PydanticObjectId(input.buyer_id):
-        return Reservation(refusal=Refusal.OWN_TICKET)
+        return Reservation(refusal=ProblemCode.OWN_TICKET)
     if input.price not in (None, ticket.price):
-        return replace(_reservation_of(ticket), refusal=Refusal.PRICE_CHANGED)
-    return Reservation(refusal=Refusal.TOO_MANY_RESERVATIONS)
+        return replace(_reservation_of(ticket), refusal=ProblemCode.PRICE_CHANGED)
+    return Reservation(refusal=ProblemCode.TOO_MANY_RESERVATIONS)
 
 
 def _reservation_of(ticket: Ticket) -> Reservation:

@@ -31,12 +31,8 @@ with workflow.unsafe.imports_passed_through():
         PaymentOutcome,
         PaymentState,
     )
-    from activities.reservations import (
-        Refusal,
-        Reservation,
-        ReservationActivities,
-        ReserveTicket,
-    )
+    from activities.reservations import Reservation, ReservationActivities, ReserveTicket
+    from ticketing.problem_codes import ProblemCode
     from ticketing.statuses import CancelReason, OrderStatus
     from workflows.messages import SignalHandler, dispatch_signal
     from workflows.search_attributes import (
@@ -116,7 +112,7 @@ class OrderState:
     attempts_made: int
     waits_for: str
     cancel_reason: CancelReason | None = None
-    refusal: Refusal | None = None
+    refusal: ProblemCode | None = None
 
 
 class _Step(StrEnum):
@@ -239,9 +235,11 @@ class OrderWorkflow:
     @cancel.validator
     def _validate_cancel(self) -> None:
         if self._status is OrderStatus.COMPLETED:
-            raise ApplicationError("the order is completed", type="order_completed")
+            raise ApplicationError("the order is completed", type=ProblemCode.ORDER_COMPLETED)
         if self._submitted is not None or self._step is _Step.DECIDING_PAYMENT:
-            raise ApplicationError("a payment is being decided", type="payment_in_progress")
+            raise ApplicationError(
+                "a payment is being decided", type=ProblemCode.PAYMENT_IN_PROGRESS
+            )
 
     @workflow.query
     def state(self) -> OrderState:
@@ -300,7 +298,7 @@ class OrderWorkflow:
             request,
             summary="Undo a reservation that may have been made",
         )
-        return Reservation(refusal=Refusal.UNAVAILABLE)
+        return Reservation(refusal=ProblemCode.TEMPORAL_UNAVAILABLE)
 
     async def _wait_for_payment(self) -> PaymentSubmitted | None:
         """The next payment, or None once the deadline or a cancellation has come first."""

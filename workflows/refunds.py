@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
         RefundPayment,
         RefundState,
     )
+    from ticketing.problem_codes import ProblemCode
     from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
     from workflows.messages import SignalHandler, dispatch_signal
     from workflows.search_attributes import ORDER_STATUS, PAYMENT_INTENT_ID
@@ -39,9 +40,8 @@ REFUND_REQUESTED = "refund_requested"
 REFUND_CHANGED = "refund_changed"
 """The names of the signals."""
 
-REFUND_REFUSED = "refund_refused"
-ORDER_NOT_COMPLETED = "order_not_completed"
-REFUNDED_IN_PART = "refunded_in_part"
+REFUND_REFUSED = ProblemCode.REFUND_REFUSED
+ORDER_NOT_COMPLETED = ProblemCode.ORDER_NOT_COMPLETED
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class RefundWorkflow:
         if self._request is None and not self._is_signalled:
             message = f"Only {state.refunded} (minor units) went back; the order stays completed."
             workflow.logger.warning("order %s: %s", self._input.order_id, message)
-            raise self._failure(REFUNDED_IN_PART, message)
+            raise self._failure(TimelineCode.REFUNDED_IN_PART, message)
 
     async def _record_refund(self, order: OrderPayment, refund_id: str) -> None:
         self._show_details("Refunded; cancelling the order.")
@@ -266,9 +266,11 @@ class RefundWorkflow:
             summary=f"Tell: {code}",
         )
 
-    def _failure(self, kind: str, message: str, *details: str) -> ApplicationError:
+    def _failure(
+        self, code: ProblemCode | TimelineCode, message: str, *details: str
+    ) -> ApplicationError:
         self._show_details(message)
-        return ApplicationError(message, *details, type=kind, non_retryable=True)
+        return ApplicationError(message, *details, type=code, non_retryable=True)
 
     def _show_details(self, details: str) -> None:
         self._details = details

@@ -19,11 +19,7 @@ from temporalio.client import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.reservations import (
-    Refusal,
-    Reservation,
-    free_slot,
-)
+from activities.reservations import Reservation, free_slot
 from api.http.idempotency import derived_ids
 from api.orders.refusal_counter import RefusedOrders
 from api.orders.service import (
@@ -50,6 +46,7 @@ from ticketing.errors import (
 )
 from ticketing.models import Order, Ticket
 from ticketing.observability.logs import bind_order_id
+from ticketing.problem_codes import ProblemCode
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import OrderStatus, TicketStatus
 from ticketing.workflow_ids import order_workflow_id
@@ -59,17 +56,17 @@ from workflows.search_attributes import ORDER_STATUS, TICKET_ID
 RESERVE_ROUTE = "POST /api/orders"
 """Part of the ids that follow from an idempotency key: never to be changed."""
 
-REFUSALS: dict[Refusal, type[TicketingError]] = {
-    Refusal.TICKET_NOT_FOUND: TicketNotFound,
-    Refusal.TICKET_RESERVED: TicketReserved,
-    Refusal.TICKET_SOLD: TicketSold,
-    Refusal.OWN_TICKET: OwnTicket,
-    Refusal.TOO_MANY_RESERVATIONS: TooManyReservations,
-    Refusal.UNAVAILABLE: TemporalUnavailable,
+REFUSALS: dict[ProblemCode, type[TicketingError]] = {
+    ProblemCode.TICKET_NOT_FOUND: TicketNotFound,
+    ProblemCode.TICKET_RESERVED: TicketReserved,
+    ProblemCode.TICKET_SOLD: TicketSold,
+    ProblemCode.OWN_TICKET: OwnTicket,
+    ProblemCode.TOO_MANY_RESERVATIONS: TooManyReservations,
+    ProblemCode.TEMPORAL_UNAVAILABLE: TemporalUnavailable,
 }
 """All but `PRICE_CHANGED`, which says more than its name."""
 
-LEAVES_NO_TRACE = (None, Refusal.UNAVAILABLE, Refusal.PRICE_CHANGED)
+LEAVES_NO_TRACE = (None, ProblemCode.TEMPORAL_UNAVAILABLE, ProblemCode.PRICE_CHANGED)
 """Outcomes of a workflow without an order, after which a request is looked at anew."""
 
 
@@ -189,7 +186,7 @@ class ReservationService:
         if request.price not in (None, ticket.price):
             raise PriceChanged(ticket.price)
         reservation = await self._start_ahead(order_id, request, ticket)
-        if reservation.refusal is Refusal.TICKET_RESERVED:
+        if reservation.refusal is ProblemCode.TICKET_RESERVED:
             return await self._held_by(request, _for_sale(await Ticket.get(ticket.id), buyer_id))
         if reservation.refusal is not None:
             raise _error_of(reservation.refusal, reservation.price)
@@ -245,7 +242,7 @@ class ReservationService:
         if refusal in LEAVES_NO_TRACE:
             return None
         ticket = await Ticket.get(request.ticket_id)
-        if refusal is Refusal.TICKET_RESERVED and ticket is not None:
+        if refusal is ProblemCode.TICKET_RESERVED and ticket is not None:
             return await self._held_by(request, ticket)
         raise REFUSALS[refusal]
 
@@ -291,7 +288,7 @@ class ReservationService:
             reservation = await self._start(order_id, request, ticket, slot)
             if reservation.refusal is None:
                 turn.holder = request.buyer_id
-            elif reservation.refusal is Refusal.UNAVAILABLE:
+            elif reservation.refusal is ProblemCode.TEMPORAL_UNAVAILABLE:
                 raise TemporalUnavailable
         return reservation
 
@@ -371,9 +368,9 @@ async def _stand_behind(turn: Turn, buyer_id: PydanticObjectId) -> None:
         raise TicketReserved
 
 
-def _error_of(refusal: Refusal, price: int) -> TicketingError:
+def _error_of(refusal: ProblemCode, price: int) -> TicketingError:
     """The refusal as the API says it; the price is the ticket's."""
-    return PriceChanged(price) if refusal is Refusal.PRICE_CHANGED else REFUSALS[refusal]()
+    return PriceChanged(price) if refusal is ProblemCode.PRICE_CHANGED else REFUSALS[refusal]()
 
 
 async def _recorded_order(order_id: PydanticObjectId) -> Order:

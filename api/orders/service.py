@@ -35,7 +35,7 @@ from workflows.orders import OrderState, OrderWorkflow
 WORKFLOW_WAIT_SECONDS = 10.0
 """How long a request waits for a worker; longer than a reservation may take (`RESERVE_TIMEOUT`)."""
 
-CANCEL_REFUSALS = {error.code: error for error in (OrderCompleted, PaymentInProgress)}
+CANCEL_REFUSALS = {str(error.code): error for error in (OrderCompleted, PaymentInProgress)}
 """By the types that the validator of the workflow's `cancel` raises."""
 
 

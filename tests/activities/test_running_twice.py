@@ -17,10 +17,11 @@ from activities.orders import (
     OrderActivities,
     TicketNotHeld,
 )
-from activities.reservations import Refusal, ReservationActivities, ReserveTicket
+from activities.reservations import ReservationActivities, ReserveTicket
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket
 from ticketing.mongodb import BSONDocument
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
 
 Mongo = AsyncMongoClient[BSONDocument]
@@ -501,6 +502,6 @@ async def test_a_ticket_that_is_gone_is_refused(
 
     refused = await reservations.reserve_ticket(request_)
 
-    assert refused.refusal is Refusal.TICKET_NOT_FOUND
+    assert refused.refusal is ProblemCode.TICKET_NOT_FOUND
     await reservations.abandon_reservation(request_)
     assert await Order.find_all().count() == 0

@@ -8,13 +8,14 @@ from pymongo import AsyncMongoClient
 from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from activities.reservations import Refusal, ReservationActivities, ReserveTicket
+from activities.reservations import ReservationActivities, ReserveTicket
 from stripe_sandbox.testing import RunningSandbox
 from tests.market import TTL, Market
 from ticketing.clock import utc_now
 from ticketing.models import Order, Ticket
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import OrderStatus, TicketStatus
 from ticketing.workflow_ids import order_workflow_id
 from worker import create_worker
@@ -79,7 +80,7 @@ async def test_a_worker_that_comes_too_late_holds_no_ticket(
     )
     async with worker:
         result = await handle.result()
-        assert result.refusal is Refusal.UNAVAILABLE
+        assert result.refusal is ProblemCode.TEMPORAL_UNAVAILABLE
         assert (await unattended.look_at(ticket)).status is TicketStatus.AVAILABLE
         left = await Order.get(order_id)
         assert left is not None
