@@ -35,7 +35,6 @@ from api.temporal.probe import TemporalProbe
 from api.tickets import feed_routes
 from api.tickets import routes as tickets
 from api.tickets.feed import TicketFeed
-from api.tickets.service import make_older_titles_searchable
 from api.users import routes as users
 from api.users.passwords import Passwords
 from api.users.sessions import Sessions
@@ -130,7 +129,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.refused_orders = RefusedOrders(telemetry.meter)
     app.state.mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
     try:
-        await make_older_titles_searchable()
         # Lazily: without Temporal nobody can buy, but everybody can still look.
         app.state.temporal = await connect_temporal(
             settings.temporal,

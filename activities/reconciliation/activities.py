@@ -346,6 +346,6 @@ def _order_candidates(snapshots: Iterable[OrderStateSnapshot]) -> tuple[Candidat
     )
 
 
-def _candidate_of(finding: ViolationRecord) -> Candidate:
-    kind, _, id = finding.candidate.partition(":")
-    return Candidate(kind, id, (finding.intent_id,) if finding.intent_id else ())
+def _candidate_of(violation: ViolationRecord) -> Candidate:
+    kind, _, id = violation.candidate.partition(":")
+    return Candidate(kind, id, (violation.intent_id,) if violation.intent_id else ())

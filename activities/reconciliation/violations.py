@@ -39,12 +39,12 @@ class ViolationLog:
 
     def __init__(self, meter: MetricMeter) -> None:
         self._found = meter.create_counter(
-            VIOLATIONS_COUNTER, "Broken invariants that were found, each once until it is gone"
+            VIOLATIONS_COUNTER, "Invariant violations that were found, each once while it lasts"
         )
-        self._open = meter.create_gauge(OPEN_GAUGE, "Findings that somebody has to look at")
+        self._open = meter.create_gauge(OPEN_GAUGE, "Open violations, for an operator to look at")
         for invariant in Invariant:
             for outcome in OUTCOMES:
-                # A series that begins with its first finding has never increased.
+                # A series that begins with its first violation has never increased.
                 self._found.add(0, {"invariant": str(invariant), "outcome": outcome})
 
     async def keep(self, candidate: Candidate, violations: dict[Violation, bool]) -> None:

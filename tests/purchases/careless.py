@@ -102,6 +102,7 @@ def answer_from_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
             buyer_id=str(request.buyer_id),
             reserved_at=order.created_at,
             expires_at=order.expires_at,
+            max_reservations=8,
         )
         return reservations.created_order(input, ticket)
 

@@ -47,6 +47,7 @@ async def start(market: Market, ticket: Ticket, order_id: PydanticObjectId) -> H
             buyer_id=BUYER,
             reservation_ttl=TTL,
             payment_attempts=1,
+            max_reservations=8,
         ),
         id=order_workflow_id(str(order_id)),
         task_queue=market.task_queue,
@@ -71,6 +72,7 @@ async def test_a_worker_that_comes_too_late_holds_no_ticket(
                 buyer_id=BUYER,
                 reserved_at=utc_now(),
                 expires_at=utc_now() + TTL,
+                max_reservations=8,
             )
         )
     await unattended.env.sleep(RESERVE_TIMEOUT + timedelta(seconds=1))

@@ -69,6 +69,7 @@ def requests_for(ticket: Ticket, count: int) -> list[ReserveTicket]:
             buyer_id=str(PydanticObjectId()),
             reserved_at=now,
             expires_at=now + timedelta(minutes=15),
+            max_reservations=8,
         )
         for _ in range(count)
     ]

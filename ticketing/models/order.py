@@ -29,14 +29,14 @@ class Order(Document):
     ticket: TicketSnapshot
     status: OrderStatus
     slot: int | None = None
-    """The buyer's place for an unpaid order that it takes, from 0; older orders have none."""
+    """The buyer's place for an unpaid order that it takes, from 0; an abandoned one has none."""
     cancel_reason: CancelReason | None = None
     expires_at: datetime
     created_at: datetime
     completed_at: datetime | None = None
     cancelled_at: datetime | None = None
     timeline: list[TimelineEntry] = []
-    """What happened, oldest first; orders of before it was kept have none."""
+    """What happened, oldest first."""
 
     @property
     def was_abandoned(self) -> bool:
