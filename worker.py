@@ -1,4 +1,4 @@
-"""Composition root of the worker: connect, build the activities, carry orders out."""
+"""Composition root of the worker: connect, build the activities, run workflows."""
 
 import asyncio
 import logging
@@ -33,19 +33,18 @@ from workflows import WORKFLOWS
 from workflows.reconciliation_schedules import schedule_reconciliation
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
-"""Activities in flight may finish; the rest is taken up by the next worker."""
+"""How long activities in flight may take to finish; another worker runs the rest."""
 
 STICKY_TIMEOUT = timedelta(seconds=20)
-"""How long a task waits for the worker that has its order in memory, before any may take it.
+"""How long a task waits for the worker that has its order in the cache, before any may take it.
 
-Twice Temporal's default. A worker that is dead is waited for in vain; but one that is behind gets
-twice the work, as it has to read the history of each order that it was too late for.
+Twice Temporal's default: a worker that has fallen behind would otherwise get more work, since it
+has to replay the history of each order that it was too late for. After a worker's death, its
+orders wait that long.
 """
 
 MAX_CACHED_ORDERS = 2_500
-"""How many open orders a worker keeps in memory, at some 125 KB each.
-
-The history of any other is read anew when something happens to it."""
+"""How many open orders a worker caches, at some 125 KB each; any other is replayed when needed."""
 
 logger = logging.getLogger("holdfast.worker")
 
@@ -101,7 +100,7 @@ def _pinned_deployment(version: WorkerDeploymentVersion) -> WorkerDeploymentConf
 
 
 async def run_worker(settings: WorkerSettings) -> None:
-    """Carry orders out until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -147,7 +146,7 @@ async def _logging_version_status(
 
 @asynccontextmanager
 async def _measuring(telemetry: Telemetry) -> AsyncIterator[None]:
-    """Count what stands open as long as the block runs, if anybody wants to know."""
+    """Measure the gauges while the block runs, if metrics are on."""
     if not telemetry.is_scraped:
         yield
         return

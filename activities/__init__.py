@@ -1,4 +1,4 @@
-"""Side effects: what a workflow asks of MongoDB, of Stripe and of Temporal."""
+"""Activities: the side effects of workflows, in MongoDB and at Stripe."""
 
 from collections.abc import Callable
 from typing import Any

@@ -7,16 +7,20 @@ from datetime import datetime
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.results import UpdateResult
 from temporalio import activity
 
-from ticketing.clock import to_milliseconds, utc_now
-from ticketing.models import Charge, Order, Ticket, timeline_entry
-from ticketing.mongodb import BSONDocument, in_transaction
+from ticketing.clock import to_milliseconds
+from ticketing.models import (
+    Charge,
+    Order,
+    Ticket,
+    TimelineEntry,
+    append_to_timeline,
+    timeline_entry,
+)
+from ticketing.mongodb import BSONDocument, has_matched, in_transaction
 from ticketing.observability.metrics import OrderMetrics
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
-
-StoredEntry = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,13 @@ class BeginPayment:
     """In the currency's minor unit."""
     currency: str
     at: datetime
-    payment_method: str | None = None
+    payment_method: str
     """Stripe's id of what the buyer pays with."""
 
 
 @dataclass(frozen=True)
 class UndecidedPayment:
-    """A payment that an order awaits, and that a workflow was reset to before."""
+    """The payment that an order awaits, which a workflow that was reset does not know of."""
 
     charge_id: str
     attempt: int
@@ -63,7 +67,7 @@ class FailedCharge:
     charge_id: str
     failure_code: str
     ended_intent_id: str | None = None
-    """The intent under which, as Stripe has said, nothing can be captured any more."""
+    """The intent of the attempt, where Stripe says that nothing can be captured any more."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,7 @@ class FailPayment:
 
     order_id: str
     failed_charge: FailedCharge
-    at: datetime | None = None
-    """Absent in orders of before the timeline was kept; then it is now."""
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,11 @@ class OrderActivities:
     async def begin_payment(self, input: BeginPayment) -> BegunPayment:
         """Record the attempt and take the order to `awaiting_payment`, if it may be paid.
 
-        Refused where the documents know better than the caller: an order that is closed, or
-        has another payment, must not be charged, even if its workflow was reset to before. Nor
-        is an attempt made twice, which such a workflow may count anew: the next one is begun.
-        Nor may it be paid with another order's charge, which a buyer's program asks for if it
-        sends one idempotency key with both.
+        Not begun if the documents say otherwise than the caller: an order that is closed, or
+        awaits another payment, must not be charged, even if its workflow was reset. Nor is an
+        attempt begun twice, which such a workflow may count anew; its next one is. Nor may an
+        order be paid with another order's charge, as a client asks for that sends one
+        idempotency key with both.
         """
 
         async def begin(session: AsyncClientSession) -> BegunPayment:
@@ -156,7 +159,7 @@ class OrderActivities:
         """Record why the attempt failed and let the order wait for the next one."""
 
         async def fail(session: AsyncClientSession) -> None:
-            failure = await _fail_charge(input.failed_charge, input.at or utc_now(), session)
+            failure = await _fail_charge(input.failed_charge, input.at, session)
             if not failure:
                 return
             await Order.find_one(
@@ -165,7 +168,7 @@ class OrderActivities:
                     "status": OrderStatus.AWAITING_PAYMENT,
                 },
                 session=session,
-            ).update({"$set": {"status": OrderStatus.CREATED}, **_tell(*failure)})
+            ).update({"$set": {"status": OrderStatus.CREATED}, **append_to_timeline(*failure)})
 
         await in_transaction(self._mongo, fail)
 
@@ -204,7 +207,7 @@ class OrderActivities:
             ).update(
                 {
                     "$set": {"status": OrderStatus.COMPLETED, "completed_at": at},
-                    **_tell(timeline_entry(TimelineCode.ORDER_COMPLETED, at)),
+                    **append_to_timeline(timeline_entry(TimelineCode.ORDER_COMPLETED, at)),
                 },
                 response_type=UpdateResponse.NEW_DOCUMENT,
             )
@@ -253,13 +256,13 @@ async def _sell(held: Mapping[str, object], at: datetime, session: AsyncClientSe
     sold = await Ticket.find_one({**held, "sold_at": None}, session=session).update(
         {"$set": {"sold_at": at, "updated_at": at}}
     )
-    return _has_matched(sold) or await Ticket.find_one(held, session=session) is not None
+    return has_matched(sold) or await Ticket.find_one(held, session=session) is not None
 
 
 async def _close(
     input: CancelOrder,
     seen: OrderStatus,
-    failure: list[StoredEntry],
+    failure: list[TimelineEntry],
     session: AsyncClientSession,
 ) -> bool:
     """Cancel the order, if it is still in the state that was seen; whether it was."""
@@ -274,16 +277,16 @@ async def _close(
                 "cancel_reason": input.reason,
                 "cancelled_at": at,
             },
-            **_tell(*failure, end),
+            **append_to_timeline(*failure, end),
         }
     )
-    return isinstance(result, UpdateResult) and result.modified_count == 1
+    return has_matched(result)
 
 
 async def _fail_charge(
     failed: FailedCharge, at: datetime, session: AsyncClientSession
-) -> list[StoredEntry]:
-    """Fail the charge, and what to tell of it: nothing if it is failed, or may yet be paid."""
+) -> list[TimelineEntry]:
+    """Fail the charge; returns its timeline entry, or none if it is failed or may yet be paid."""
     charge = await Charge.find_one(
         {
             "_id": PydanticObjectId(failed.charge_id),
@@ -331,12 +334,12 @@ async def _set_awaiting_payment(input: BeginPayment, session: AsyncClientSession
     ).update(
         {
             "$set": {"status": OrderStatus.AWAITING_PAYMENT},
-            **_tell(
+            **append_to_timeline(
                 timeline_entry(TimelineCode.PAYMENT_SUBMITTED, input.at, attempt=input.attempt)
             ),
         }
     )
-    return _has_matched(result)
+    return has_matched(result)
 
 
 async def _holds_ticket(input: BeginPayment, session: AsyncClientSession) -> bool:
@@ -361,15 +364,6 @@ async def _undecided_payment(
     if charge is None:
         return None
     return UndecidedPayment(str(charge.id), charge.attempt, charge.payment_method or "")
-
-
-def _has_matched(result: object) -> bool:
-    return isinstance(result, UpdateResult) and result.matched_count == 1
-
-
-def _tell(*entries: StoredEntry) -> dict[str, object]:
-    """The part of an order's update that appends to its timeline."""
-    return {"$push": {"timeline": {"$each": list(entries)}}}
 
 
 async def _status_of(order_id: PydanticObjectId, session: AsyncClientSession) -> OrderStatus:

@@ -1,4 +1,4 @@
-"""Asking Stripe: each step is repeated under one idempotency key until Stripe has answered."""
+"""Payments at Stripe: each step is retried under one idempotency key until Stripe answers."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -6,11 +6,10 @@ from enum import StrEnum
 
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
-from pymongo.results import UpdateResult
 from temporalio import activity
 
-from ticketing.models import Charge, Order, timeline_entry
-from ticketing.mongodb import BSONDocument
+from ticketing.models import Charge, Order, append_to_timeline, timeline_entry
+from ticketing.mongodb import BSONDocument, has_matched
 from ticketing.payments.fence import PaymentFence
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import FINAL_STATUSES, IntentStatus, PaymentIntent, PaymentRefused
@@ -74,7 +73,7 @@ class UnexpectedPaymentState(Exception):
 
 
 REFUSAL_IS_FINAL_AFTER = 5
-"""Tries of a step after which a no of Stripe's, just given, is believed to stay."""
+"""After this many tries of a step, a refusal by Stripe is taken as final."""
 
 CAPTURED_ELSEWHERE = "captured_elsewhere"
 """The failure code of an intent that somebody captured by hand and refunded."""
@@ -98,9 +97,9 @@ class PaymentActivities:
 
         Safe to run twice: the key makes Stripe repeat its first answer, and an intent that the
         charge names already is read rather than made, since Stripe forgets keys after a day.
-        The timeline tells of an attempt's authentication once, which is the write's condition.
-        The client secret goes to the charge and nowhere else. An order that may not be paid any
-        more is charged nothing, and what was set aside for it before is given up.
+        The timeline gets one entry for an attempt's authentication, which is the write's
+        condition. The client secret goes to the charge and nowhere else. For an order that may
+        not be paid any more, nothing is authorized, and an existing authorization is cancelled.
         """
         charge = await self._fence.before_authorization(
             input.order_id, input.charge_id, input.amount, input.currency
@@ -122,14 +121,14 @@ class PaymentActivities:
         noted = await Charge.find_one(
             {"_id": PydanticObjectId(input.charge_id), "status": ChargeStatus.CREATED}
         ).update(
-            # Never back to none: a run that was frozen may end when the bank has approved, and
-            # Stripe's news of that are told to the workflow only while the secret is here.
+            # Never unset: a run that was frozen may end after the bank has approved, and the
+            # API signals Stripe's event about that only while the secret is stored.
             {
                 "$set": {"stripe_id": intent.id}
                 | ({"client_secret": intent.client_secret} if needs_authentication else {})
             }
         )
-        if not (isinstance(noted, UpdateResult) and noted.matched_count):
+        if not has_matched(noted):
             return await self._forbid(intent.id, input)  # closed while Stripe was asked
         return await self._state_of(intent, input.amount)
 
@@ -151,11 +150,11 @@ class PaymentActivities:
 
     @activity.defn
     async def capture_payment(self, input: AttemptedIntent) -> PaymentState:
-        """Take the money that was set aside, if the order still holds its ticket.
+        """Capture the authorized payment, if the order still holds its ticket.
 
-        Safe to run twice: an intent is captured once, and says so ever after. One that Stripe
-        refuses to capture is given up, for its ticket is about to be released; that is tried until
-        Stripe has done it, since another try of this step may still be about to capture.
+        Safe to run twice: an intent is captured once, and stays captured. One that Stripe refuses
+        to capture is cancelled, since its ticket is about to be released; that is retried until
+        Stripe has done it, since another try of this step may still capture.
         """
         may_capture = await self._fence.before_capture(
             input.order_id, input.attempt, input.intent_id, input.amount
@@ -211,7 +210,7 @@ class PaymentActivities:
     async def _forbid(
         self, intent_id: str | None, input: AuthorizePayment | AttemptedIntent
     ) -> PaymentState:
-        """Give up what was set aside before; where it was captured before, that is the answer."""
+        """Cancel an existing authorization; one that was captured before is the answer."""
         activity.logger.warning("order %s may not be paid any more", input.order_id)
         if intent_id is None:
             return PaymentState(PaymentOutcome.FORBIDDEN)
@@ -273,14 +272,14 @@ OUTCOMES = {
 
 
 def _final_refusal_code(refused: PaymentRefused) -> str:
-    """The code of a no that has stayed one for a while; until then, ask again.
+    """The code of a refusal that has lasted for some tries.
 
     Raises:
-        PaymentRefused: the step is tried again.
+        PaymentRefused: it has not; the step is retried.
     """
     if activity.info().attempt < REFUSAL_IS_FINAL_AFTER:
         raise refused
-    activity.logger.error("Stripe refuses, and will: %s", refused.code)
+    activity.logger.error("Stripe refuses for good: %s", refused.code)
     return refused.code
 
 
@@ -294,4 +293,4 @@ async def _record_authentication_required(input: AuthorizePayment) -> None:
             "status": OrderStatus.AWAITING_PAYMENT,
             "timeline": {"$not": {"$elemMatch": {"code": code, "attempt": attempt}}},
         }
-    ).update({"$push": {"timeline": entry}})
+    ).update(append_to_timeline(entry))

@@ -1,4 +1,4 @@
-"""Giving a completed order's money back, and its ticket."""
+"""Refunding a completed order, and relisting or withdrawing its ticket."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -7,12 +7,11 @@ from enum import StrEnum
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.results import UpdateResult
 from temporalio import activity
 
 from ticketing.clock import to_milliseconds
-from ticketing.models import Charge, Order, Ticket, timeline_entry
-from ticketing.mongodb import BSONDocument, in_transaction
+from ticketing.models import Charge, Order, Ticket, append_to_timeline, timeline_entry
+from ticketing.mongodb import BSONDocument, has_matched, in_transaction
 from ticketing.observability.metrics import OrderMetrics
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import PaymentRefused
@@ -20,11 +19,11 @@ from ticketing.payments.refunds import IntentRefunds, RefundStatus
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
 
 BALANCE_INSUFFICIENT = "balance_insufficient"
-"""Stripe's code for a refund that is possible, and only not now."""
+"""Stripe's code for a refund that is possible later."""
 
 
 MAX_TIMELINE_ENTRIES = 200
-"""Entries after which a timeline tells of no more refunds that came to nothing.
+"""After this many entries, a timeline gets no more for refunds that fail.
 
 Each request for one adds two, and a document of 16 MB could not even be cancelled any more.
 """
@@ -62,7 +61,7 @@ class RefundState:
 
 @dataclass(frozen=True)
 class OrderPayment:
-    """How an order stands that is over, and what paid for it."""
+    """The status of a closed order, and its payment."""
 
     order_status: OrderStatus
     ticket_id: str
@@ -74,7 +73,7 @@ class OrderPayment:
 
 @dataclass(frozen=True)
 class RefundPayment:
-    """The wish to give back whatever is left of an order's payment."""
+    """A request to refund whatever is left of an order's payment."""
 
     order_id: str
     intent_id: str
@@ -82,7 +81,7 @@ class RefundPayment:
 
 @dataclass(frozen=True)
 class AddTimelineEntry:
-    """Something to be told in the timeline of a completed order."""
+    """A timeline entry of a completed order."""
 
     order_id: str
     code: TimelineCode
@@ -178,7 +177,7 @@ class RefundActivities:
     async def add_timeline_entry(self, input: AddTimelineEntry) -> None:
         """Add an entry to the order's timeline, unless that is very long.
 
-        Safe to run twice: what is told of an instant is told once.
+        Safe to run twice: an entry with the same code and instant is not added again.
         """
         same = {"code": input.code, "at": to_milliseconds(input.at)}
         await Order.find_one(
@@ -187,7 +186,7 @@ class RefundActivities:
                 "timeline": {"$not": {"$elemMatch": same}},
                 f"timeline.{MAX_TIMELINE_ENTRIES - 1}": {"$exists": False},
             }
-        ).update({"$push": {"timeline": timeline_entry(input.code, input.at, reason=input.reason)}})
+        ).update(append_to_timeline(timeline_entry(input.code, input.at, reason=input.reason)))
 
     @activity.defn
     async def record_refund(self, input: RecordRefund) -> None:
@@ -200,6 +199,7 @@ class RefundActivities:
         async def record(session: AsyncClientSession) -> bool:
             order_id = PydanticObjectId(input.order_id)
             at = to_milliseconds(input.at)
+            end = timeline_entry(TimelineCode.ORDER_CANCELLED, at, reason=CancelReason.REFUNDED)
             cancelled = await Order.find_one(
                 {"_id": order_id, "status": OrderStatus.COMPLETED}, session=session
             ).update(
@@ -209,14 +209,10 @@ class RefundActivities:
                         "cancel_reason": CancelReason.REFUNDED,
                         "cancelled_at": at,
                     },
-                    "$push": {
-                        "timeline": timeline_entry(
-                            TimelineCode.ORDER_CANCELLED, at, reason=CancelReason.REFUNDED
-                        )
-                    },
+                    **append_to_timeline(end),
                 }
             )
-            if not (isinstance(cancelled, UpdateResult) and cancelled.modified_count):
+            if not has_matched(cancelled):
                 return False
             await Charge.find_one(
                 {"order_id": order_id, "status": ChargeStatus.COMPLETED}, session=session

@@ -1,9 +1,8 @@
-"""Holding a ticket for an order."""
+"""Reserving a ticket for an order."""
 
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
@@ -14,55 +13,42 @@ from temporalio.exceptions import ApplicationError
 
 from activities.orders import release_ticket
 from ticketing.clock import to_milliseconds, utc_now
-from ticketing.models import Order, Ticket, TicketSnapshot, TimelineEntry
+from ticketing.models import Order, Ticket, TicketSnapshot, timeline_entry
 from ticketing.mongodb import BSONDocument, in_transaction
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import UNPAID_STATUSES, CancelReason, OrderStatus, TimelineCode
 
 MAJORITY_READ_LAG = timedelta(milliseconds=20)
-"""How long to wait before a slot is asked for again that was refused and looks free."""
+"""How long to wait before asking again for a slot that was refused and still looks free.
+
+A read shows only what a majority of MongoDB's members has, so it lags behind the refusal.
+"""
 
 
 @dataclass(frozen=True)
 class ReserveTicket:
-    """One order's wish to hold one ticket."""
+    """A request to reserve one ticket for one order."""
 
     order_id: str
     ticket_id: str
     buyer_id: str
     reserved_at: datetime
     expires_at: datetime
-    max_reservations: int | None = None
-    """How many unpaid tickets the buyer may hold; orders of before this was limited have none."""
+    max_reservations: int
+    """How many unpaid tickets the buyer may hold."""
     slot: int | None = None
-    """One of the buyer's that was free when somebody looked; without it, one is looked for."""
+    """One of the buyer's slots that was free when it was looked up; if None, one is looked up."""
     time_left: timedelta | None = None
-    """From when the step is first scheduled; later, its buyer has been told to try again."""
+    """Counted from when the step is first scheduled; after that, the API has answered 503."""
     price: int | None = None
-    """The only one at which the buyer wants it; whoever names none takes the ticket's."""
-
-
-class Refusal(StrEnum):
-    """Why a ticket could not be reserved; the API's problem codes."""
-
-    TICKET_NOT_FOUND = "ticket_not_found"
-    TICKET_RESERVED = "ticket_reserved"
-    TICKET_SOLD = "ticket_sold"
-    OWN_TICKET = "own_ticket"
-    PRICE_CHANGED = "price_changed"
-    """It costs something else by now; the answer says what."""
-    TOO_MANY_RESERVATIONS = "too_many_reservations"
-    UNAVAILABLE = "unavailable"
-    """It was not done in time; the buyer has been told to try again."""
+    """The price that the buyer was shown; if None, any price is accepted."""
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """The answer: a price that stands while the ticket is held, or the reason for a refusal.
+    """The price, which stands while the ticket is held, or the reason for a refusal."""
 
-    Recorded histories hold fields that are gone: the ticket's version, and the order's times.
-    """
-
-    refusal: Refusal | None = None
+    refusal: ProblemCode | None = None
     price: int = 0
     """In the currency's minor unit."""
     currency: str = ""
@@ -79,16 +65,15 @@ class ReservationActivities:
         """Reserve the ticket for the order, or say why not.
 
         Safe to run twice: the lock on the ticket *is* the order's id and is set in the same
-        transaction as the order is written, so a second run finds both and changes nothing.
-        Nor is it refused for the limit: whoever holds the ticket is told so whatever else they
-        hold.
+        transaction as the order is written, so a second run finds both and changes nothing, and
+        is not refused for the limit.
 
         Raises:
             ApplicationError: it is too late, or the order's id is taken; nothing is held by this.
         """
         refused = set[int | None]()
         while True:
-            if input.slot is None and input.max_reservations is not None:
+            if input.slot is None:
                 slot = await free_slot(input.buyer_id, input.max_reservations, input.order_id)
                 if slot is None:
                     return await _outcome_without_lock(input)
@@ -132,7 +117,7 @@ class ReservationActivities:
 
 
 async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
-    # The filter is the rule: whoever gets here second matches nothing.
+    # The filter is the rule: the second order to get here matches nothing.
     agreed = {} if input.price is None else {"price": input.price}
     ticket = await Ticket.find_one(
         {
@@ -150,16 +135,16 @@ async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reserva
         return await _outcome_without_lock(input, session)
     order = created_order(input, ticket)
     order.slot = input.slot
-    order.timeline.append(TimelineEntry(at=order.created_at, code=TimelineCode.TICKET_RESERVED))
+    order.timeline.append(timeline_entry(TimelineCode.TICKET_RESERVED, order.created_at))
     await order.insert(session=session)
     return _reservation_of(ticket)
 
 
 async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
-    """A slot that the order can take; None if the buyer holds as many tickets as one may.
+    """A slot that the order can take; None if the buyer holds as many tickets as allowed.
 
-    Which of the free ones is up to the order, so that those of one buyer who come in the same
-    instant seldom want the same.
+    The order's id chooses among the free ones, so that simultaneous orders of one buyer seldom
+    choose the same.
     """
     unpaid = {"user_id": PydanticObjectId(buyer_id), "status": {"$in": UNPAID_STATUSES}}
     orders = Order.get_pymongo_collection()
@@ -167,7 +152,7 @@ async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
     if len(held) >= most:
         return None
     free = sorted(set(range(most)) - {order.get("slot") for order in held})
-    # No more of them than tickets: what has no slot, or one above a lower limit, counts as well.
+    # No more of them than tickets: a slot above a limit that was lowered counts as well.
     return free[int(order_id, 16) % (most - len(held))]
 
 
@@ -181,7 +166,7 @@ def _is_duplicate_of(error: DuplicateKeyError, field: str) -> bool:
 
 
 def _is_late(input: ReserveTicket) -> bool:
-    """Whether the time is over in which the buyer waits; by the clock that scheduled the step."""
+    """Whether the buyer's waiting time is over, by the clock of Temporal's server."""
     if input.time_left is None:
         return False
     return utc_now() > activity.info().scheduled_time + input.time_left
@@ -203,7 +188,7 @@ async def _abandon(input: ReserveTicket, session: AsyncClientSession) -> None:
         return  # Another reservation's: somebody has started a workflow by hand.
     at, reason = to_milliseconds(input.reserved_at), CancelReason.EXPIRED
     order.status, order.cancel_reason, order.cancelled_at = OrderStatus.CANCELLED, reason, at
-    order.timeline.append(TimelineEntry(at=at, code=TimelineCode.ORDER_CANCELLED, reason=reason))
+    order.timeline.append(timeline_entry(TimelineCode.ORDER_CANCELLED, at, reason=reason))
     await order.save(session=session)
     await release_ticket(ticket.id, order_id, session)
 
@@ -225,21 +210,21 @@ def created_order(input: ReserveTicket, ticket: Ticket) -> Order:
 async def _outcome_without_lock(
     input: ReserveTicket, session: AsyncClientSession | None = None
 ) -> Reservation:
-    """What an order is told that could not lock the ticket, or may not."""
+    """The outcome for an order that could not lock the ticket: mostly why not."""
     ticket = await Ticket.get(PydanticObjectId(input.ticket_id), session=session)
     if ticket is None:
-        return Reservation(refusal=Refusal.TICKET_NOT_FOUND)
+        return Reservation(refusal=ProblemCode.TICKET_NOT_FOUND)
     if ticket.order_id == PydanticObjectId(input.order_id):
         return _reservation_of(ticket)
     if ticket.sold_at is not None:
-        return Reservation(refusal=Refusal.TICKET_SOLD)
+        return Reservation(refusal=ProblemCode.TICKET_SOLD)
     if ticket.order_id is not None:
-        return Reservation(refusal=Refusal.TICKET_RESERVED)
+        return Reservation(refusal=ProblemCode.TICKET_RESERVED)
     if ticket.user_id == PydanticObjectId(input.buyer_id):
-        return Reservation(refusal=Refusal.OWN_TICKET)
+        return Reservation(refusal=ProblemCode.OWN_TICKET)
     if input.price not in (None, ticket.price):
-        return replace(_reservation_of(ticket), refusal=Refusal.PRICE_CHANGED)
-    return Reservation(refusal=Refusal.TOO_MANY_RESERVATIONS)
+        return replace(_reservation_of(ticket), refusal=ProblemCode.PRICE_CHANGED)
+    return Reservation(refusal=ProblemCode.TOO_MANY_RESERVATIONS)
 
 
 def _reservation_of(ticket: Ticket) -> Reservation:

@@ -36,7 +36,6 @@ from api.storefront.errors import render_refusal
 from api.temporal.connection import TemporalConnection
 from api.tickets import feed_routes
 from api.tickets import routes as tickets
-from api.tickets.service import make_older_titles_searchable
 from api.users import routes as users
 from api.users.sessions import Sessions
 from ticketing.errors import (
@@ -121,7 +120,6 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
     telemetry = start_telemetry(settings.metrics, settings.tracing, API_SERVICE_NAME)
     try:
         mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
-        await make_older_titles_searchable()
         connect = partial(
             connect_temporal,
             settings.temporal,

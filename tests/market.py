@@ -11,12 +11,13 @@ from temporalio.client import WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import WorkflowEnvironment
 
-from activities.reservations import Refusal, Reservation
+from activities.reservations import Reservation
 from api.temporal.refunds import start_refund
 from stripe_sandbox.errors import Json
 from stripe_sandbox.testing import RunningSandbox, stripe_client
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import (
     CancelReason,
     ChargeStatus,
@@ -263,7 +264,7 @@ class Market:
         assert charge.stripe_id is not None
         self.sandbox.authenticate(charge.stripe_id, approve=approve)
 
-    async def is_refused(self, ticket: Ticket, refusal: Refusal) -> None:
+    async def is_refused(self, ticket: Ticket, refusal: ProblemCode) -> None:
         """Assert that a new buyer is refused the ticket, and no order comes of it."""
         purchase = await self.ask_for(ticket)
         assert purchase.reservation.refusal is refusal

@@ -17,60 +17,83 @@ TicketingError
 ├── TooManyRequests
 └── Unavailable         MongoDBUnavailable, TemporalUnavailable, NotReady, TooManyStreams
 
-A class is one fact: `code` is its stable name for machines, `status` its HTTP status,
-`title` says it to people, and `detail` says it of this occurrence.
+A class is one fact: `code` is its stable name for programs, `status` its HTTP status, `title`
+says it to people, and `detail` says it of this occurrence. What a class adds to its problem is
+in its `members`, and to the answer in its `headers`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from ticketing.payments.failure_codes import shown_failure_code
+from ticketing.problem_codes import ProblemCode
 
 
 class TicketingError(Exception):
     """A fact that the caller is told; rendered as RFC 9457 problem details by the API."""
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
-    code: ClassVar[str] = "internal_error"
+    code: ClassVar[ProblemCode] = ProblemCode.INTERNAL_ERROR
     title: ClassVar[str] = "Something went wrong on our side."
+    retry_after: int | None = None
+    """Seconds after which asking again makes sense, where it does."""
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail or self.title)
         self.detail = detail
 
+    @classmethod
+    def example(cls) -> Self:
+        """One occurrence, for the API's documentation."""
+        return cls()
+
+    def members(self) -> dict[str, object]:
+        """What the problem says beyond the members that all have, by JSON name."""
+        return {}
+
+    def headers(self) -> dict[str, str]:
+        """The headers that its answer needs, as a problem or as a page."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
 
 class BadRequest(TicketingError):
     status = HTTPStatus.BAD_REQUEST
-    code = "bad_request"
     title = "The request cannot be understood."
 
 
 class InvalidSignature(BadRequest):
-    code = "invalid_signature"
+    code = ProblemCode.INVALID_SIGNATURE
     title = "The webhook's signature does not match its body."
 
 
 class MalformedRequest(BadRequest):
-    code = "malformed_request"
+    code = ProblemCode.MALFORMED_REQUEST
     title = "The request is not well-formed HTTP for this route."
 
 
 class Unauthorized(TicketingError):
     status = HTTPStatus.UNAUTHORIZED
-    code = "not_authenticated"
     title = "Sign in first."
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
 
 
 class NotAuthenticated(Unauthorized):
     """No session, or one that is expired, revoked or forged."""
 
+    code = ProblemCode.NOT_AUTHENTICATED
+
 
 class InvalidCredentials(Unauthorized):
-    code = "invalid_credentials"
+    code = ProblemCode.INVALID_CREDENTIALS
     title = "The e-mail address or the password is wrong."
 
 
 class NotOperator(Unauthorized):
-    code = "not_operator"
+    code = ProblemCode.NOT_OPERATOR
     title = "Send the operator token as a bearer token."
 
 
@@ -81,94 +104,100 @@ class PaymentRequired(TicketingError):
 class CardDeclined(PaymentRequired):
     """The payment was refused; nothing was charged."""
 
-    code = "card_declined"
+    code = ProblemCode.CARD_DECLINED
     title = "The payment was declined."
 
     def __init__(self, decline_code: str, detail: str | None = None) -> None:
         super().__init__(detail)
         self.decline_code = decline_code
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls("insufficient_funds")
+
+    def members(self) -> dict[str, object]:
+        return {"declineCode": shown_failure_code(self.decline_code)}
+
 
 class Forbidden(TicketingError):
     status = HTTPStatus.FORBIDDEN
-    code = "forbidden"
     title = "That is not allowed."
 
 
 class NotTicketOwner(Forbidden):
-    code = "not_ticket_owner"
+    code = ProblemCode.NOT_TICKET_OWNER
     title = "Only the seller of a ticket may change it."
 
 
 class NotTicketSeller(Forbidden):
-    code = "not_ticket_seller"
+    code = ProblemCode.NOT_TICKET_SELLER
     title = "Only the seller of the ticket may refund its order."
 
 
 class OwnTicket(Forbidden):
-    code = "own_ticket"
+    code = ProblemCode.OWN_TICKET
     title = "A seller cannot buy their own ticket."
 
 
 class ForeignOrigin(Forbidden):
-    code = "foreign_origin"
+    code = ProblemCode.FOREIGN_ORIGIN
     title = "A page of another site may not act in your name."
 
 
 class StaleForm(Forbidden):
-    code = "stale_form"
+    code = ProblemCode.STALE_FORM
     title = "This form is out of date: open its page again, and send it from there."
 
 
 class NotFound(TicketingError):
     status = HTTPStatus.NOT_FOUND
-    code = "not_found"
     title = "There is nothing here."
 
 
 class RouteNotFound(NotFound):
     """No such path, or one that is switched off by a setting."""
 
+    code = ProblemCode.NOT_FOUND
+
 
 class TicketNotFound(NotFound):
-    code = "ticket_not_found"
+    code = ProblemCode.TICKET_NOT_FOUND
     title = "There is no such ticket."
 
 
 class OrderNotFound(NotFound):
-    code = "order_not_found"
+    code = ProblemCode.ORDER_NOT_FOUND
     title = "There is no such order."
 
 
 class MethodNotAllowed(TicketingError):
     status = HTTPStatus.METHOD_NOT_ALLOWED
-    code = "method_not_allowed"
+    code = ProblemCode.METHOD_NOT_ALLOWED
     title = "This path does not answer that method."
 
 
 class Conflict(TicketingError):
     status = HTTPStatus.CONFLICT
-    code = "conflict"
     title = "The state of things does not allow that."
 
 
 class EmailTaken(Conflict):
-    code = "email_taken"
+    code = ProblemCode.EMAIL_TAKEN
     title = "There is already an account with this e-mail address."
 
 
 class TicketReserved(Conflict):
-    code = "ticket_reserved"
+    code = ProblemCode.TICKET_RESERVED
     title = "The ticket is reserved for an order."
 
 
 class TicketSold(Conflict):
-    code = "ticket_sold"
+    code = ProblemCode.TICKET_SOLD
     title = "The ticket is sold."
 
 
 class PriceChanged(Conflict):
-    code = "price_changed"
+    code = ProblemCode.PRICE_CHANGED
     title = "The ticket has another price by now."
 
     def __init__(self, price: int, detail: str | None = None) -> None:
@@ -176,81 +205,86 @@ class PriceChanged(Conflict):
         self.price = price
         """What it costs now, in the currency's minor unit."""
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(5500)
+
+    def members(self) -> dict[str, object]:
+        return {"price": self.price}
+
 
 class OrderExpired(Conflict):
-    code = "order_expired"
+    code = ProblemCode.ORDER_EXPIRED
     title = "The order expired before it was paid."
 
 
 class OrderCancelled(Conflict):
-    code = "order_cancelled"
+    code = ProblemCode.ORDER_CANCELLED
     title = "The order is cancelled."
 
 
 class OrderCompleted(Conflict):
-    code = "order_completed"
+    code = ProblemCode.ORDER_COMPLETED
     title = "The order is already completed."
 
 
 class PaymentInProgress(Conflict):
-    code = "payment_in_progress"
+    code = ProblemCode.PAYMENT_IN_PROGRESS
     title = "A payment for this order is being decided."
 
 
 class OrderNotCompleted(Conflict):
-    code = "order_not_completed"
+    code = ProblemCode.ORDER_NOT_COMPLETED
     title = "The order was never paid."
 
 
 class RefundRefused(Conflict):
-    code = "refund_refused"
+    code = ProblemCode.REFUND_REFUSED
     title = "Stripe refuses to refund this order; it stays completed."
 
 
 class RequestInProgress(Conflict):
-    code = "request_in_progress"
+    code = ProblemCode.REQUEST_IN_PROGRESS
     title = "The first request with this Idempotency-Key is still being carried out."
-    retry_after: ClassVar[int] = 1
-    """Seconds after which asking again makes sense."""
+    retry_after = 1
 
 
 class TooManyReservations(Conflict):
-    code = "too_many_reservations"
+    code = ProblemCode.TOO_MANY_RESERVATIONS
     title = "You hold as many unpaid tickets as one buyer may; pay for one or cancel one."
 
 
 class PreconditionFailed(TicketingError):
     status = HTTPStatus.PRECONDITION_FAILED
-    code = "precondition_failed"
     title = "A condition of the request does not hold."
 
 
 class StaleTicket(PreconditionFailed):
-    code = "stale_version"
+    code = ProblemCode.STALE_VERSION
     title = "The ticket has changed since you read it."
 
 
 class ContentTooLarge(TicketingError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    code = "content_too_large"
+    code = ProblemCode.CONTENT_TOO_LARGE
     title = "The request body is too large."
 
 
 class RequestTimeout(TicketingError):
     status = HTTPStatus.REQUEST_TIMEOUT
-    code = "request_timeout"
+    code = ProblemCode.REQUEST_TIMEOUT
     title = "The request did not arrive in time."
 
 
 class RequestHeadTooLarge(TicketingError):
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    code = "request_head_too_large"
+    code = ProblemCode.REQUEST_HEAD_TOO_LARGE
     title = "The request has too long an address, or too many or too long headers."
 
 
 class UnsupportedMediaType(TicketingError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    code = "unsupported_media_type"
+    code = ProblemCode.UNSUPPORTED_MEDIA_TYPE
     title = "Send text as UTF-8, and the body without a Content-Encoding."
 
 
@@ -264,64 +298,89 @@ class FieldError:
 
 class UnprocessableContent(TicketingError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    code = "unprocessable_content"
     title = "The request is understood and cannot be acted on."
 
 
 class InvalidInput(UnprocessableContent):
-    code = "validation_error"
+    code = ProblemCode.VALIDATION_ERROR
     title = "Some fields are missing or wrong."
 
     def __init__(self, errors: list[FieldError], detail: str | None = None) -> None:
         super().__init__(detail)
         self.errors = errors
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls([FieldError("price", "Input should be a valid integer")])
+
+    def members(self) -> dict[str, object]:
+        return {"errors": [asdict(error) for error in self.errors]}
+
 
 class IdempotencyKeyReused(UnprocessableContent):
-    code = "idempotency_key_reused"
+    code = ProblemCode.IDEMPOTENCY_KEY_REUSED
     title = "This Idempotency-Key was sent before, with another request."
 
 
 class TooManyRequests(TicketingError):
     status = HTTPStatus.TOO_MANY_REQUESTS
-    code = "too_many_requests"
+    code = ProblemCode.TOO_MANY_REQUESTS
     title = "That was tried too often; wait a little."
 
     def __init__(self, retry_after: int = 1, detail: str | None = None) -> None:
         super().__init__(detail)
-        self.retry_after = retry_after
-        """Seconds after which asking again makes sense."""
+        self.retry_after: int = retry_after
 
 
 class Unavailable(TicketingError):
     """A part that the answer needs does not respond; nothing half-made stays behind."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    code = "unavailable"
     title = "The service is briefly unavailable."
-    retry_after: ClassVar[int] = 2
-    """Seconds after which asking again makes sense."""
+    retry_after = 2
 
 
 class MongoDBUnavailable(Unavailable):
-    code = "mongodb_unavailable"
+    code = ProblemCode.MONGODB_UNAVAILABLE
     title = "The database does not respond."
 
 
 class TemporalUnavailable(Unavailable):
-    code = "temporal_unavailable"
+    code = ProblemCode.TEMPORAL_UNAVAILABLE
     title = "Orders cannot be processed at the moment."
 
 
 class NotReady(Unavailable):
-    code = "not_ready"
+    code = ProblemCode.NOT_READY
     title = "A part that every request needs does not respond."
 
     def __init__(self, unavailable: list[str], detail: str | None = None) -> None:
         super().__init__(detail)
         self.unavailable = unavailable
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(["temporal"])
+
+    def members(self) -> dict[str, object]:
+        return {"unavailable": self.unavailable}
+
 
 class TooManyStreams(Unavailable):
-    code = "too_many_streams"
+    code = ProblemCode.TOO_MANY_STREAMS
     title = "As many listen to this server as it can serve; ask again, or poll."
+
+
+def error_of(code: ProblemCode) -> type[TicketingError]:
+    """The class of the errors that carry the code."""
+    return _CLASSES[code]
+
+
+def _subclasses(parent: type[TicketingError]) -> Iterator[type[TicketingError]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+_ALL: list[type[TicketingError]] = [TicketingError, *_subclasses(TicketingError)]
+_CLASSES = {kind.code: kind for kind in _ALL if "code" in vars(kind)}

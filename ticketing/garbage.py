@@ -1,18 +1,19 @@
-"""The garbage collector, told what a server that has started knows of its own memory."""
+"""Tuning of the garbage collector for a long-running server."""
 
 import gc
 
 GC_THRESHOLDS = 10_000, 3, 2
-"""After how many new objects the young are looked at, and after how many of such looks the older
-ones. Python's own 700 are made by a single request, which is then looked at while all of it is
-still in use. Orders that leave a worker's memory wait for the last of the three."""
+"""After how many new objects the youngest generation is collected, and after how many of such
+collections the next older one. A single request creates more than Python's default of 700, which
+would be collected while all of them are in use. Orders that a worker evicts from its cache are
+freed by the oldest generation."""
 
 
 def tune_gc_after_startup() -> None:
-    """Never look again at the modules, models and routes that are there for good.
+    """Exclude from collection what the start has created: modules, models and routes.
 
-    A full collection walks through all of them otherwise, a tenth of a second in which nobody is
-    answered (https://docs.python.org/3/library/gc.html#gc.freeze).
+    A full collection walks through all of them otherwise, and blocks for a tenth of a second
+    (https://docs.python.org/3/library/gc.html#gc.freeze).
     """
     gc.collect()
     gc.freeze()

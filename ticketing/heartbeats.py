@@ -1,4 +1,4 @@
-"""Signs of life, so that the death of a worker is noticed long before a step's time is over."""
+"""Heartbeats, so that the death of a worker is noticed long before its activity times out."""
 
 import asyncio
 from datetime import timedelta
@@ -12,7 +12,7 @@ from temporalio.worker import (
 )
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=6)
-"""A worker that is silent for so long is taken for dead, and its step is given to another."""
+"""After this time without a heartbeat, the activity is given to another worker."""
 
 BEATS_PER_TIMEOUT = 3
 

@@ -1,8 +1,8 @@
 """What must hold of every ticket and every order, decided from plain facts.
 
-No I/O: whoever gathers the facts also acts on what is said here. A fact that nobody asked for is
-None, and the rules that need it stay silent. An order whose workflow runs is that workflow's
-business: nothing of it is repaired from outside.
+No I/O: the caller takes the snapshot and makes the repair. A fact that was not read is None, and
+the rules that need it report nothing. An order whose workflow runs is left to that workflow:
+nothing of it is repaired from outside.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,16 @@ from ticketing.payments.intents import IntentStatus, PaymentIntent
 from ticketing.statuses import ChargeStatus, OrderStatus
 
 GRACE = timedelta(minutes=2)
-"""What a worker that has just come back may take to catch up: a deadline, a workflow's end."""
+"""How long after a deadline, or an order's close, its workflow may still run.
+
+A worker that has just restarted needs that long to catch up.
+"""
 
 UNKNOWN_WORKFLOW_GRACE = timedelta(hours=1)
-"""How long past its deadline an order stays open that Temporal knows nothing of.
+"""How long after its deadline an open order is kept open whose workflow Temporal does not know.
 
-It may be the wrong Temporal: another namespace, or a server that has lost its data or not yet
-got it back. By then a workflow that does run somewhere else has closed its order itself.
+It may be the wrong Temporal: another namespace, or a server whose data is lost or not yet
+restored. After this time, a workflow that runs elsewhere has closed the order itself.
 """
 
 CANCELLABLE_STATUSES = frozenset(
@@ -31,20 +34,20 @@ CANCELLABLE_STATUSES = frozenset(
         IntentStatus.REQUIRES_CAPTURE,
     }
 )
-"""Under an intent in one of these states money can still be set aside, or is."""
+"""An intent in one of these states has money authorized, or may yet have."""
 
 
 class Scope(StrEnum):
-    """How much a run looks at."""
+    """How much a run checks."""
 
     RECENT = "recent"
-    """What is open, and what was made or closed lately."""
+    """What is open, and what was created or closed in the last two days."""
     FULL = "full"
-    """Everything there ever was."""
+    """Everything."""
 
 
 class Invariant(StrEnum):
-    """What holds at every instant, or as soon as nothing moves."""
+    """What holds at every instant, or as soon as no step is under way."""
 
     I1 = "I1"
     """A ticket has at most one order that is live or completed."""
@@ -89,7 +92,7 @@ class ViolationCode(StrEnum):
 
 
 class Repair(StrEnum):
-    """The one right thing to do about an anomaly, where there is exactly one."""
+    """How a violation is put right, where there is exactly one way."""
 
     RELEASE_TICKET = auto()
     CANCEL_INTENT = auto()
@@ -99,17 +102,17 @@ class Repair(StrEnum):
 
 
 class WorkflowState(StrEnum):
-    """How the workflow of an order stands."""
+    """The state of an order's workflow."""
 
     RUNNING = auto()
     CLOSED = auto()
     UNKNOWN = auto()
-    """Temporal has none of that id: deleted, past its retention, or never there."""
+    """Temporal has no workflow of that id: deleted, past its retention, or never started."""
 
 
 @dataclass(frozen=True)
 class WorkflowFacts:
-    """What Temporal says of the workflow that carries out an order."""
+    """What Temporal says about the workflow of an order."""
 
     state: WorkflowState
     started_at: datetime | None = None
@@ -159,7 +162,7 @@ class ChargeFacts:
 
 @dataclass(frozen=True)
 class TicketStateSnapshot:
-    """A ticket, and what depends on it, as they were at one instant."""
+    """A ticket and its orders at one instant."""
 
     ticket: TicketFacts
     holding_order_ids: tuple[str, ...] = ()
@@ -172,7 +175,7 @@ class TicketStateSnapshot:
 
 @dataclass(frozen=True)
 class OrderStateSnapshot:
-    """An order id, and whatever is known under it."""
+    """An order and its ticket, charges, workflows and payment intents."""
 
     order_id: str
     now: datetime
@@ -189,11 +192,11 @@ class OrderStateSnapshot:
 
 @dataclass(frozen=True)
 class Violation:
-    """Something that must not be, and the one right repair, where there is one."""
+    """An invariant that does not hold, and its repair, where there is exactly one."""
 
     code: ViolationCode
     detail: str
-    """In plain words, for operators; names ids and amounts, and nobody."""
+    """For operators: ids and amounts, and nothing personal."""
     repair: Repair | None = None
     intent_id: str | None = None
 
@@ -228,7 +231,7 @@ INVARIANTS = {
 
 
 def ticket_violations(snapshot: TicketStateSnapshot) -> list[Violation]:
-    """What is wrong with a ticket: I1, I2 and I3, seen from its lock."""
+    """The violations of I1, I2 and I3 that a ticket's lock shows."""
     found = list(_of_rivals(snapshot))
     if snapshot.ticket.is_sold:
         found += _of_sold_ticket(snapshot)
@@ -238,7 +241,7 @@ def ticket_violations(snapshot: TicketStateSnapshot) -> list[Violation]:
 
 
 def order_violations(snapshot: OrderStateSnapshot) -> list[Violation]:
-    """What is wrong with an order: I2 and I3 seen from it, and I4 to I7."""
+    """The violations of I4 to I7, and those of I2 and I3 that the order's document shows."""
     if snapshot.order is None:
         return list(_of_unknown_order(snapshot))
     match snapshot.order.status:
@@ -456,8 +459,8 @@ def _of_unknown_order(snapshot: OrderStateSnapshot) -> Iterator[Violation]:
     if snapshot.workflow is not None and snapshot.workflow.state is WorkflowState.CLOSED:
         yield from _of_abandoned_intents(snapshot)
         return
-    # Neither database has heard of it: another installation may share the account at Stripe,
-    # and then its workflow is about to capture this.
+    # Neither MongoDB nor Temporal knows the order: another installation may share the account at
+    # Stripe, and then its workflow is about to capture this.
     for intent in snapshot.intents or ():
         if intent.status in CANCELLABLE_STATUSES:
             yield Violation(

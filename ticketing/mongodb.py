@@ -9,6 +9,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.monitoring import CommandListener
 from pymongo.read_concern import ReadConcern
+from pymongo.results import UpdateResult
 
 from ticketing.models import DOCUMENT_MODELS
 from ticketing.settings import MongoDBSettings
@@ -72,6 +73,11 @@ async def in_transaction(
     """Carry out the step in one transaction, and again if another one was in its way."""
     async with mongo.start_session() as session:
         return await session.with_transaction(step, read_concern=read_concern)
+
+
+def has_matched(result: object) -> bool:
+    """Whether a conditional update found its document, so that it happened."""
+    return isinstance(result, UpdateResult) and result.matched_count == 1
 
 
 async def bind_documents(database: AsyncDatabase[BSONDocument]) -> None:

@@ -1,4 +1,4 @@
-"""Whether this build of the workers is given orders, and what to do where none is."""
+"""Whether this build of the workers gets new orders, and what to do if no build does."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ CHECK_INTERVAL = timedelta(seconds=30)
 
 
 async def log_version_status(client: Client, version: WorkerDeploymentVersion) -> None:
-    """Log whether the version is given new orders, and warn for as long as nobody is."""
+    """Log whether the version gets new orders; warn for as long as no version does."""
     told = ""
     while True:
         try:
@@ -31,10 +31,10 @@ async def log_version_status(client: Client, version: WorkerDeploymentVersion) -
 
 
 async def version_status(client: Client, version: WorkerDeploymentVersion) -> tuple[str, bool]:
-    """What the version is to its deployment, in words, and whether somebody has to act.
+    """The role of the version in its deployment, and whether an operator has to act.
 
     Raises:
-        RPCError: Temporal does not say; NOT_FOUND until the first worker has asked for work.
+        RPCError: Temporal does not answer; NOT_FOUND until the first worker has polled.
     """
     name, build = version.deployment_name, version.build_id
     answer = await client.workflow_service.describe_worker_deployment(

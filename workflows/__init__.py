@@ -1,4 +1,4 @@
-"""Decisions: deterministic, replayable, and the only ones that move an order."""
+"""Workflows: deterministic decisions; only they change the state of an order."""
 
 from workflows.orders import OrderWorkflow
 from workflows.reconciliation import ReconciliationWorkflow

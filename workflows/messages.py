@@ -20,7 +20,7 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class SignalHandler(Generic[M]):
-    """What a workflow does with a signal of one name, once it is known to be well-formed."""
+    """The payload and the handler of a signal of one name."""
 
     message: type[M]
     take: Callable[[M], None]
@@ -29,7 +29,7 @@ class SignalHandler(Generic[M]):
 def dispatch_signal(
     handlers: dict[str, SignalHandler[Any]], name: str, payloads: Sequence[RawValue]
 ) -> str | None:
-    """Hand the signal to its handler; if it is dropped, why, in words that repeat none of it."""
+    """Pass the signal to its handler; if it is dropped, why, without repeating its content."""
     handler = handlers.get(name)
     if handler is None:
         return _dropped("a signal of an unknown name", "this workflow takes none such")

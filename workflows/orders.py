@@ -1,6 +1,5 @@
 """The purchase of one ticket."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,12 +30,8 @@ with workflow.unsafe.imports_passed_through():
         PaymentOutcome,
         PaymentState,
     )
-    from activities.reservations import (
-        Refusal,
-        Reservation,
-        ReservationActivities,
-        ReserveTicket,
-    )
+    from activities.reservations import Reservation, ReservationActivities, ReserveTicket
+    from ticketing.problem_codes import ProblemCode
     from ticketing.statuses import CancelReason, OrderStatus
     from workflows.messages import SignalHandler, dispatch_signal
     from workflows.search_attributes import (
@@ -49,11 +44,12 @@ with workflow.unsafe.imports_passed_through():
         LOCAL_RETRIES,
         run_database_activity,
         run_local_database_activity,
+        run_shielded,
         run_stripe_activity,
     )
 
 RESERVE_TIMEOUT = timedelta(seconds=8)
-"""A reservation that is not made by then is not made: its buyer has been told to try again."""
+"""After this time a reservation is abandoned: the API has answered its buyer with 503."""
 
 PAYMENT_SUBMITTED = "payment_submitted"
 PAYMENT_INTENT_CHANGED = "payment_intent_changed"
@@ -65,19 +61,19 @@ FINDS_BY_INTENT = "find-by-payment-intent"
 
 @dataclass(frozen=True)
 class OrderInput:
-    """One buyer's wish for one ticket, and the rules in force when it was made."""
+    """One buyer's order of one ticket, and the rules in force when it was placed."""
 
     order_id: str
     ticket_id: str
     buyer_id: str
     reservation_ttl: timedelta
     payment_attempts: int
-    max_reservations: int | None = None
-    """How many unpaid tickets the buyer may hold; orders of before this was limited have none."""
+    max_reservations: int
+    """How many unpaid tickets the buyer may hold."""
     slot: int | None = None
-    """Which of these it may take: it was free when the API looked."""
+    """Which of these the order may take: it was free when the API looked it up."""
     price: int | None = None
-    """The only one at which the buyer wants it; whoever names none takes the ticket's."""
+    """The price that the buyer was shown; if None, any price is accepted."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +93,13 @@ class PaymentIntentChanged:
 
 
 class PaymentDecision(StrEnum):
-    """What became of a submitted payment, as far as its buyer can be told."""
+    """The state of a submitted payment, for its buyer."""
 
     COMPLETED = auto()
     DECLINED = auto()
     AUTHENTICATION_REQUIRED = auto()
     REFUSED = auto()
-    """It was never looked at: another one is being decided, or the order is closing."""
+    """It was not tried: another one is being decided, or the order is closing."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class OrderState:
     attempts_made: int
     waits_for: str
     cancel_reason: CancelReason | None = None
-    refusal: Refusal | None = None
+    refusal: ProblemCode | None = None
 
 
 class _Step(StrEnum):
@@ -159,17 +155,15 @@ class OrderWorkflow:
     @workflow.run
     async def run(self, input: OrderInput) -> OrderState:
         """Carry the purchase out, whatever cancellation is requested meanwhile."""
-        purchase = asyncio.create_task(self._purchase())
-        while not purchase.done():
-            try:
-                await asyncio.shield(purchase)
-            except asyncio.CancelledError:
-                # An operator's request: obeyed where a buyer's would be, and no sooner.
-                self._cancellation = self._cancellation or CancelReason.CANCELLED_BY_OPERATOR
+        await run_shielded(self._purchase(), self._request_cancellation_by_operator)
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return purchase.result()
+        return self.state()
 
-    async def _purchase(self) -> OrderState:
+    def _request_cancellation_by_operator(self) -> None:
+        """Obeyed where a buyer's request would be, and no sooner."""
+        self._cancellation = self._cancellation or CancelReason.CANCELLED_BY_OPERATOR
+
+    async def _purchase(self) -> None:
         reservation = await self._reserve()
         while self._step is _Step.AWAITING_PAYMENT:
             payment = await self._wait_for_payment()
@@ -179,7 +173,6 @@ class OrderWorkflow:
                 await self._decide_payment(payment, reservation)
         for charge_id, decision in self._decisions.items():
             self._decisions[charge_id] = decision or PaymentDecision.REFUSED
-        return self.state()
 
     @workflow.update
     async def reserve(self) -> Reservation:
@@ -213,12 +206,12 @@ class OrderWorkflow:
         # Else the order is closing, and the payment is refused once it is closed.
 
     def _on_payment_intent_changed(self, _change: PaymentIntentChanged) -> None:
-        """Look at the intent again. Says nothing about how it stands: only Stripe does."""
+        """Read the intent again; the signal itself does not say its state."""
         self._intent_changed = True
 
     @workflow.update
     async def await_payment_decision(self, charge_id: str) -> PaymentDecision:
-        """Answer as soon as the buyer who submitted the payment can be told something."""
+        """The decision about the payment, as soon as there is one."""
         await workflow.wait_condition(lambda: self._decisions[charge_id] is not None)
         decision = self._decisions[charge_id]
         assert decision is not None  # noqa: S101 - what the line above waited for
@@ -239,9 +232,11 @@ class OrderWorkflow:
     @cancel.validator
     def _validate_cancel(self) -> None:
         if self._status is OrderStatus.COMPLETED:
-            raise ApplicationError("the order is completed", type="order_completed")
+            raise ApplicationError("the order is completed", type=ProblemCode.ORDER_COMPLETED)
         if self._submitted is not None or self._step is _Step.DECIDING_PAYMENT:
-            raise ApplicationError("a payment is being decided", type="payment_in_progress")
+            raise ApplicationError(
+                "a payment is being decided", type=ProblemCode.PAYMENT_IN_PROGRESS
+            )
 
     @workflow.query
     def state(self) -> OrderState:
@@ -277,8 +272,8 @@ class OrderWorkflow:
             price=self._input.price,
         )
         time_left = RESERVE_TIMEOUT - (workflow.now() - workflow.info().workflow_start_time)
-        # No worker may have been there in time, and the buyer is gone by now. Or one was, and
-        # died with the reservation made: this is its task, run again from its beginning.
+        # Perhaps no worker was running in time, and the buyer has had an answer. Or one has made
+        # the reservation and died: this is its workflow task, run again from the beginning.
         if time_left <= timedelta(0):
             return await self._abandon_reservation(request)
         try:
@@ -300,7 +295,7 @@ class OrderWorkflow:
             request,
             summary="Undo a reservation that may have been made",
         )
-        return Reservation(refusal=Refusal.UNAVAILABLE)
+        return Reservation(refusal=ProblemCode.TEMPORAL_UNAVAILABLE)
 
     async def _wait_for_payment(self) -> PaymentSubmitted | None:
         """The next payment, or None once the deadline or a cancellation has come first."""
@@ -310,7 +305,7 @@ class OrderWorkflow:
                 timeout=max(self._expires_at - workflow.now(), timedelta(0)),
                 timeout_summary="The reservation expires",
             )
-        # A payment that came in the same task as the deadline is in time: the ticket is held.
+        # A payment that arrives in the same task as the deadline is in time: the ticket is held.
         payment, self._submitted = self._submitted, None
         return payment
 
@@ -379,12 +374,12 @@ class OrderWorkflow:
         )
 
     def _index_payment_intent(self, state: PaymentState) -> None:
-        """Let the order be found by what Stripe's dashboard shows."""
+        """Let operators find the order by the id that Stripe's dashboard shows."""
         if state.intent_id is not None and workflow.patched(FINDS_BY_INTENT):
             workflow.upsert_search_attributes([PAYMENT_INTENT_ID.value_set(state.intent_id)])
 
     async def _wait_for_authentication(self, state: PaymentState) -> PaymentState:
-        """How the bank decided, or how Stripe stands once the buyer's time is over."""
+        """The payment after the bank's decision, or after the deadline or a cancellation."""
         while state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED:
             self._set_step(
                 _Step.AWAITING_AUTHENTICATION,
@@ -450,7 +445,7 @@ class OrderWorkflow:
             self._cancel_reason = CancelReason.REFUNDED
             self._set_status(status)
             self._set_step(_Step.CLOSED, "Closed: paid, and refunded since.")
-        else:  # older histories hold no answer
+        else:
             self._set_status(OrderStatus.COMPLETED)
             self._set_step(_Step.CLOSED, "Completed: paid, and the ticket is sold.")
         self._decisions[payment.charge_id] = PaymentDecision.COMPLETED
@@ -458,7 +453,7 @@ class OrderWorkflow:
     async def _fail_payment(self, payment: PaymentSubmitted, state: PaymentState) -> None:
         reason = self._cancellation
         if state.outcome is PaymentOutcome.FORBIDDEN:
-            # Only whoever writes to the database by hand, or resets workflows, gets here.
+            # Only after somebody has written to the database by hand, or reset the workflow.
             reason = reason or CancelReason.CANCELLED_BY_OPERATOR
         failed = FailedCharge(
             payment.charge_id,
@@ -502,7 +497,7 @@ class OrderWorkflow:
         self._set_step(_Step.CLOSED, f"Closed: {status} ({reason}).")
 
     async def _adopt_recorded_state(self, payment: PaymentSubmitted, begun: BegunPayment) -> None:
-        """Take the order as it is recorded: an operator has reset its workflow to before."""
+        """Adopt the order's state in MongoDB: an operator has reset its workflow."""
         if not begun.order_status.is_closed and not begun.is_ticket_held and not begun.undecided:
             await self._cancel_order(CancelReason.CANCELLED_BY_OPERATOR)
         elif begun.order_status.is_closed:

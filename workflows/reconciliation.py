@@ -1,4 +1,4 @@
-"""The check of the invariants."""
+"""The reconciliation: one check of all invariants."""
 
 import asyncio
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ with workflow.unsafe.imports_passed_through():
 
 PAGE_TIMEOUT = timedelta(minutes=1)
 PAGE_DEADLINE = timedelta(minutes=5)
-"""How long one page is tried; after that the rest of its source waits for the next run."""
+"""How long one page is retried; after that the rest of its source is left to the next run."""
 EXAMINATION_TIMEOUT = timedelta(minutes=2)
 EXAMINATION_DEADLINE = timedelta(minutes=10)
-"""How long one suspect is tried; after that it waits for the next run, and the others do not."""
+"""How long one candidate is retried; after that it is left to the next run."""
 
 RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 
@@ -34,13 +34,13 @@ COUNTED = (Source.TICKETS, Source.ORDERS, Source.WORKFLOWS, Source.INTENTS)
 """Named as they are counted; open orders are among the orders, unless they are old."""
 
 MAX_CANDIDATES = 200
-"""So many are examined before the next page is looked at; it bounds the history."""
+"""How many are collected before they are examined; it bounds the history."""
 CONCURRENCY = 5
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the check has come; carried over when the history has grown long enough."""
+    """The state of the check that continues as new, when the history has grown long."""
 
     run: RunRecord
     source: Source = Source.TICKETS
@@ -49,13 +49,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class ReconciliationInput:
-    """What to check, and in which steps."""
+    """What to check, and in steps of which size."""
 
     scope: Scope = Scope.RECENT
     page_size: int = 100
     pages_per_history: int = 200
     pause: timedelta = timedelta(seconds=30)
-    """Between a suspicion and the close look at it: what was in motion has settled by then."""
+    """Between the scan and the examination: what was changing has settled by then."""
     progress: Progress | None = None
 
 
@@ -63,9 +63,9 @@ class ReconciliationInput:
 class ReconciliationWorkflow:
     """One check of every invariant over MongoDB, Temporal and Stripe.
 
-    Everything is looked at briefly, page by page. Who looks suspicious is left alone for a
-    while and then examined closely; what has exactly one right repair is repaired, and the rest
-    is kept for an operator. An order whose workflow runs is that workflow's business.
+    Every source is scanned for candidates, page by page. After a pause, a snapshot is taken of
+    each; a violation that has exactly one repair is repaired, and any other is recorded for an
+    operator. An order whose workflow runs is left to that workflow.
     """
 
     @workflow.init
@@ -82,7 +82,7 @@ class ReconciliationWorkflow:
 
     @workflow.run
     async def run(self, input: ReconciliationInput) -> RunRecord:
-        """Check, examine, and go on in a new history until every source is through."""
+        """Scan, pause, examine, and continue as new until every source is scanned."""
         await self._record_run()
         await self._collect_candidates()
         if self._candidates:
@@ -111,7 +111,7 @@ class ReconciliationWorkflow:
         try:
             return await self._find_candidates()
         except ActivityError:
-            # Stripe, say, does not answer: what MongoDB alone can tell must not wait for it.
+            # Stripe, say, does not answer: the sources that need MongoDB alone do not wait for it.
             self._count("unexamined", 1)
             return CandidatePage(checked=0, candidates=(), next=None)
 
@@ -125,21 +125,21 @@ class ReconciliationWorkflow:
                 after=self._progress.after,
                 limit=self._input.page_size,
             ),
-            summary=f"Look at a page of {self._progress.source}",
+            summary=f"Scan a page of {self._progress.source}",
             start_to_close_timeout=PAGE_TIMEOUT,
             schedule_to_close_timeout=PAGE_DEADLINE,
             retry_policy=RETRIES,
         )
 
     def _add_candidates(self, candidates: Iterable[Candidate]) -> None:
-        """Note whom to examine, each once, with all that was said of them."""
+        """Add the candidates, each once, with all intents that name it."""
         for candidate in candidates:
             known = self._candidates.get(candidate.name, candidate)
             intent_ids = sorted({*known.intent_ids, *candidate.intent_ids})
             self._candidates[candidate.name] = replace(candidate, intent_ids=tuple(intent_ids))
 
     def _advance(self, page: CandidatePage) -> None:
-        """Count the page, and go on to the next one, of the next source after the last."""
+        """Count the page and go on to the next one, or to the next source after the last."""
         source = self._progress.source
         if source in COUNTED:
             self._count(source, page.checked)
@@ -158,7 +158,7 @@ class ReconciliationWorkflow:
             examination = await workflow.execute_activity_method(
                 ReconciliationActivities.examine_candidate,
                 candidate,
-                summary=f"Look closely at {candidate.name}",
+                summary=f"Examine {candidate.name}",
                 start_to_close_timeout=EXAMINATION_TIMEOUT,
                 schedule_to_close_timeout=EXAMINATION_DEADLINE,
                 retry_policy=RETRIES,

@@ -21,13 +21,13 @@ from workflows.reconciliation import ReconciliationInput, ReconciliationWorkflow
 
 INTERVALS = {Scope.RECENT: timedelta(minutes=5), Scope.FULL: timedelta(days=1)}
 OFFSETS = {Scope.RECENT: timedelta(0), Scope.FULL: timedelta(hours=3)}
-"""The full check is made when the fewest people buy."""
+"""The full check runs when the fewest people buy."""
 
 LONGEST_RUNS = {Scope.RECENT: timedelta(hours=1), Scope.FULL: timedelta(hours=20)}
-"""A run that lasts longer hangs, on a fault of its own; ended, it does not keep back the next."""
+"""A run that lasts longer hangs because of a fault; it is ended, so that the next one can start."""
 
 CATCH_UP = timedelta(minutes=1)
-"""Runs that an outage has swallowed are not made up for: the next one sees the same."""
+"""Runs that were missed during an outage are not made up for: the next one sees the same."""
 
 
 def reconciliation_schedule_id(task_queue: str, scope: Scope) -> str:
@@ -55,7 +55,7 @@ async def trigger_reconciliation(client: Client, task_queue: str, scope: Scope) 
         RPCError: among others, NOT_FOUND where no worker has ever made the schedule.
     """
     handle = client.get_schedule_handle(reconciliation_schedule_id(task_queue, scope))
-    # One that runs may be past the very thing that the caller wants to be looked at.
+    # One that runs may have passed what the caller wants to be checked.
     await handle.trigger(overlap=ScheduleOverlapPolicy.BUFFER_ONE)
 
 

@@ -1,6 +1,5 @@
 """The refund of one completed order."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,10 +20,11 @@ with workflow.unsafe.imports_passed_through():
         RefundPayment,
         RefundState,
     )
+    from ticketing.problem_codes import ProblemCode
     from ticketing.statuses import CancelReason, OrderStatus, TimelineCode
     from workflows.messages import SignalHandler, dispatch_signal
     from workflows.search_attributes import ORDER_STATUS, PAYMENT_INTENT_ID
-    from workflows.steps import run_database_activity, run_stripe_activity
+    from workflows.steps import run_database_activity, run_shielded, run_stripe_activity
 
 STRIPE_TIMEOUT = timedelta(minutes=2)
 """Longer than all the requests of one try, so that an answer is heard rather than abandoned."""
@@ -38,10 +38,6 @@ DELAYS_PER_RUN = 400
 REFUND_REQUESTED = "refund_requested"
 REFUND_CHANGED = "refund_changed"
 """The names of the signals."""
-
-REFUND_REFUSED = "refund_refused"
-ORDER_NOT_COMPLETED = "order_not_completed"
-REFUNDED_IN_PART = "refunded_in_part"
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class RefundRecorded:
 
 @workflow.defn
 class RefundWorkflow:
-    """One refund, from the seller's request, or the news of it, to the cancelled order.
+    """One refund, from the seller's request, or Stripe's event, to the cancelled order.
 
     The money goes back first and the ticket is given up last, so a buyer keeps either the one
     or the other. A run that completes has refunded the order, and is never run again; one that
@@ -102,14 +98,11 @@ class RefundWorkflow:
     @workflow.run
     async def run(self, input: RefundInput) -> RefundRecorded:
         """Carry the refund out, whatever cancellation is requested meanwhile."""
-        refund = asyncio.create_task(self._refund())
-        while not refund.done():
-            try:
-                await asyncio.shield(refund)
-            except asyncio.CancelledError:
-                # An operator's request: obeyed while Stripe has done nothing, and no later.
-                self._is_cancellation_requested = True
-        return refund.result()
+        return await run_shielded(self._refund(), self._request_cancellation)
+
+    def _request_cancellation(self) -> None:
+        """Obeyed while Stripe has done nothing, and no later."""
+        self._is_cancellation_requested = True
 
     async def _refund(self) -> RefundRecorded:
         order = await self._find_payment()
@@ -117,7 +110,7 @@ class RefundWorkflow:
             return RefundRecorded(order.refund_id)
         if order.intent_id is None:
             message = f"The order is {order.order_status}, and unpaid."
-            raise self._failure(ORDER_NOT_COMPLETED, message)
+            raise self._failure(ProblemCode.ORDER_NOT_COMPLETED, message)
         workflow.upsert_search_attributes(
             [
                 ORDER_STATUS.value_set(order.order_status),
@@ -141,12 +134,12 @@ class RefundWorkflow:
             self._show_details(self._details)
 
     def _on_refund_requested(self, request: RefundRequested) -> None:
-        """Refund the order; the first request says what becomes of the ticket."""
+        """Refund the order; the first request decides whether the ticket is relisted."""
         self._request = self._request or request
         self._is_signalled = True
 
     def _on_refund_changed(self, _change: RefundChanged) -> None:
-        """Look at the refunds again. Says nothing about how they stand: only Stripe does."""
+        """Read the refunds again; the signal itself does not say their state."""
         self._is_signalled = True
 
     async def _find_payment(self) -> OrderPayment:
@@ -169,7 +162,7 @@ class RefundWorkflow:
                 case RefundOutcome.NOT_REFUNDED if self._request is None:
                     await self._end_without_refund(state)
                 case RefundOutcome.NOT_REFUNDED if not self._is_under_way:
-                    continue  # the request came while Stripe was asked for news
+                    continue  # the request came while Stripe was asked
                 case RefundOutcome.NOT_REFUNDED | RefundOutcome.REFUSED:
                     await self._refuse(state.reason or state.outcome)
 
@@ -194,7 +187,7 @@ class RefundWorkflow:
         )
 
     async def _wait_for_stripe(self, state: RefundState) -> None:
-        """Wait for news, or a while; a refund that nothing was done for can be given up."""
+        """Wait for a signal or a delay; an operator can cancel a refund that has not begun."""
         self._is_under_way = state.outcome is RefundOutcome.PENDING
         if self._delays == 0:
             await self._add_timeline_entry(
@@ -227,10 +220,10 @@ class RefundWorkflow:
     async def _refuse(self, reason: str) -> None:
         await self._add_timeline_entry(TimelineCode.REFUND_REFUSED, workflow.now(), reason)
         message = f"Not refunded: {reason}. The order stays completed."
-        raise self._failure(REFUND_REFUSED, message, reason)
+        raise self._failure(ProblemCode.REFUND_REFUSED, message, reason)
 
     async def _end_without_refund(self, state: RefundState) -> None:
-        """Nobody asked us, and what was done at Stripe is no refund of the whole order."""
+        """Fail the run: nobody requested a refund, and at Stripe only a part was refunded."""
         if state.refunded_at is not None:
             await self._add_timeline_entry(
                 TimelineCode.REFUNDED_IN_PART, state.refunded_at, str(state.refunded)
@@ -238,7 +231,7 @@ class RefundWorkflow:
         if self._request is None and not self._is_signalled:
             message = f"Only {state.refunded} (minor units) went back; the order stays completed."
             workflow.logger.warning("order %s: %s", self._input.order_id, message)
-            raise self._failure(REFUNDED_IN_PART, message)
+            raise self._failure(TimelineCode.REFUNDED_IN_PART, message)
 
     async def _record_refund(self, order: OrderPayment, refund_id: str) -> None:
         self._show_details("Refunded; cancelling the order.")
@@ -263,12 +256,14 @@ class RefundWorkflow:
         await run_database_activity(
             RefundActivities.add_timeline_entry,
             AddTimelineEntry(self._input.order_id, code, at, reason),
-            summary=f"Tell: {code}",
+            summary=f"Add to the timeline: {code}",
         )
 
-    def _failure(self, kind: str, message: str, *details: str) -> ApplicationError:
+    def _failure(
+        self, code: ProblemCode | TimelineCode, message: str, *details: str
+    ) -> ApplicationError:
         self._show_details(message)
-        return ApplicationError(message, *details, type=kind, non_retryable=True)
+        return ApplicationError(message, *details, type=code, non_retryable=True)
 
     def _show_details(self, details: str) -> None:
         self._details = details

@@ -1,8 +1,9 @@
-"""How workflows have their steps carried out: in MongoDB, in place or not, and at Stripe."""
+"""How workflows run activities, and shield their work from cancellation."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -13,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
 
 DATABASE_TIMEOUT = timedelta(seconds=10)
 LOCAL_ACTIVITY_TIMEOUT = timedelta(seconds=5)
-"""How long a step in MongoDB is tried in place: a failover is shorter."""
+"""How long a local activity is retried before a regular one takes over: a failover is shorter."""
 DATABASE_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
 )
@@ -91,3 +92,14 @@ async def run_stripe_activity(
         retry_policy=STRIPE_RETRIES,
         summary=summary,
     )
+
+
+async def run_shielded(work: Coroutine[Any, Any, R], on_cancellation: Callable[[], None]) -> R:
+    """Run a workflow's work to its end; a requested cancellation is passed on, not raised in it."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            on_cancellation()
+    return task.result()

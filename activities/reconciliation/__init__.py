@@ -1,1 +1,1 @@
-"""What reconciliation needs: what may be broken, how it stands, and how it is repaired."""
+"""Reconciliation: find candidates, take snapshots of them, record violations, repair."""

@@ -1,4 +1,4 @@
-"""Looking for what must not be, in pages, and looking closely at what seems to be so."""
+"""Scan for invariant violations, page by page, and examine the candidates one by one."""
 
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -44,10 +44,13 @@ from ticketing.statuses import UNPAID_STATUSES, OrderStatus
 from ticketing.workflow_ids import order_workflow_id
 
 RECENT_WINDOW = timedelta(days=2)
-"""An order lasts a day at most, so this holds all that was closed during the last one."""
+"""Which orders a scan of recent ones covers.
+
+An order lasts a day at most, so these include every one that was closed during the last day.
+"""
 
 STRIPE_EPOCH = datetime(2011, 1, 1, tzinfo=UTC)
-"""Before Stripe's first customer."""
+"""Before Stripe's first payment."""
 
 ORDER_WORKFLOW = "OrderWorkflow"
 
@@ -58,7 +61,7 @@ D = TypeVar("D", Ticket, Order)
 
 
 class Source(StrEnum):
-    """Where suspects are looked for, one after the other."""
+    """What is scanned for candidates, one source after the other."""
 
     TICKETS = auto()
     OPEN_ORDERS = auto()
@@ -66,35 +69,35 @@ class Source(StrEnum):
     WORKFLOWS = auto()
     INTENTS = auto()
     VIOLATIONS = auto()
-    """What was found before and is still open: it may be gone by now."""
+    """The recorded violations that are open: they may be gone by now."""
 
 
 @dataclass(frozen=True)
 class PageRequest:
-    """Which page of which source to look at."""
+    """Which page of which source to scan."""
 
     source: Source
     scope: Scope
     began_at: datetime
-    """When the run began; what was made later is the next run's."""
+    """When the run began; what was created later is left to the next run."""
     after: str | None
-    """Where the page before ended; opaque."""
+    """The cursor that the previous page returned; opaque."""
     limit: int
 
 
 @dataclass(frozen=True)
 class CandidatePage:
-    """What a page gave rise to."""
+    """What a page was found to contain."""
 
     checked: int
     candidates: tuple[Candidate, ...]
     next: str | None
-    """Where the next page begins, or None after the last one."""
+    """The cursor of the next page, or None after the last one."""
 
 
 @dataclass(frozen=True)
 class ViolationCounts:
-    """What came of a close look: how many anomalies of each kind."""
+    """How many violations of a candidate were left to an operator, and how many repaired."""
 
     reported: int = 0
     repaired: int = 0
@@ -118,7 +121,7 @@ class RunRecord:
 
 
 class ReconciliationActivities:
-    """Looking changes nothing; what is repaired may be repaired twice (`repairs.py`)."""
+    """Scanning changes nothing; every repair may run twice (`repairs.py`)."""
 
     def __init__(
         self,
@@ -145,19 +148,19 @@ class ReconciliationActivities:
 
     @activity.defn
     async def find_candidates(self, input: PageRequest) -> CandidatePage:
-        """Look at one page of tickets, orders, workflows or intents.
+        """Scan one page of a source for what seems to violate an invariant.
 
-        Whoever is suspected here is looked at closely after a while, so what just happened
-        to be in motion is nobody's fault. Safe to run twice: it only reads.
+        A candidate is examined only after a pause, so one that was merely changing is not
+        reported. Safe to run twice: it only reads.
         """
         return await self._pages[input.source](input)
 
     @activity.defn
     async def examine_candidate(self, input: Candidate) -> ViolationCounts:
-        """Look closely at one ticket or order, repair what has one right repair, keep the rest.
+        """Check one ticket or order, repair what has exactly one repair, record the rest.
 
-        Safe to run twice: the facts are gathered anew, each repair is harmless when it was made
-        before, and a finding that is seen again is the same finding.
+        Safe to run twice: a new snapshot is taken, every repair may run twice, and a violation
+        that is seen again updates its record.
         """
         if input.kind == "order":
             bind_order_id(input.id)  # in this activity's own task: nobody needs it put back
@@ -168,7 +171,7 @@ class ReconciliationActivities:
 
     @activity.defn
     async def record_run(self, input: RunRecord) -> None:
-        """Keep how far a run has come. Safe to run twice: it is one document."""
+        """Store the progress of a run. Safe to run twice: it is one document."""
         run = ReconciliationRun(
             _id=input.run_id,
             scope=input.scope,
@@ -185,7 +188,7 @@ class ReconciliationActivities:
             unexamined=input.unexamined,
         )
         if run.finished_at is not None:
-            # First: whoever sees that the run is through may look at the metric.
+            # First: a reader who sees that the run has finished may read the metric.
             await self._violation_log.measure_open()
         await run.save()
 
@@ -213,7 +216,7 @@ class ReconciliationActivities:
         return CandidatePage(len(orders), _order_candidates(snapshots), following)
 
     async def _workflows(self, input: PageRequest) -> CandidatePage:
-        """Running workflows whose order is not open; visibility may lag, a close look does not."""
+        """Running workflows whose order is not open, by visibility, which may lag behind."""
         queue = activity.info().task_queue
         running = self._temporal.list_workflows(
             f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus = 'Running'"
@@ -285,8 +288,9 @@ class ReconciliationActivities:
         return False
 
     async def _record_refund(self, order_id: str, violation: Violation) -> bool:
-        # Its seller may have asked for it after Temporal was asked and before Stripe was. Now
-        # that the money has gone, whoever sent it is seen running, or has recorded it.
+        # The seller may have requested it after the snapshot read Temporal and before it read
+        # Stripe. Now that the money has gone, a new snapshot shows that refund's workflow
+        # running, or the refund recorded.
         snapshot = await self._snapshots.order_snapshot(order_id, ())
         if (
             snapshot.order is None
@@ -342,6 +346,6 @@ def _order_candidates(snapshots: Iterable[OrderStateSnapshot]) -> tuple[Candidat
     )
 
 
-def _candidate_of(finding: ViolationRecord) -> Candidate:
-    kind, _, id = finding.candidate.partition(":")
-    return Candidate(kind, id, (finding.intent_id,) if finding.intent_id else ())
+def _candidate_of(violation: ViolationRecord) -> Candidate:
+    kind, _, id = violation.candidate.partition(":")
+    return Candidate(kind, id, (violation.intent_id,) if violation.intent_id else ())

@@ -35,7 +35,7 @@ class Gauges:
             await asyncio.sleep(INTERVAL.total_seconds())
 
     async def measure(self) -> None:
-        """Count open orders, in the index that holds them alone, and open findings."""
+        """Count open orders, in the index that holds them alone, and open violations."""
         found = await count_open_orders()
         for status in UNPAID_STATUSES:
             self._reservations.set(found.get(status, 0), {"status": str(status)})

@@ -1,4 +1,4 @@
-"""The repairs that the reconciliation makes: each is safe to run twice and beside a workflow."""
+"""The repairs: each is safe to run twice, and while a workflow runs."""
 
 from collections.abc import Iterable
 
@@ -32,11 +32,11 @@ from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 
 
 class Repairs:
-    """Each method says whether it did what there was to do.
+    """Each method returns whether the violation is repaired.
 
-    None acts on an order whose workflow runs, and none can hurt one that somebody has just
-    restarted: an order is closed by a write that expects the state which was seen, and money is
-    Stripe's to decide, where an intent is captured or canceled and never both.
+    None is called for an order whose workflow runs, and none harms one that an operator has just
+    restarted: an order is closed only by a write that expects the state in the snapshot, and
+    Stripe either captures an intent or cancels it, never both.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Repairs:
         return await in_transaction(self._mongo, release)
 
     async def cancel_intent(self, intent_id: str) -> PaymentIntent:
-        """Give an intent up at Stripe; how it stands then, also where Stripe refuses.
+        """Cancel an intent at Stripe; returns it as it is then, also where Stripe refuses.
 
-        Safe to run twice: canceled before is canceled, and captured before stays captured.
+        Safe to run twice: a canceled intent stays canceled, and a captured one captured.
         """
         try:
             return await self._gateway.cancel(
@@ -80,11 +80,11 @@ class Repairs:
             return await self._gateway.read(intent_id)
 
     async def close_order(self, snapshot: OrderStateSnapshot) -> bool:
-        """Close an open order that nobody carries out: completed if it was paid, else cancelled.
+        """Close an open order that has no workflow: completed if it was paid, else cancelled.
 
-        Stripe comes first, so that nothing can be paid any more for an order that is cancelled.
-        While a capture is under way, the order is left open until Stripe has ended its intent.
-        Safe to run twice: the second run finds the intents at their end and the order closed.
+        Its intents are cancelled first, so that nothing can be paid for a cancelled order. While
+        a capture is under way, the order stays open until Stripe has ended the intent. Safe to
+        run twice: the second run finds the intents ended and the order closed.
         """
         assert snapshot.order is not None  # noqa: S101 - it is open
         intents = [await self._cancel_if_open(intent) for intent in snapshot.intents or ()]
@@ -99,8 +99,8 @@ class Repairs:
     async def record_refund(self, order: OrderFacts, intent_id: str) -> bool:
         """Cancel a completed order whose money has gone back, and withdraw its ticket.
 
-        Nobody asked for the refund here, so nobody said that the ticket is on sale again. Safe
-        to run twice, and beside a refund that begins: an order is recorded as refunded once.
+        The seller did not request the refund here, so did not ask to relist the ticket. Safe to
+        run twice, and while a refund starts: an order is recorded as refunded once.
         """
         state = await self._refunds.read_refunds(intent_id)
         if state.outcome is not RefundOutcome.REFUNDED or state.refund_id is None:
@@ -124,7 +124,7 @@ class Repairs:
     async def _complete(
         self, snapshot: OrderStateSnapshot, order: OrderFacts, captured: list[PaymentIntent]
     ) -> bool:
-        """The money was taken while the order held its ticket: the ticket is the buyer's."""
+        """Complete the order that the captured intent has paid for."""
         charges = _undecided(snapshot.charges)
         paid = [(intent.amount_received, intent.currency) for intent in captured]
         if len(charges) != 1 or paid != [(order.price, order.currency)]:

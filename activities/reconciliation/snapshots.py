@@ -1,4 +1,4 @@
-"""The facts about one ticket or one order, out of MongoDB, Temporal and Stripe."""
+"""Snapshots of a ticket or an order: the facts from MongoDB, Temporal and Stripe."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -33,23 +33,23 @@ from ticketing.statuses import HOLDING_STATUSES
 from ticketing.workflow_ids import order_workflow_id, refund_workflow_id
 
 LATE_INTENT_WINDOW = timedelta(hours=1)
-"""How long after an order's end an answer of Stripe's may still make an intent for it."""
+"""How long after an order was closed a delayed request may still create an intent for it."""
 
 STRIPE_PAGE = 100
 CONCURRENCY = 10
-"""Questions that Temporal or Stripe is asked side by side."""
+"""How many requests are sent to Temporal or Stripe at a time."""
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 
 class StillChanging(Exception):
-    """The facts moved while they were gathered; asked again a moment later, they will not."""
+    """The facts changed while the snapshot was taken; the activity is retried."""
 
 
 @dataclass(frozen=True)
 class OrderDocuments:
-    """What MongoDB holds under an order's id, at one instant."""
+    """The documents of one order at one instant."""
 
     order: OrderFacts | None
     ticket: TicketFacts | None
@@ -57,7 +57,7 @@ class OrderDocuments:
 
 
 class SnapshotReader:
-    """Reads only; every answer is as fresh as the call."""
+    """Reads only, and caches nothing."""
 
     def __init__(
         self, mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway, temporal: Client
@@ -70,7 +70,7 @@ class SnapshotReader:
         """Everything about a ticket's lock, or None if there is no such ticket.
 
         Raises:
-            StillChanging: somebody changes it just now.
+            StillChanging: it changed meanwhile.
         """
         before = await self.ticket_snapshots([PydanticObjectId(ticket_id)])
         if not before:
@@ -83,7 +83,7 @@ class SnapshotReader:
         return replace(snapshot, workflow=workflow)
 
     async def ticket_snapshots(self, ids: Iterable[PydanticObjectId]) -> list[TicketStateSnapshot]:
-        """The tickets and what depends on them, at one instant; Temporal is not asked."""
+        """The tickets and what depends on them, at one instant; without their workflows."""
         wanted = list(ids)
 
         async def read(session: AsyncClientSession) -> list[TicketStateSnapshot]:
@@ -100,15 +100,15 @@ class SnapshotReader:
     async def order_snapshot(self, order_id: str, intent_ids: Iterable[str]) -> OrderStateSnapshot:
         """Everything about an order.
 
-        The documents are read before and after Temporal is asked. If they stayed the same, what
-        they say and what Temporal says were true together: an order is closed before its workflow
-        is. Stripe is asked last, and only where no workflow is about to ask it for more: about
-        the intents that are known by name, and, if something is wrong then, about every other
-        one that was made meanwhile, for whatever order, and they may be many. A workflow that
-        is overdue may wait for Stripe in vain, so there its intents are looked at, too.
+        The documents are read before and after Temporal is asked. If they did not change, they
+        and Temporal's answer were true at the same time, since an order is closed before its
+        workflow is. Stripe is asked last, and only where no running workflow may ask it for more:
+        first about the intents whose ids are known, and, if that shows a violation, about every
+        intent created in the order's time, whatever its order, which may be many. An overdue
+        workflow may wait for Stripe in vain, so its intents are read, too.
 
         Raises:
-            StillChanging: somebody changes it just now.
+            StillChanging: it changed meanwhile.
         """
         before = await self.documents(order_id)
         workflow = await self.workflow(order_workflow_id(order_id))
@@ -129,14 +129,14 @@ class SnapshotReader:
         return replace(snapshot, intents=intents, knows_all_intents=True)
 
     async def order_snapshots(self, ids: Iterable[PydanticObjectId]) -> list[OrderStateSnapshot]:
-        """The documents of many orders; neither Temporal nor Stripe is asked."""
+        """Snapshots of many orders from their documents alone, without Temporal and Stripe."""
         documents = await self._documents(ids)
         return [_order_snapshot(order_id, found) for order_id, found in documents.items()]
 
     async def with_workflows(
         self, snapshots: Iterable[OrderStateSnapshot]
     ) -> list[OrderStateSnapshot]:
-        """The same cases, with what Temporal says of each."""
+        """The same snapshots with the state of each order's workflow."""
 
         async def ask(snapshot: OrderStateSnapshot) -> OrderStateSnapshot:
             workflow = await self.workflow(order_workflow_id(snapshot.order_id))
@@ -147,7 +147,7 @@ class SnapshotReader:
     async def with_their_intents(
         self, snapshots: Iterable[OrderStateSnapshot]
     ) -> list[OrderStateSnapshot]:
-        """The same cases, with what Stripe says of the intents that their charges name."""
+        """The same snapshots with the intents that their charges name."""
 
         async def ask(snapshot: OrderStateSnapshot) -> OrderStateSnapshot:
             intents = await self._audit(c.intent_id for c in snapshot.charges if c.intent_id)
@@ -156,11 +156,11 @@ class SnapshotReader:
         return await _gather_limited(ask, snapshots)
 
     async def documents(self, order_id: str) -> OrderDocuments:
-        """The order, its ticket and its charges."""
+        """The order, its ticket and its charges, at one instant."""
         return (await self._documents([PydanticObjectId(order_id)]))[order_id]
 
     async def workflow(self, workflow_id: str) -> WorkflowFacts:
-        """How a workflow stands now; not from visibility, which lags behind."""
+        """The current state of a workflow; not from visibility, which lags behind."""
         try:
             description = await self._temporal.get_workflow_handle(workflow_id).describe()
         except RPCError as error:
@@ -175,7 +175,7 @@ class SnapshotReader:
         )
 
     async def _with_intents_if_overdue(self, snapshot: OrderStateSnapshot) -> OrderStateSnapshot:
-        """The same, with what Stripe says of the intents that the charges name, if it answers."""
+        """The same snapshot with the intents that the charges name, if Stripe answers."""
         if not is_overdue(snapshot):
             return snapshot
         try:
@@ -187,7 +187,7 @@ class SnapshotReader:
     async def _find_unnamed_intents(
         self, order: OrderFacts, workflow: WorkflowFacts
     ) -> list[PaymentIntent]:
-        """The order's intents, out of all that were made in its time."""
+        """The order's intents among all that were created in its time."""
         # While Stripe cannot be reached an order stays open, past its deadline if need be.
         ended_at = order.closed_at or workflow.ended_at or utc_now()
         end = max(order.expires_at, ended_at) + LATE_INTENT_WINDOW
@@ -237,7 +237,7 @@ async def _gather_limited(ask: Callable[[A], Awaitable[T]], about: Iterable[A]) 
 
 
 def _intents_of(order_id: str, intents: Iterable[PaymentIntent]) -> tuple[PaymentIntent, ...]:
-    """Each of the order's intents once; of two readings of one, the later."""
+    """The order's intents, each once; of two readings of one, the later."""
     found = {intent.id: intent for intent in intents if intent.order_id == order_id}
     return tuple(found[key] for key in sorted(found))
 

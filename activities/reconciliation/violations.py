@@ -1,4 +1,4 @@
-"""The reconciliation's memory: what it found, said once and kept until it is gone."""
+"""The record of violations: each is logged and counted once, and kept until it is gone."""
 
 import logging
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ REPORTED, REPAIRED = OUTCOMES = ("reported", "repaired")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A ticket or an order that may be broken."""
+    """A ticket or an order that may violate an invariant."""
 
     kind: str
     """`ticket` or `order`."""
     id: str
     intent_ids: tuple[str, ...] = ()
-    """Intents at Stripe that say that they are this order's."""
+    """Intents at Stripe whose metadata name this order."""
 
     @property
     def name(self) -> str:
@@ -35,20 +35,20 @@ class Candidate:
 
 
 class ViolationLog:
-    """Keeps findings, logs and counts each when it is new; one that lasts is told once."""
+    """Stores violations; logs and counts each when it is new, not while it lasts."""
 
     def __init__(self, meter: MetricMeter) -> None:
         self._found = meter.create_counter(
-            VIOLATIONS_COUNTER, "Broken invariants that were found, each once until it is gone"
+            VIOLATIONS_COUNTER, "Invariant violations that were found, each once while it lasts"
         )
-        self._open = meter.create_gauge(OPEN_GAUGE, "Findings that somebody has to look at")
+        self._open = meter.create_gauge(OPEN_GAUGE, "Open violations, for an operator to look at")
         for invariant in Invariant:
             for outcome in OUTCOMES:
-                # A series that begins with its first finding has never increased.
+                # A series that begins with its first violation has never increased.
                 self._found.add(0, {"invariant": str(invariant), "outcome": outcome})
 
     async def keep(self, candidate: Candidate, violations: dict[Violation, bool]) -> None:
-        """Store what was found of a subject, and whether it was repaired; the rest is resolved."""
+        """Store a candidate's violations, each with whether it was repaired; resolve all others."""
         now = utc_now()
         seen = [
             await self._store(candidate, violation, is_repaired, now)
@@ -59,7 +59,7 @@ class ViolationLog:
         ).update({"$set": {"status": ViolationStatus.RESOLVED, "resolved_at": now}})
 
     async def measure_open(self) -> None:
-        """Set the gauge: open findings of each invariant, those without any included."""
+        """Set the gauge: open violations of each invariant, 0 included."""
         groups = await ViolationRecord.get_pymongo_collection().aggregate(
             [
                 {"$match": {"status": ViolationStatus.OPEN}},

@@ -9,19 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.payments.failure_codes import shown
-from ticketing.errors import (
-    CardDeclined,
-    FieldError,
-    InvalidInput,
-    NotReady,
-    PriceChanged,
-    RequestInProgress,
-    TicketingError,
-    TooManyRequests,
-    Unauthorized,
-    Unavailable,
-)
+from ticketing.errors import TicketingError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -72,7 +60,7 @@ class ProblemResponse(Response):
             # Escaped to ASCII: a name that is echoed may hold half a surrogate pair.
             content=json.dumps(problem_of(error)),
             status_code=error.status,
-            headers={**headers_of(error), **(headers or {})},
+            headers={**error.headers(), **(headers or {})},
         )
 
 
@@ -91,7 +79,7 @@ def problem_of(error: TicketingError) -> dict[str, Any]:
         "status": int(error.status),
         "detail": error.detail or error.title,
         "code": error.code,
-        **_members_of(error),
+        **error.members(),
     }
 
 
@@ -105,7 +93,7 @@ def problems(*errors: type[TicketingError]) -> Responses:
 
 def _document(kinds: list[type[TicketingError]]) -> dict[str, Any]:
     examples = {
-        kind.code: {"summary": kind.title, "value": problem_of(_example_of(kind))} for kind in kinds
+        kind.code: {"summary": kind.title, "value": problem_of(kind.example())} for kind in kinds
     }
     return {
         "description": " ".join(f"`{kind.code}`: {kind.title}" for kind in kinds),
@@ -115,36 +103,6 @@ def _document(kinds: list[type[TicketingError]]) -> dict[str, Any]:
     }
 
 
-def _example_of(kind: type[TicketingError]) -> TicketingError:
-    if issubclass(kind, InvalidInput):
-        return kind([FieldError("price", "Input should be a valid integer")])
-    if issubclass(kind, CardDeclined):
-        return kind("insufficient_funds")
-    if issubclass(kind, PriceChanged):
-        return kind(5500)
-    if issubclass(kind, NotReady):
-        return kind(["temporal"])
-    return kind()
-
-
-def _members_of(error: TicketingError) -> dict[str, Any]:
-    match error:
-        case InvalidInput(errors=errors):
-            return {"errors": [{"field": e.field, "message": e.message} for e in errors]}
-        case CardDeclined(decline_code=decline_code):
-            return {"declineCode": shown(decline_code)}
-        case PriceChanged(price=price):
-            return {"price": price}
-        case NotReady(unavailable=unavailable):
-            return {"unavailable": unavailable}
-    return {}
-
-
 def headers_of(error: TicketingError) -> dict[str, str]:
-    """What its answer says in headers, as a problem or as a page."""
-    match error:
-        case Unavailable() | RequestInProgress() | TooManyRequests():
-            return {"Retry-After": str(error.retry_after)}
-        case Unauthorized():
-            return {"WWW-Authenticate": "Bearer"}
-    return {}
+    """The headers that the error's answer needs, as a problem or as a page."""
+    return error.headers()

@@ -24,7 +24,7 @@ from ticketing.models import ViolationStatus
 router = APIRouter(prefix="/api/operations", tags=["operations"], dependencies=[OperatorOnly])
 
 
-class FindingView(ApiModel):
+class ViolationView(ApiModel):
     """A broken invariant of one ticket or order."""
 
     id: Id
@@ -60,21 +60,21 @@ class RunView(ApiModel):
     started_at: datetime
     finished_at: datetime | None = Field(description="Null while it runs.")
     checked: CheckedView
-    reported: int = Field(description="Anomalies that were seen and left to an operator.")
-    repaired: int = Field(description="Anomalies that were put right.")
+    reported: int = Field(description="Violations that were left to an operator.")
+    repaired: int = Field(description="Violations that were repaired.")
     unexamined: int = Field(
-        description="Suspects and pages that could not be looked at; the next run does."
+        description="Candidates and pages that could not be read; the next run tries again."
     )
 
 
-class FindingPage(Page[FindingView]):
-    """Some findings, newest first, and the run that looked last."""
+class ViolationPage(Page[ViolationView]):
+    """Some violations, newest first, and the run that looked last."""
 
     last_run: RunView | None = Field(description="The run that began last; null before the first.")
 
 
-class FindingQuery(PageQuery):
-    """Which findings."""
+class ViolationQuery(PageQuery):
+    """Which violations."""
 
     status: ViolationStatus | None = ViolationStatus.OPEN
 
@@ -95,14 +95,14 @@ class RequestedCheck(ApiModel):
     "/invariants",
     responses=problems(NotOperator, RouteNotFound, InvalidInput),
 )
-async def list_findings(
-    query: Annotated[FindingQuery, Query()], invariants: Invariants
-) -> FindingPage:
+async def list_violations(
+    query: Annotated[ViolationQuery, Query()], invariants: Invariants
+) -> ViolationPage:
     """Broken invariants, newest first; unless asked otherwise, those that want an operator."""
     found = await invariants.find(query.status, query)
     last_run = await invariants.last_run()
-    return FindingPage(
-        items=[FindingView.model_validate(finding) for finding in found.documents],
+    return ViolationPage(
+        items=[ViolationView.model_validate(violation) for violation in found.documents],
         next_cursor=found.next_cursor,
         last_run=last_run and RunView.model_validate(last_run),
     )

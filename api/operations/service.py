@@ -23,7 +23,7 @@ class InvariantService:
     async def find(
         self, status: ViolationStatus | None, page: PageQuery
     ) -> FoundPage[ViolationRecord]:
-        """A page of findings, newest first."""
+        """A page of violations, newest first."""
         where = {"status": str(status)} if status else {}
         return await find_page(
             ViolationRecord, ViolationRecord.model_validate, where, NEWEST_FIRST, page

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from beanie import PydanticObjectId
 from pymongo.errors import PyMongoError
 
-from activities.reservations import Refusal, free_slot
+from activities.reservations import free_slot
 from api.http.idempotency import derived_ids
 from api.orders.refusal_counter import RefusedOrders
 from api.orders.service import OrderWithCharges, order_under, with_charges
@@ -26,9 +26,11 @@ from ticketing.errors import (
     TicketReserved,
     TicketSold,
     TooManyReservations,
+    error_of,
 )
 from ticketing.models import Order, Ticket
 from ticketing.observability.logs import bind_order_id
+from ticketing.problem_codes import ProblemCode
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import OrderStatus, TicketStatus
 from workflows.orders import OrderInput
@@ -36,17 +38,7 @@ from workflows.orders import OrderInput
 RESERVE_ROUTE = "POST /api/orders"
 """Part of the ids that follow from an idempotency key: never to be changed."""
 
-REFUSALS: dict[Refusal, type[TicketingError]] = {
-    Refusal.TICKET_NOT_FOUND: TicketNotFound,
-    Refusal.TICKET_RESERVED: TicketReserved,
-    Refusal.TICKET_SOLD: TicketSold,
-    Refusal.OWN_TICKET: OwnTicket,
-    Refusal.TOO_MANY_RESERVATIONS: TooManyReservations,
-    Refusal.UNAVAILABLE: TemporalUnavailable,
-}
-"""All but `PRICE_CHANGED`, which says more than its name."""
-
-LEAVES_NO_TRACE = (None, Refusal.UNAVAILABLE, Refusal.PRICE_CHANGED)
+LEAVES_NO_TRACE = (None, ProblemCode.TEMPORAL_UNAVAILABLE, ProblemCode.PRICE_CHANGED)
 """Outcomes of a workflow without an order, after which a request is looked at anew."""
 
 
@@ -263,9 +255,9 @@ class ReservationService:
         if refusal in LEAVES_NO_TRACE:
             return None
         ticket = await Ticket.get(request.ticket_id)
-        if refusal is Refusal.TICKET_RESERVED and ticket is not None:
+        if refusal is ProblemCode.TICKET_RESERVED and ticket is not None:
             return await self._held_by(request, ticket)
-        raise REFUSALS[refusal]
+        raise error_of(refusal)
 
     async def _free_slot(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
@@ -316,9 +308,9 @@ def _for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
     return ticket
 
 
-def _error_of(refusal: Refusal, price: int) -> TicketingError:
+def _error_of(refusal: ProblemCode, price: int) -> TicketingError:
     """The refusal as the API says it; the price is the ticket's."""
-    return PriceChanged(price) if refusal is Refusal.PRICE_CHANGED else REFUSALS[refusal]()
+    return PriceChanged(price) if refusal is ProblemCode.PRICE_CHANGED else error_of(refusal)()
 
 
 def _first_answer(order: Order) -> ReservedOrder:

@@ -11,7 +11,6 @@ from api.http.models import ApiModel, Id, RequestModel
 from api.http.pagination import Page, PageQuery
 from api.http.problems import problems
 from api.orders.service import OrderWithCharges
-from api.payments.failure_codes import ShownFailureCode
 from api.tickets.routes import Price
 from ticketing.errors import (
     ForeignOrigin,
@@ -33,6 +32,7 @@ from ticketing.errors import (
     TooManyReservations,
 )
 from ticketing.models import Charge
+from ticketing.payments.failure_codes import ShownFailureCode
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 
 router = APIRouter(prefix="/api/orders", tags=["orders"])

@@ -6,8 +6,8 @@ A seller never learns why a buyer's card failed, nor a buyer how the seller's mo
 from collections.abc import Mapping
 from enum import StrEnum
 
-from api.payments.failure_codes import shown
 from ticketing.models.timeline import TimelineEntry
+from ticketing.payments.failure_codes import shown_failure_code
 from ticketing.statuses import CancelReason, TimelineCode
 
 
@@ -177,7 +177,7 @@ def reason_for(reader: Reader, entry: TimelineEntry) -> str | None:
     """The entry's reason, unless it is none of the reader's business."""
     if entry.reason is None or (reader, entry.code) in HIDDEN_REASONS:
         return None
-    return shown(entry.reason)
+    return shown_failure_code(entry.reason)
 
 
 def refusal_words(code: str) -> str:

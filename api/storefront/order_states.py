@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from api.orders.service import OrderWithCharges
 from api.orders.timeline_words import CANCELLATIONS, FAILURES, WORDS, Reader
-from api.payments.failure_codes import shown
 from ticketing.models import Charge
+from ticketing.payments.failure_codes import shown_failure_code
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TimelineCode
 
 
@@ -93,7 +93,7 @@ class OrderPage:
         """Why the last payment failed, if it did."""
         if self._last is None or self._last.status is not ChargeStatus.FAILED:
             return None
-        code = shown(self._last.failure_code or "")
+        code = shown_failure_code(self._last.failure_code or "")
         return FAILURES.get(code, WORDS[Reader.BUYER][TimelineCode.PAYMENT_FAILED])
 
     @property

@@ -20,11 +20,13 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from temporalio.exceptions import ApplicationError
 
-from activities.reservations import Refusal, Reservation
+from activities.reservations import Reservation
 from api.temporal.connection import TemporalConnection
 from api.temporal.errors import WorkflowNotFound, translated
 from ticketing.errors import OrderCompleted, PaymentInProgress, TemporalUnavailable
+from ticketing.problem_codes import ProblemCode
 from ticketing.workflow_ids import order_workflow_id
 from workflows.orders import (
     PAYMENT_INTENT_CHANGED,
@@ -43,9 +45,6 @@ ANSWER_TIMEOUT = timedelta(seconds=10)
 
 WORKFLOW_TASK_TIMEOUT = timedelta(seconds=5)
 """After this another worker takes over from one that died; the request still waits then."""
-
-CANCEL_REFUSALS = {error.code: error for error in (OrderCompleted, PaymentInProgress)}
-"""By the types that the validator of the workflow's `cancel` raises."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class OrderWorkflowClient:
         async with _answered_in_time():
             return await handle.execute_update(OrderWorkflow.reserve)
 
-    async def refusal_of(self, order_id: PydanticObjectId) -> Refusal | None:
+    async def refusal_of(self, order_id: PydanticObjectId) -> ProblemCode | None:
         """Why the reservation was refused; None where it was not, or its workflow terminated."""
         handle = await self._handle(order_id)
         try:
@@ -165,9 +164,11 @@ class OrderWorkflowClient:
         except (TimeoutError, WorkflowNotFound):
             return  # too slow, or just closed
         except WorkflowUpdateFailedError as error:
-            refusal = CANCEL_REFUSALS.get(getattr(error.cause, "type", None) or "")
-            if refusal is not None:
-                raise refusal from None
+            match error.cause:
+                case ApplicationError(type=ProblemCode.ORDER_COMPLETED):
+                    raise OrderCompleted from None
+                case ApplicationError(type=ProblemCode.PAYMENT_IN_PROGRESS):
+                    raise PaymentInProgress from None
 
     async def notify_intent(self, order_id: PydanticObjectId, intent_id: str) -> None:
         """Have the workflow look at an intent; a closed order waits for nothing any more."""

@@ -25,11 +25,10 @@ from api.temporal.errors import WorkflowNotFound, translated
 from api.temporal.orders import WORKFLOW_TASK_TIMEOUT
 from ticketing.errors import OrderNotCompleted, RefundRefused, TemporalUnavailable
 from ticketing.models import Order
+from ticketing.problem_codes import ProblemCode
 from ticketing.workflow_ids import refund_workflow_id
 from workflows.refunds import (
-    ORDER_NOT_COMPLETED,
     REFUND_CHANGED,
-    REFUND_REFUSED,
     REFUND_REQUESTED,
     RefundChanged,
     RefundInput,
@@ -192,9 +191,9 @@ def _progress(status: WorkflowExecutionStatus | None) -> RefundProgress:
 
 def _refusal(failure: WorkflowFailureError) -> Exception:
     match failure.cause:
-        case ApplicationError(type=kind, details=[str(code)]) if kind == REFUND_REFUSED:
+        case ApplicationError(type=ProblemCode.REFUND_REFUSED, details=[str(code)]):
             return RefundRefused(code)
-        case ApplicationError(type=kind) if kind == ORDER_NOT_COMPLETED:
+        case ApplicationError(type=ProblemCode.ORDER_NOT_COMPLETED):
             return OrderNotCompleted()
     # Terminated by an operator, or some such: nothing is known to have been decided.
     logger.error("a refund ended without an answer: %r", failure.cause)

@@ -208,17 +208,6 @@ class TicketService:
             raise refusal
 
 
-async def make_older_titles_searchable() -> None:
-    """Write the words of tickets that were listed before words were kept; of all others, no one.
-
-    Safe to run twice, and while sellers edit: an edit writes the words of its own title.
-    """
-    tickets = Ticket.get_pymongo_collection()
-    async for ticket in tickets.find({"words": None}, {"title": 1}):
-        unchanged = {"_id": ticket["_id"], "title": ticket["title"], "words": None}
-        await tickets.update_one(unchanged, {"$set": {"words": words_of(ticket["title"])}})
-
-
 async def _listed_by(request: ListingRequest) -> Ticket | None:
     """The ticket of an earlier request with the key, as it was listed; None if it is gone."""
     # Found by a write that changes nothing: a read may not show yet what stood in the way, and

@@ -54,11 +54,19 @@ class Paying:
                 buyer_id=str(PydanticObjectId()),
                 reserved_at=now,
                 expires_at=now + timedelta(minutes=15),
+                max_reservations=8,
             )
         )
         begun = await self.orders.begin_payment(
             BeginPayment(
-                str(self.order_id), str(self.ticket_id), str(self.charge_id), 1, 2500, "usd", now
+                order_id=str(self.order_id),
+                ticket_id=str(self.ticket_id),
+                charge_id=str(self.charge_id),
+                attempt=1,
+                amount=2500,
+                currency="usd",
+                at=now,
+                payment_method="pm_card_visa",
             )
         )
         assert begun.is_begun

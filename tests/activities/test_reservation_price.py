@@ -7,10 +7,11 @@ import pytest
 from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 
-from activities.reservations import Refusal, Reservation, ReservationActivities, ReserveTicket
+from activities.reservations import Reservation, ReservationActivities, ReserveTicket
 from ticketing.clock import utc_now
 from ticketing.models import Order, Ticket
 from ticketing.mongodb import BSONDocument
+from ticketing.problem_codes import ProblemCode
 
 Mongo = AsyncMongoClient[BSONDocument]
 
@@ -66,7 +67,7 @@ async def test_another_price_holds_nothing_and_is_told(
     reservations: ReservationActivities, wish: ReserveTicket
 ) -> None:
     await set_price(wish, 9900)
-    refused = Reservation(refusal=Refusal.PRICE_CHANGED, price=9900, currency="usd")
+    refused = Reservation(refusal=ProblemCode.PRICE_CHANGED, price=9900, currency="usd")
     assert await reservations.reserve_ticket(wish) == refused
 
     ticket = await Ticket.get(wish.ticket_id)
@@ -90,11 +91,11 @@ async def test_a_ticket_that_is_held_or_sold_or_ones_own_is_told_before_its_pric
     assert ticket is not None
     cheap = replace(wish, price=50)
     own = replace(cheap, buyer_id=str(ticket.user_id))
-    assert (await reservations.reserve_ticket(own)).refusal is Refusal.OWN_TICKET
+    assert (await reservations.reserve_ticket(own)).refusal is ProblemCode.OWN_TICKET
 
     await reservations.reserve_ticket(replace(wish, order_id=str(PydanticObjectId())))
     late = replace(cheap, buyer_id=str(PydanticObjectId()))
-    assert (await reservations.reserve_ticket(late)).refusal is Refusal.TICKET_RESERVED
+    assert (await reservations.reserve_ticket(late)).refusal is ProblemCode.TICKET_RESERVED
 
     await Ticket.find_one({"_id": ticket.id}).update({"$set": {"sold_at": utc_now()}})
-    assert (await reservations.reserve_ticket(late)).refusal is Refusal.TICKET_SOLD
+    assert (await reservations.reserve_ticket(late)).refusal is ProblemCode.TICKET_SOLD

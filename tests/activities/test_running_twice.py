@@ -17,10 +17,11 @@ from activities.orders import (
     OrderActivities,
     TicketNotHeld,
 )
-from activities.reservations import Refusal, ReservationActivities, ReserveTicket
+from activities.reservations import ReservationActivities, ReserveTicket
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket
 from ticketing.mongodb import BSONDocument
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
 
 Mongo = AsyncMongoClient[BSONDocument]
@@ -58,6 +59,7 @@ async def wish() -> ReserveTicket:
         buyer_id=str(PydanticObjectId()),
         reserved_at=now,
         expires_at=now + timedelta(minutes=15),
+        max_reservations=8,
     )
 
 
@@ -90,6 +92,7 @@ def beginning(request_: ReserveTicket, attempt: int = 1) -> BeginPayment:
         amount=2500,
         currency="usd",
         at=utc_now(),
+        payment_method="pm_card_visa",
     )
 
 
@@ -168,6 +171,7 @@ async def test_abandoning_never_touches_the_next_buyers_reservation(
         buyer_id=str(PydanticObjectId()),
         reserved_at=request_.reserved_at,
         expires_at=request_.expires_at,
+        max_reservations=8,
     )
     await reservations.abandon_reservation(request_)
     await reservations.reserve_ticket(next_buyers)
@@ -274,7 +278,8 @@ async def test_a_payment_begun_late_does_not_take_a_failed_order_back_to_awaitin
     await reservations.reserve_ticket(request_)
     payment = beginning(request_)
     await orders.begin_payment(payment)
-    failure = FailPayment(request_.order_id, FailedCharge(payment.charge_id, "generic_decline"))
+    failed = FailedCharge(payment.charge_id, "generic_decline")
+    failure = FailPayment(request_.order_id, failed, utc_now())
     await orders.fail_payment(failure)
 
     await orders.begin_payment(payment)
@@ -288,7 +293,8 @@ async def test_a_failure_told_late_does_not_disturb_the_next_attempt(
     await reservations.reserve_ticket(request_)
     first = beginning(request_)
     await orders.begin_payment(first)
-    failure = FailPayment(request_.order_id, FailedCharge(first.charge_id, "generic_decline"))
+    failed = FailedCharge(first.charge_id, "generic_decline")
+    failure = FailPayment(request_.order_id, failed, utc_now())
     await orders.fail_payment(failure)
     await orders.begin_payment(beginning(request_, attempt=2))
 
@@ -430,7 +436,7 @@ async def test_each_step_run_twice_is_told_once(
         await orders.begin_payment(second)
     for _ in range(2):
         await orders.complete_order(completing(request_, second))
-    await orders.fail_payment(FailPayment(request_.order_id, failed))
+    await orders.fail_payment(FailPayment(request_.order_id, failed, utc_now()))
     await orders.cancel_order(cancelling(request_))
 
     assert await told(request_) == [
@@ -501,6 +507,6 @@ async def test_a_ticket_that_is_gone_is_refused(
 
     refused = await reservations.reserve_ticket(request_)
 
-    assert refused.refusal is Refusal.TICKET_NOT_FOUND
+    assert refused.refusal is ProblemCode.TICKET_NOT_FOUND
     await reservations.abandon_reservation(request_)
     assert await Order.find_all().count() == 0

@@ -1,4 +1,4 @@
-"""The eyes of the harness: each anomaly, planted, is seen, and a sound market is not accused."""
+"""The harness reports each violation that is planted, and none in a sound market."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -248,7 +248,7 @@ def test_a_sound_market_is_not_accused(evidence: Evidence, promises: Promises) -
 
 
 @pytest.mark.parametrize(("invariant", "plant"), PLANTED, ids=lambda p: getattr(p, "__name__", p))
-def test_an_anomaly_is_seen(
+def test_a_violation_is_seen(
     invariant: str, plant: Planted, evidence: Evidence, promises: Promises
 ) -> None:
     plant(evidence, promises)

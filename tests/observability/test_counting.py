@@ -65,6 +65,7 @@ async def reserved(mongodb: Mongo) -> ReserveTicket:
         buyer_id=str(PydanticObjectId()),
         reserved_at=now,
         expires_at=now + TTL,
+        max_reservations=8,
     )
     await ReservationActivities(mongodb).reserve_ticket(request)
     return request
@@ -82,6 +83,7 @@ async def completing(orders: OrderActivities, request: ReserveTicket) -> Complet
             amount=2500,
             currency="usd",
             at=request.reserved_at,
+            payment_method="pm_card_visa",
         )
     )
     paid_at = request.reserved_at + timedelta(minutes=1)

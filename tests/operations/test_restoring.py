@@ -69,7 +69,7 @@ class Restored:
     orders: dict[str, Scene]
 
     def check(self) -> dict[str, str]:
-        """Reconcile everything; which findings there are for each of the orders."""
+        """Reconcile everything; which violations there are for each of the orders."""
         asyncio.run(self._reconcile())
         headers = {"Authorization": f"Bearer {self.stack.environment['OPERATOR_TOKEN']}"}
         found: dict[str, str] = {}

@@ -30,6 +30,7 @@ async def start_by_hand(market: Market, purchase: Purchase, **changes: object) -
         buyer_id=str(order.user_id),
         reservation_ttl=TTL,
         payment_attempts=1,
+        max_reservations=8,
     )
     return await market.env.client.start_workflow(
         OrderWorkflow.run,

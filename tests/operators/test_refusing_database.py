@@ -12,7 +12,6 @@ from functools import partial
 import pytest
 from beanie import Document
 
-from activities.reservations import Refusal
 from tests.api.conftest import assert_problem
 from tests.market import Market, Purchase
 from tests.operators.operator import Handle, Operator, market_of
@@ -20,6 +19,7 @@ from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
 from tests.replay.paths import locked
 from ticketing.models import Charge, Order, Ticket
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import OrderStatus, TicketStatus
 from workflows import orders as order_workflow
 from workflows import steps
@@ -76,7 +76,7 @@ async def test_a_refused_reservation_holds_nothing_then_or_later(
 
     result = await handle.result()
 
-    assert result["refusal"] == Refusal.UNAVAILABLE
+    assert result["refusal"] == ProblemCode.TEMPORAL_UNAVAILABLE
     found = await Ticket.get(ticket["id"])
     assert found is not None
     assert found.status is TicketStatus.AVAILABLE
@@ -210,7 +210,7 @@ async def test_a_reservation_that_comes_too_late_is_not_made(
 
     purchase = await asking
 
-    assert purchase.reservation.refusal is Refusal.UNAVAILABLE
+    assert purchase.reservation.refusal is ProblemCode.TEMPORAL_UNAVAILABLE
     assert (await market.look_at(ticket)).status is TicketStatus.AVAILABLE
 
 

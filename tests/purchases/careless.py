@@ -22,7 +22,7 @@ from activities.payments import (
     PaymentActivities,
     PaymentState,
 )
-from activities.reservations import Refusal, Reservation, ReserveTicket
+from activities.reservations import Reservation, ReserveTicket
 from api.orders.reservations import ReservationService, ReservedOrder
 from api.orders.service import OrderService, OrderWithCharges, order_of
 from api.orders.single_flight import SingleFlight
@@ -40,6 +40,7 @@ from ticketing.errors import (
 )
 from ticketing.models import Charge, Order, Ticket
 from ticketing.payments.gateway import StripeGateway
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 from workflows.orders import OrderInput
 
@@ -54,9 +55,9 @@ def reserve(
     async def reserve(input: ReserveTicket, _session: AsyncClientSession) -> Reservation:
         ticket = await Ticket.get(PydanticObjectId(input.ticket_id))
         if ticket is None:
-            return Reservation(refusal=Refusal.TICKET_NOT_FOUND)
+            return Reservation(refusal=ProblemCode.TICKET_NOT_FOUND)
         if ticket.order_id is not None:
-            return Reservation(refusal=Refusal.TICKET_RESERVED)
+            return Reservation(refusal=ProblemCode.TICKET_RESERVED)
         await between()
         held = {"order_id": PydanticObjectId(input.order_id)}
         await Ticket.find_one({"_id": ticket.id}).update({"$set": held})

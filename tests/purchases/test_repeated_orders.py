@@ -375,6 +375,7 @@ async def _reserve_unrecorded(
             buyer_id=await buyer.id(),
             reserved_at=now,
             expires_at=now + timedelta(minutes=15),
+            max_reservations=8,
         )
     )
 

@@ -49,7 +49,7 @@ class Auditor:
         )
 
     async def examine_candidate(self, order: Json) -> ViolationCounts:
-        """Look closely at one order, now."""
+        """Examine one order without a pause."""
         market = self.market
         checks = ReconciliationActivities(market.mongo, market.gateway, market.temporal)
         return await ActivityEnvironment().run(
@@ -59,11 +59,10 @@ class Auditor:
     async def found(
         self, status: ViolationStatus | None = None
     ) -> dict[ViolationCode, ViolationStatus]:
-        """Every finding that is kept, and how it stands."""
+        """Every violation that is recorded, with its status."""
         where = {"status": status} if status else {}
-        return {
-            finding.code: finding.status for finding in await ViolationRecord.find(where).to_list()
-        }
+        records = await ViolationRecord.find(where).to_list()
+        return {record.code: record.status for record in records}
 
     async def reports(self, *codes: ViolationCode, scope: Scope = Scope.RECENT) -> None:
         """Assert that a check finds just this, twice, and touches nothing."""

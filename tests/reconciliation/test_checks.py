@@ -119,7 +119,7 @@ async def test_a_check_can_be_replayed_and_its_history_names_nobody(
     assert "_secret_" not in history.to_json()
 
 
-async def test_a_finding_is_told_once_and_kept_while_it_lasts(
+async def test_a_violation_is_logged_once_and_kept_while_it_lasts(
     auditor: Auditor, seller: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "holdfast.reconciliation")
@@ -192,7 +192,7 @@ async def test_a_workflow_that_no_order_could_have_started_hides_none_of_the_oth
 async def test_everybodys_payments_are_read_only_where_something_is_wrong(
     auditor: Auditor, market: Marketplace, seller: Person, buyer: Person
 ) -> None:
-    """Most suspects were in motion, and those of a busy market are many times its payments."""
+    """Most candidates were only changing, and a busy market has many."""
     order = await buyer.reserve(await seller.list_ticket())
     await buyer.buy(order)
     await market.temporal.get_workflow_handle(order_workflow_id(order["id"])).result()
@@ -210,7 +210,7 @@ async def test_everybodys_payments_are_read_only_where_something_is_wrong(
     assert market.sandbox.count("GET", "/v1/payment_intents") == 1
 
 
-async def test_a_suspect_that_cannot_be_examined_waits_for_the_next_run(
+async def test_a_candidate_that_cannot_be_examined_waits_for_the_next_run(
     auditor: Auditor,
     market: Marketplace,
     seller: Person,

@@ -38,7 +38,7 @@ async def scrape(address: str) -> str:
     return answer.text
 
 
-async def test_findings_are_counted_once_and_open_ones_measured(idle_market: Marketplace) -> None:
+async def test_violations_are_counted_once_and_open_ones_measured(idle_market: Marketplace) -> None:
     (port,) = free_ports(1)
     address = f"{LOOPBACK}:{port}"
     idle_market.temporal = await connect_temporal(

@@ -76,7 +76,7 @@ async def test_before_the_first_check_there_is_nothing(operator: AsyncClient) ->
     assert answer.json() == {"lastRun": None, "items": [], "nextCursor": None}
 
 
-async def test_findings_are_listed_newest_first_with_the_last_run(
+async def test_violations_are_listed_newest_first_with_the_last_run(
     auditor: Auditor, operator: AsyncClient, seller: Person
 ) -> None:
     ticket = await seller.list_ticket()

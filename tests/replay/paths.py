@@ -1,7 +1,8 @@
 """Every path that a workflow can take, walked on real parts; their histories are kept.
 
-A path has one history for each version of its workflow. A version is named after the newest
-patch that it carries, and the first one has no name.
+A path has one history for each version of its workflow that orders may be open under. A version
+is named after the newest patch that it carries, and the first one has no name: of that, two
+histories are kept as the example of docs/changing-workflows.md.
 """
 
 import asyncio

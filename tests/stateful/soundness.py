@@ -6,10 +6,10 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-from activities.reservations import Refusal
 from tests.market import Purchase
 from tests.stateful.troubled_market import TroubledMarket
 from ticketing.models import Charge, Order, Ticket
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import ChargeStatus, OrderStatus
 from worker import workflow_runner
 
@@ -77,7 +77,10 @@ async def is_at_its_end(market: TroubledMarket, purchase: Purchase) -> None:
         assert (result.status, result.cancel_reason) == (order.status, order.cancel_reason)
     elif order is not None:
         # What is made too late is undone, and leaves a cancelled order behind.
-        assert (result.refusal, order.status) == (Refusal.UNAVAILABLE, OrderStatus.CANCELLED)
+        assert (result.refusal, order.status) == (
+            ProblemCode.TEMPORAL_UNAVAILABLE,
+            OrderStatus.CANCELLED,
+        )
     await _takes_the_same_path_again(market, purchase)
 
 

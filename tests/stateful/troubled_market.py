@@ -161,6 +161,7 @@ class TroubledMarket(Market):
                 buyer_id=str(PydanticObjectId()),
                 reservation_ttl=TTL,
                 payment_attempts=attempts,
+                max_reservations=8,
             ),
             id=order_workflow_id(str(order_id)),
             task_queue=self.task_queue,

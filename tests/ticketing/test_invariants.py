@@ -62,11 +62,11 @@ CANCELLED = OrderStateSnapshot("order", NOW, CANCELLED_ORDER, workflow=CLOSED, i
 
 
 def codes(snapshot: OrderStateSnapshot) -> set[ViolationCode]:
-    return {anomaly.code for anomaly in order_violations(snapshot)}
+    return {violation.code for violation in order_violations(snapshot)}
 
 
 @pytest.mark.parametrize("snapshot", [OPEN, COMPLETED, CANCELLED])
-def test_an_order_as_it_should_be_has_no_anomalies(snapshot: OrderStateSnapshot) -> None:
+def test_an_order_as_it_should_be_has_no_violations(snapshot: OrderStateSnapshot) -> None:
     assert order_violations(snapshot) == []
 
 
@@ -88,10 +88,10 @@ def test_an_open_order_wants_a_running_workflow(
     workflow: WorkflowFacts, past_deadline: timedelta, repair: Repair | None
 ) -> None:
     now = OPEN_ORDER.expires_at + past_deadline
-    (anomaly,) = order_violations(replace(OPEN, now=now, workflow=workflow))
+    (violation,) = order_violations(replace(OPEN, now=now, workflow=workflow))
 
-    assert anomaly.code is ViolationCode.OPEN_ORDER_WITHOUT_WORKFLOW
-    assert anomaly.repair is repair
+    assert violation.code is ViolationCode.OPEN_ORDER_WITHOUT_WORKFLOW
+    assert violation.repair is repair
 
 
 def test_a_deadline_that_a_worker_may_just_have_missed_is_not_overdue() -> None:

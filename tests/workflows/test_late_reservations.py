@@ -8,13 +8,14 @@ from pymongo import AsyncMongoClient
 from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from activities.reservations import Refusal, ReservationActivities, ReserveTicket
+from activities.reservations import ReservationActivities, ReserveTicket
 from stripe_sandbox.testing import RunningSandbox
 from tests.market import TTL, Market
 from ticketing.clock import utc_now
 from ticketing.models import Order, Ticket
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import OrderStatus, TicketStatus
 from ticketing.workflow_ids import order_workflow_id
 from worker import create_worker
@@ -46,6 +47,7 @@ async def start(market: Market, ticket: Ticket, order_id: PydanticObjectId) -> H
             buyer_id=BUYER,
             reservation_ttl=TTL,
             payment_attempts=1,
+            max_reservations=8,
         ),
         id=order_workflow_id(str(order_id)),
         task_queue=market.task_queue,
@@ -70,6 +72,7 @@ async def test_a_worker_that_comes_too_late_holds_no_ticket(
                 buyer_id=BUYER,
                 reserved_at=utc_now(),
                 expires_at=utc_now() + TTL,
+                max_reservations=8,
             )
         )
     await unattended.env.sleep(RESERVE_TIMEOUT + timedelta(seconds=1))
@@ -79,7 +82,7 @@ async def test_a_worker_that_comes_too_late_holds_no_ticket(
     )
     async with worker:
         result = await handle.result()
-        assert result.refusal is Refusal.UNAVAILABLE
+        assert result.refusal is ProblemCode.TEMPORAL_UNAVAILABLE
         assert (await unattended.look_at(ticket)).status is TicketStatus.AVAILABLE
         left = await Order.get(order_id)
         assert left is not None

@@ -9,9 +9,9 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.reservations import Refusal
 from tests.market import Market, Purchase
 from ticketing.models import Order
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
 from workflows.orders import (
     PAYMENT_INTENT_CHANGED,
@@ -47,7 +47,7 @@ async def test_an_unpaid_order_expires_and_gives_the_ticket_back(market: Market)
     await market.env.sleep(timedelta(minutes=14, seconds=59))
     assert (await purchase.ticket()).status is TicketStatus.RESERVED
     assert (await purchase.order()).status is OrderStatus.CREATED
-    await market.is_refused(await purchase.ticket(), Refusal.TICKET_RESERVED)
+    await market.is_refused(await purchase.ticket(), ProblemCode.TICKET_RESERVED)
 
     await market.env.sleep(timedelta(seconds=2))
     assert (await purchase.handle.result()).status is OrderStatus.CANCELLED
@@ -86,10 +86,10 @@ async def test_a_refused_reservation_ends_the_workflow_at_once(market: Market, s
     assert (
         refused.reservation.refusal
         == {
-            "reserved": Refusal.TICKET_RESERVED,
-            "sold": Refusal.TICKET_SOLD,
-            "withdrawn": Refusal.TICKET_NOT_FOUND,
-            "own": Refusal.OWN_TICKET,
+            "reserved": ProblemCode.TICKET_RESERVED,
+            "sold": ProblemCode.TICKET_SOLD,
+            "withdrawn": ProblemCode.TICKET_NOT_FOUND,
+            "own": ProblemCode.OWN_TICKET,
         }[state]
     )
     result = await refused.handle.result()
@@ -279,7 +279,7 @@ async def test_a_ticket_too_many_is_refused_until_one_of_the_others_has_expired(
     ticket = await market.list_ticket()
 
     refused = await market.ask_for(ticket, buyer_id=buyer_id, max_reservations=1)
-    assert refused.reservation.refusal is Refusal.TOO_MANY_RESERVATIONS
+    assert refused.reservation.refusal is ProblemCode.TOO_MANY_RESERVATIONS
     assert (await refused.handle.result()).status is None
     assert (await market.look_at(ticket)).status is TicketStatus.AVAILABLE
 

@@ -12,13 +12,14 @@ from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
 
 from activities.orders import BegunPayment, FailedCharge
-from activities.reservations import Refusal, Reservation, ReservationActivities, ReserveTicket
+from activities.reservations import Reservation, ReservationActivities, ReserveTicket
 from tests.market import Market, Purchase
 from tests.purchases import careless
 from ticketing.clock import utc_now
 from ticketing.models import Order, Ticket, TicketSnapshot
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
+from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import CancelReason, OrderStatus
 from workflows.orders import OrderInput, OrderState, OrderWorkflow, PaymentSubmitted
 
@@ -34,7 +35,7 @@ async def test_fifty_buyers_reserve_one_ticket_and_one_gets_it(market: Market) -
     purchases = await asyncio.gather(*(market.ask_for(ticket) for _ in range(BUYERS)))
 
     refusals = [p.reservation.refusal for p in purchases if p.reservation.refusal]
-    assert refusals == [Refusal.TICKET_RESERVED] * (BUYERS - 1)
+    assert refusals == [ProblemCode.TICKET_RESERVED] * (BUYERS - 1)
     (order,) = await Order.find_all().to_list()
     assert (await market.look_at(ticket)).order_id == order.id
 
@@ -68,6 +69,7 @@ def requests_for(ticket: Ticket, count: int) -> list[ReserveTicket]:
             buyer_id=str(PydanticObjectId()),
             reserved_at=now,
             expires_at=now + timedelta(minutes=15),
+            max_reservations=8,
         )
         for _ in range(count)
     ]

@@ -8,7 +8,7 @@ from ticketing.models.rate_limit_window import RateLimitWindow
 from ticketing.models.revoked_session import RevokedSession
 from ticketing.models.stripe_event import StripeEvent
 from ticketing.models.ticket import ListedTicket, ListingRequest, Ticket
-from ticketing.models.timeline import TimelineEntry, timeline_entry
+from ticketing.models.timeline import TimelineEntry, append_to_timeline, timeline_entry
 from ticketing.models.user import User
 from ticketing.models.violation import (
     CheckedCounts,
@@ -46,5 +46,6 @@ __all__ = [
     "User",
     "ViolationRecord",
     "ViolationStatus",
+    "append_to_timeline",
     "timeline_entry",
 ]

@@ -19,14 +19,14 @@ class Charge(Document):
     """In the currency's minor unit."""
     currency: str
     payment_method: str | None = None
-    """Stripe's id of what the buyer paid with; charges of before it was kept have none."""
+    """Stripe's id of what the buyer pays with; None if an operator has entered the charge."""
     stripe_id: str | None = None
     """The payment intent."""
     stripe_refund_id: str | None = None
     asked_at: datetime | None = None
-    """When Stripe was last about to be asked for money, and the order had its ticket."""
+    """When the payment last passed the fence, before Stripe was asked for money."""
     capturing: str | None = None
-    """The intent that a capture was begun under: until Stripe has ended it, nobody may cancel."""
+    """The intent whose capture has begun: until Stripe has ended it, nobody may cancel."""
     failure_code: str | None = None
     """Stripe's decline code where there is one, else its error code."""
     client_secret: str | None = None
@@ -43,6 +43,6 @@ class Charge(Document):
                 name="one_charge_per_attempt",
                 unique=True,
             ),
-            # Stripe's news of a refund name the payment intent and nothing of ours.
+            # Stripe's refund events name the payment intent and no order.
             IndexModel([("stripe_id", ASCENDING)], name="by_payment_intent", sparse=True),
         ]

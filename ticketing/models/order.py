@@ -29,7 +29,7 @@ class Order(Document):
     ticket: TicketSnapshot
     status: OrderStatus
     slot: int | None = None
-    """The buyer's place for an unpaid order that it takes, from 0; older orders have none."""
+    """The buyer's place for an unpaid order that it takes, from 0; an abandoned one has none."""
     submitted_attempt: int | None = None
     """A payment attempt that Temporal holds for a worker to begin; nothing once it is begun."""
     cancel_reason: CancelReason | None = None
@@ -38,7 +38,7 @@ class Order(Document):
     completed_at: datetime | None = None
     cancelled_at: datetime | None = None
     timeline: list[TimelineEntry] = []
-    """What happened, oldest first; orders of before it was kept have none."""
+    """What happened, oldest first."""
 
     @property
     def was_abandoned(self) -> bool:

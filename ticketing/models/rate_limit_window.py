@@ -8,7 +8,7 @@ from pymongo import ASCENDING, IndexModel
 
 
 class RateLimitWindow(Document):
-    """What one caller has lately done of one kind; its id is a digest, which names nobody."""
+    """The recent requests of one kind by one caller; its id is a digest."""
 
     id: str = Field(alias="_id")  # type: ignore[assignment] # Beanie types ids as ObjectId
     entries: list[datetime]

@@ -11,7 +11,7 @@ EVENT_RETENTION = timedelta(days=30)
 
 
 class StripeEvent(Document):
-    """One event that has been handed to its workflow; its id is Stripe's."""
+    """One event that was signalled to its workflow; its id is Stripe's."""
 
     id: str = Field(alias="_id")  # type: ignore[assignment] # Beanie types ids as ObjectId
     type: str

@@ -9,7 +9,7 @@ from ticketing.statuses import TimelineCode
 
 
 class TimelineEntry(BaseModel):
-    """One thing that happened; kept in the order, and written together with what it tells."""
+    """One thing that happened; stored in the order by the same write as the change itself."""
 
     at: datetime
     code: TimelineCode
@@ -21,7 +21,11 @@ class TimelineEntry(BaseModel):
 
 def timeline_entry(
     code: TimelineCode, at: datetime, *, attempt: int | None = None, reason: str | None = None
-) -> dict[str, object]:
-    """An entry as it is stored; append it by `$push` to `timeline` in the write it tells of."""
-    entry = TimelineEntry(at=to_milliseconds(at), code=code, attempt=attempt, reason=reason)
-    return entry.model_dump(exclude_none=True)
+) -> TimelineEntry:
+    return TimelineEntry(at=to_milliseconds(at), code=code, attempt=attempt, reason=reason)
+
+
+def append_to_timeline(*entries: TimelineEntry) -> dict[str, object]:
+    """The part of an order's update that appends to its timeline."""
+    stored = [entry.model_dump(exclude_none=True) for entry in entries]
+    return {"$push": {"timeline": {"$each": stored}}}

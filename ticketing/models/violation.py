@@ -1,4 +1,4 @@
-"""What the reconciliation found, and what it looked at."""
+"""The record of invariant violations, and of the runs that looked for them."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -24,12 +24,12 @@ class ViolationStatus(StrEnum):
 
 
 class ViolationRecord(Document):
-    """One broken invariant of one ticket or order; seen again, it is the same finding."""
+    """A violation of one invariant by one ticket or order; seen again, it is the same record."""
 
     key: str
-    """Invariant, code and what it is about: the same each time that it is seen."""
+    """Made of the invariant, the code and the candidate: the same each time it is seen."""
     candidate: str
-    """What was examined: `ticket:{id}` or `order:{id}`."""
+    """`ticket:{id}` or `order:{id}`."""
     invariant: Invariant
     code: ViolationCode
     detail: str
@@ -58,7 +58,7 @@ class ViolationRecord(Document):
 
 
 class CheckedCounts(BaseModel):
-    """How many of each a run has looked at."""
+    """How many of each a run has scanned."""
 
     tickets: int = 0
     orders: int = 0
@@ -67,7 +67,7 @@ class CheckedCounts(BaseModel):
 
 
 class ReconciliationRun(Document):
-    """One run of the reconciliation; its id is its workflow's first run id."""
+    """One run of the reconciliation; its id is the first run id of its workflow."""
 
     id: str = Field(alias="_id")  # type: ignore[assignment] # Beanie types ids as ObjectId
     scope: Scope
@@ -77,7 +77,7 @@ class ReconciliationRun(Document):
     reported: int = 0
     repaired: int = 0
     unexamined: int = 0
-    """Suspects and pages that could not be looked at, since Stripe or Temporal did not answer."""
+    """Candidates and pages that could not be read, since Stripe or Temporal did not answer."""
 
     class Settings:
         name = "reconciliation_runs"

@@ -1,1 +1,1 @@
-"""How a process is watched: logs, metrics, traces."""
+"""Logs, metrics and traces."""

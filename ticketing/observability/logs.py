@@ -20,29 +20,29 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The HTTP request that is being answered."""
 
 order_id: ContextVar[str | None] = ContextVar("order_id", default=None)
-"""The order that the HTTP request concerns, or the activity where its workflow has many."""
+"""The order that the HTTP request is about, or an activity whose workflow is about many."""
 
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
-"""The trace that goes on where no span does, as after an activity has failed."""
+"""The trace of an activity, for what is logged after its span has ended."""
 
 MINIMUM_LEVELS = {
     "pymongo": "INFO",  # its DEBUG lines hold whole commands, e-mail addresses included
     "stripe": "WARNING",  # its DEBUG lines likewise, and its INFO lines say nothing new
     "httpcore": "WARNING",
     "httpx": "WARNING",
-    "urllib3": "INFO",  # whose DEBUG lines tell of each batch of spans
+    "urllib3": "INFO",  # one DEBUG line for each batch of spans
 }
 SHORT_TRACE_ID_LENGTH = 8
-"""Characters of its id that people are shown."""
+"""How many characters of a trace's id the text format shows."""
 
 
 def bind_order_id(order: object) -> None:
-    """Name the order in all lines of this request, or this activity, from now on."""
+    """Add the order's id to all further lines of this request or activity."""
     order_id.set(str(order))
 
 
 def current_order_id() -> str | None:
-    """The order that is said to be concerned, or else the one of this workflow or activity."""
+    """The order that was bound, or else the one of this workflow or activity."""
     if order := order_id.get():
         return order
     if activity.in_activity():

@@ -1,8 +1,8 @@
-"""What Prometheus can be told of a process: Temporal's own metrics, and ours beside them.
+"""The metrics of a process: those of Temporal's SDK and ours, at one address.
 
-There is one meter for each process, that of Temporal's SDK, which also serves `/metrics`: so
-one address tells everything. Names get Prometheus's suffixes there (`_total`, `_seconds`).
-No label ever holds an id, a path or anything else that a client can make up.
+Each process has one meter, that of Temporal's SDK, which also serves `/metrics` and adds
+Prometheus's suffixes to the names (`_total`, `_seconds`).
+No label ever holds an id, a path or anything else that a client can choose.
 """
 
 import logging
@@ -24,7 +24,7 @@ from temporalio.runtime import (
 from ticketing.statuses import CancelReason
 
 SECONDS = "seconds"
-"""The unit of a duration; finer than the SDK's own histograms of durations, which hold ms."""
+"""The unit of our durations; the SDK's own histograms have a resolution of 1 ms."""
 
 ORDERS = "holdfast_orders"
 ORDERS_HELP = "Orders by how they ended, and why: refused, completed or cancelled"
@@ -48,7 +48,7 @@ LOGGING = LoggingConfig(
         prepend_target_on_message=False,
     ),
 )
-"""What the SDK's core has to say becomes lines like all others, and not lines of its own kind."""
+"""Forwards the log lines of the SDK's core to our log format."""
 
 
 class CannotServeMetrics(RuntimeError):
@@ -57,7 +57,7 @@ class CannotServeMetrics(RuntimeError):
 
 @cache
 def runtime_without_metrics() -> Runtime:
-    """The one runtime of a process that nobody scrapes; it has threads of its own."""
+    """The runtime of a process without metrics; one per process, since it has its own threads."""
     return Runtime(telemetry=TelemetryConfig(logging=LOGGING))
 
 
@@ -85,7 +85,7 @@ def runtime_with_metrics(address: str) -> Runtime:
 
 
 def meter_of(client: Client) -> MetricMeter:
-    """The meter of the process that has this client; one that does nothing if none is scraped."""
+    """The meter of the client's process; one that does nothing if metrics are off."""
     runtime = client.service_client.config.runtime
     return runtime.metric_meter if runtime else MetricMeter.noop
 
@@ -93,9 +93,8 @@ def meter_of(client: Client) -> MetricMeter:
 class OrderMetrics:
     """Counts each order once when it is completed, and once when it is cancelled.
 
-    To be told after the write that closed the order, and only if this was the run that did it.
-    Nothing is counted where a process dies in between: the documents are the truth, and this is
-    how fast they change.
+    Call it after the write that closed the order, and only if that write happened in this run.
+    If the process dies in between, nothing is counted: the documents are exact, the counters not.
     """
 
     def __init__(self, meter: MetricMeter = MetricMeter.noop) -> None:
@@ -114,10 +113,10 @@ class OrderMetrics:
             counter.add(0)  # a series that begins with its first event has never increased
 
     def completed(self, *, paid_after: timedelta) -> None:
-        """An order was completed, so long after its reservation."""
+        """Count a completed order, and how long after its reservation it was paid."""
         self._completed.add(1)
         self._payment.record(max(paid_after.total_seconds(), 0.0))
 
     def cancelled(self, reason: CancelReason) -> None:
-        """An order was cancelled; a completed one only by its refund."""
+        """Count a cancelled order; a completed one is cancelled by its refund."""
         self._cancelled[reason].add(1)

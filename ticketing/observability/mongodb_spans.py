@@ -1,4 +1,4 @@
-"""A span for each command to MongoDB that is part of something that is traced."""
+"""A span for each command to MongoDB within a trace."""
 
 import time
 from collections.abc import Callable
@@ -15,14 +15,13 @@ from pymongo.monitoring import (
 Key = tuple[int, object]
 
 SPAN_TIMEOUT = timedelta(minutes=1)
-"""How long an answer may take before the command's span is ended without it."""
+"""After this time without an answer, the command's span is ended."""
 
 
 class MongoDBSpans(CommandListener):
-    """Names the command and its collection, never what is asked for or answered.
+    """Records the command and its collection, never its filter, documents or answer.
 
-    A command that nobody's request or activity sends, as a change stream does every second,
-    begins no trace of its own.
+    A command outside a request or an activity, such as those of a change stream, starts no trace.
     """
 
     def __init__(self, tracer: Tracer, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""How a process is watched: its metrics and its traces, each off unless a setting asks for it."""
+"""The metrics and traces of a process, each off unless a setting turns it on."""
 
 from collections.abc import Sequence
 
@@ -15,23 +15,23 @@ from ticketing.settings import MetricsSettings, TracingSettings
 
 
 class Telemetry:
-    """What a composition root hands to the parts that are to be watched."""
+    """What a composition root passes to the parts that are measured and traced."""
 
     def __init__(self, runtime: Runtime, tracing: Tracing | None, *, is_scraped: bool) -> None:
         self.runtime = runtime
         """For Temporal's client; it serves the metrics, its own and ours."""
         self._tracing = tracing
         self.is_scraped = is_scraped
-        """Whether anybody reads the metrics."""
+        """Whether metrics are served."""
 
     @property
     def meter(self) -> MetricMeter:
-        """For what we measure ourselves."""
+        """For our own metrics."""
         return self.runtime.metric_meter
 
     @property
     def tracer(self) -> Tracer:
-        """For spans that we make ourselves."""
+        """For our own spans."""
         return self._tracing.tracer if self._tracing else NoOpTracer()
 
     def interceptors(self) -> Sequence[Interceptor]:
@@ -43,13 +43,13 @@ class Telemetry:
         return [MongoDBSpans(self._tracing.tracer)] if self._tracing else []
 
     async def stop(self) -> None:
-        """Send what is left to be sent."""
+        """Export the spans that are left."""
         if self._tracing:
             await self._tracing.stop()
 
 
 def start_telemetry(metrics: MetricsSettings, tracing: TracingSettings, service: str) -> Telemetry:
-    """Watch the process as far as the settings ask for it.
+    """Start the metrics and traces that the settings turn on.
 
     Raises:
         CannotServeMetrics: the metrics address cannot be listened on.

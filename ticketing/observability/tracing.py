@@ -1,7 +1,7 @@
 """Traces: from a request through its order's workflow and its activities to MongoDB and Stripe.
 
-Whatever made a span, only what is on a list here leaves the process. So no trace holds a
-secret, an e-mail address, a header, a query or the words of an exception.
+Only the attributes on a list here leave the process, whichever library created the span. So no
+trace holds a secret, an e-mail address, a header, a query or the message of an exception.
 """
 
 import asyncio
@@ -57,16 +57,16 @@ ALLOWED_ATTRIBUTES = frozenset(
         "url.template",
     }
 )
-"""The attributes that may leave the process: ids, templates and names of ours."""
+"""The attributes that may leave the process: ids, templates and our own names."""
 
 FLUSH_TIMEOUT = timedelta(seconds=3)
-"""How long a process that ends waits for its collector, which may be away."""
+"""How long a process that stops waits for its collector, which may be down."""
 
 
 class TraceContext(TraceContextTextMapPropagator):
-    """Hands on which span is the parent (`traceparent`), and nothing else.
+    """Propagates the parent span (`traceparent`) and nothing else.
 
-    Baggage and `tracestate` hold whatever a client put in, and a workflow's history keeps it.
+    Baggage and `tracestate` hold whatever a client sends, and a workflow's history stores it.
     """
 
     def extract(self, carrier: Any, *arguments: Any, **named: Any) -> Context:  # noqa: ANN401 - any carrier
@@ -76,7 +76,7 @@ class TraceContext(TraceContextTextMapPropagator):
 
 
 class Tracing:
-    """The traces of one process; whoever makes spans is handed its tracer."""
+    """The traces of one process."""
 
     def __init__(self, exporter: SpanExporter, service: str) -> None:
         self._provider = TracerProvider(
@@ -86,7 +86,7 @@ class Tracing:
         self.tracer: Tracer = self._provider.get_tracer("holdfast")
 
     def interceptor(self) -> TracingInterceptor:
-        """For a client of Temporal's, and through it for the worker that it is given to."""
+        """For Temporal's client, and for a worker that uses this client."""
         return _Interceptor(self.tracer)
 
     def flush(self) -> None:
@@ -108,13 +108,13 @@ def start_tracing(settings: TracingSettings, service: str) -> Tracing | None:
 
 
 class AttributeFilter(SpanExporter):
-    """Exports of each span what is known to be harmless."""
+    """Exports each span with the allowed attributes only."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export them, without what nobody has said is harmless."""
+        """Export the spans with the allowed attributes only."""
         return self._exporter.export([_filtered(span) for span in spans])
 
     def shutdown(self) -> None:
@@ -127,9 +127,9 @@ class AttributeFilter(SpanExporter):
 
 
 class _WorkflowInterceptor(TracingWorkflowInboundInterceptor):
-    """Reads of messages what trace they are part of; what says so in no known way is ignored.
+    """Reads the trace that a message belongs to, and ignores a header that it cannot read.
 
-    Anybody can send a header, and one that raised would fail every later task of the workflow.
+    Anybody can send a header, and an exception would fail every later task of the workflow.
     """
 
     def __init__(self, next: WorkflowInboundInterceptor) -> None:
@@ -164,7 +164,7 @@ class _WorkflowInterceptor(TracingWorkflowInboundInterceptor):
 
 
 class _TraceIdInterceptor(ActivityInboundInterceptor):
-    """Lets what is logged of an activity after its span name its trace, as its failure is."""
+    """Keeps an activity's trace id for what is logged after its span, such as its failure."""
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's own result
         trace_id.set(current_trace_id())  # in the activity's own task: nobody needs it put back

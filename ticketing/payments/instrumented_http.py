@@ -1,4 +1,4 @@
-"""Stripe's HTTP client, which tells how long each request took and what went wrong with it."""
+"""Stripe's HTTP client with metrics and spans for each request."""
 
 import re
 import time
@@ -35,7 +35,7 @@ KINDS = {
 
 
 def api_call(method: str, url: str) -> str:
-    """What is asked for, without the ids in its address."""
+    """The name of an API call, without the ids in its address."""
     path = urlsplit(url).path
     return next(
         (call for verb, pattern, call in CALLS if verb == method and pattern.fullmatch(path)),
@@ -44,14 +44,14 @@ def api_call(method: str, url: str) -> str:
 
 
 def error_kind(status: int) -> str | None:
-    """What is wrong with an answer, if anything is; a declined card is nobody's fault."""
+    """The kind of error that an answer's status says; None for a success."""
     if status < 400:
         return None
     return KINDS.get(status, "server_error" if status >= 500 else "refused")
 
 
 class InstrumentedHTTPXClient(HTTPXClient):
-    """Every request to Stripe goes through here, the pages of a list one by one."""
+    """Measures and traces every request to Stripe, each page of a list by itself."""
 
     def __init__(self, *, timeout: float, meter: MetricMeter, tracer: Tracer) -> None:
         super().__init__(timeout=timeout)

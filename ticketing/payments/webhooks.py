@@ -1,4 +1,4 @@
-"""Stripe's webhooks: verified, and reduced to what is acted on."""
+"""Stripe's webhooks: verified, and reduced to the ids that an order's workflow needs."""
 
 import json
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ INTENT_EVENTS: Final = frozenset(
         "payment_intent.succeeded",
     }
 )
-"""After these a payment may stand elsewhere than the order's workflow last heard."""
+"""After these, the state of a payment may differ from what its order's workflow knows."""
 
 REFUND_FAILED: Final = "refund.failed"
 REFUND_EVENTS: Final = frozenset(
     {"charge.refunded", "refund.created", "refund.updated", REFUND_FAILED}
 )
-"""After these money may have gone back, whoever asked Stripe for it."""
+"""After these, money may have gone back, whoever requested the refund."""
 
 ENABLED_EVENTS: Final = INTENT_EVENTS | REFUND_EVENTS
 """What the webhook endpoint is to be enabled for at Stripe; anything else is acknowledged."""
@@ -88,7 +88,7 @@ def _intent_event(event: Json, intent: Json) -> IntentEvent | None:
 
 
 def _refund_event(event: Json, subject: Json) -> RefundEvent | None:
-    """The event, unless it is no refund: a released authorization is told in the same words."""
+    """The event, unless it is no refund: Stripe reports a released authorization the same way."""
     intent_id = subject.get("payment_intent")
     if not isinstance(intent_id, str) or subject.get("captured") is False:
         return None

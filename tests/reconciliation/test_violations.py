@@ -1,4 +1,4 @@
-"""Each anomaly is planted, found, and repaired where there is one right thing to do."""
+"""Each violation is planted, found, and repaired where there is exactly one repair."""
 
 import asyncio
 from dataclasses import replace
@@ -216,7 +216,7 @@ async def test_a_refund_is_recorded_only_if_a_second_look_sees_it_too(
     await buyer.sees(order, "completed")
 
 
-async def test_a_refund_in_part_is_no_anomaly(
+async def test_a_refund_in_part_is_no_violation(
     auditor: Auditor, market: Marketplace, charge: Json
 ) -> None:
     async with auditor.dashboard() as client:
@@ -234,10 +234,10 @@ async def test_money_kept_for_a_cancelled_order_is_reported_until_it_is_given_ba
     await auditor.refund(intent_id)
     await auditor.check()
 
-    (finding,) = await ViolationRecord.find_all().to_list()
-    assert finding.status is ViolationStatus.RESOLVED
-    assert finding.resolved_at is not None
-    assert (finding.intent_id, str(finding.order_id)) == (intent_id, cancelled["id"])
+    (violation,) = await ViolationRecord.find_all().to_list()
+    assert violation.status is ViolationStatus.RESOLVED
+    assert violation.resolved_at is not None
+    assert (violation.intent_id, str(violation.order_id)) == (intent_id, cancelled["id"])
 
 
 @pytest.mark.parametrize("payment_method", ["pm_card_visa", "pm_card_authenticationRequired", None])

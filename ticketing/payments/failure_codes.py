@@ -11,9 +11,9 @@ Stripe asks to present these as `generic_decline`: https://docs.stripe.com/decli
 """
 
 
-def shown(failure_code: str) -> str:
+def shown_failure_code(failure_code: str) -> str:
     """The failure code for its buyer; the true one stays with the charge."""
     return "generic_decline" if failure_code in NOT_FOR_THE_HOLDER else failure_code
 
 
-ShownFailureCode = Annotated[str, AfterValidator(shown)]
+ShownFailureCode = Annotated[str, AfterValidator(shown_failure_code)]
