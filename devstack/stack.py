@@ -153,7 +153,7 @@ class Stack:
         port = str(self.settings.stripe_sandbox_port)
         database = str(self._directory / "stripe.db")
         command = [sys.executable, "-m", "stripe_sandbox", "--host", LOOPBACK]
-        command += ["--port", port, "--database", database]
+        command += ["--port", port, "--database", database, "--merchant", "Holdfast"]
         for url in self.api_urls:
             command += ["--webhook-url", f"{url}/api/webhooks/stripe"]
         for type in sorted(ENABLED_EVENTS):

@@ -81,7 +81,7 @@ def create_sandbox(
             *_stripe_routes(api),
             *([*fault_routes(faults), *refund_routes(bank)] if config.allow_faults else []),
             *ledger_routes(ledger),
-            *Pages(ledger, bank).routes(),
+            *Pages(ledger, bank, config.merchant).routes(),
         ],
         exception_handlers={Exception: _unforeseen},
         lifespan=lifespan,

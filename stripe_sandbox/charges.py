@@ -47,7 +47,7 @@ def attempt(
         "application_fee_amount": None,
         "balance_transaction": new_id("txn") if captured else None,
         "billing_details": payment_method.body["billing_details"],
-        "calculated_statement_descriptor": "HOLDFAST SANDBOX",
+        "calculated_statement_descriptor": "STRIPE SANDBOX",
         "captured": captured,
         "created": call.now,
         "currency": intent["currency"],

@@ -36,6 +36,9 @@ class SandboxConfig:
     webhook_retry_delays: tuple[float, ...] = DEFAULT_RETRY_DELAYS
     """Seconds to wait after the first, second, … failed delivery; the last one repeats."""
 
+    merchant: str = "Test merchant"
+    """Who takes the payments: the bank's page names it to the buyer."""
+
     allow_faults: bool = True
     """Whether `/_sandbox/faults` takes rules and `/_sandbox/refunds` settles refunds."""
 

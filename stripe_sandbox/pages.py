@@ -11,11 +11,10 @@ from starlette.routing import Route
 from stripe_sandbox import card_form
 from stripe_sandbox.bank import Bank, outcome, return_url
 from stripe_sandbox.cards import CARDS
+from stripe_sandbox.currencies import format_amount
 from stripe_sandbox.ledger import Ledger
 from stripe_sandbox.return_urls import is_loopback
-from ticketing.money import format_amount
 
-MERCHANT = "Holdfast"
 RECENT = 25
 
 _HERE = Path(__file__).parent / "templates"
@@ -34,8 +33,9 @@ _SECURITY = {
 class Pages:
     """Renders the pages, takes the buyer's answer, and takes cards."""
 
-    def __init__(self, ledger: Ledger, bank: Bank) -> None:
+    def __init__(self, ledger: Ledger, bank: Bank, merchant: str) -> None:
         self._ledger = ledger
+        self._merchant = merchant
         self._bank = bank
         self._templates = Environment(
             loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined
@@ -95,7 +95,7 @@ class Pages:
             return self._page(
                 "outcome.html", heading=heading, sentence=sentence, intent=intent.body, back=back
             )
-        return self._page("ask.html", intent=intent.body, merchant=MERCHANT)
+        return self._page("ask.html", intent=intent.body, merchant=self._merchant)
 
     async def decide(self, request: Request) -> Response:
         """Take the answer, then send the buyer back or say what is true now."""

@@ -3,12 +3,12 @@
 from stripe_sandbox import payment_methods
 from stripe_sandbox.calls import Call
 from stripe_sandbox.cards import Card
+from stripe_sandbox.currencies import format_amount
 from stripe_sandbox.errors import InvalidParameter, InvalidRequest, Json
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.ledger import Stored
 from stripe_sandbox.lists import list_page
 from stripe_sandbox.parameters import Parameters
-from ticketing.money import format_amount
 
 _REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 
