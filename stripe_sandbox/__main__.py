@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from stripe_sandbox.app import create_sandbox
-from stripe_sandbox.config import EVERY_EVENT, SandboxConfig
+from stripe_sandbox.config import ALL_EVENTS, SandboxConfig
 from stripe_sandbox.server import SandboxServer, listen, url_of
 
 
@@ -23,7 +23,7 @@ def main() -> None:
         config = SandboxConfig(
             database=options.database,
             webhook_urls=tuple(options.webhook_urls),
-            enabled_events=frozenset(options.enabled_events) or EVERY_EVENT,
+            enabled_events=frozenset(options.enabled_events) or ALL_EVENTS,
             webhook_secret=os.environ.get("STRIPE_WEBHOOK_SECRET") or None,
             merchant=options.merchant,
             allow_faults=not options.no_faults,

@@ -34,7 +34,7 @@ def format_amount(amount: int, currency: str) -> str:
     return f"{_SYMBOLS.get(currency, f'{currency.upper()} ')}{whole:,}{decimals}"
 
 
-def checked_currency(currency: str) -> str:
+def validate_currency(currency: str) -> str:
     """The currency in lower case.
 
     Raises:
@@ -50,7 +50,7 @@ def checked_currency(currency: str) -> str:
     return lowered
 
 
-def checked_amount(amount: int, currency: str) -> int:
+def validate_amount(amount: int, currency: str) -> int:
     """The amount, in minor units, if it can be charged.
 
     Raises:
