@@ -50,7 +50,7 @@ def tree(tmp_path: Path) -> Path:
 
 def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:
     """Check the contracts of a tree."""
-    command = [LINT_IMPORTS, "--no-cache"]
+    command = [str(LINT_IMPORTS), "--no-cache"]
     return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
 
 
