@@ -58,11 +58,13 @@ screenshots: $(INSTALLED) browser ## Take pictures of every page, for a desktop 
 operations-pictures: $(INSTALLED) browser ## Take pictures of orders in Temporal's Web UI
 	@$(BIN)/python -m tests.browser.operations_pictures
 
-lint: $(INSTALLED) ## Check style, types and import contracts
+lint: $(INSTALLED) ## Check style, types, import contracts and declared dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry . --extend-exclude '(bench|devstack|stripe_sandbox|tests)/'
+	$(BIN)/deptry . --ignore DEP004
 
 record-histories: $(INSTALLED) ## Keep the histories of workflow paths that have none of this version
 	$(BIN)/python -m tests.replay.record

@@ -1,1 +1,1 @@
-"""Measurements: a timing never decides a test; it is taken here, with its circumstances."""
+"""Benchmarks: timings are measured here, with a description of the machine, and decide no test."""

@@ -1,4 +1,4 @@
-"""`make bench`: what the system does, measured; `make bench ONLY=rush` measures one part of it."""
+"""`make bench` runs all benchmarks, `make bench ONLY=rush` runs one."""
 
 import argparse
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from bench import expiry, listings, memory, open_reservations, pages, processes, purchases, rush
 from bench.figures import Curve, Row
-from bench.results import circumstances, keep, table
+from bench.results import describe_machine, store_results, table
 
 Benchmark = Callable[[], Iterator[Row | Curve]]
 
@@ -23,9 +23,9 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def main() -> int:
-    """Run the benchmarks, tell and keep what they found; 1 if a target is not reached."""
+    """Run the benchmarks, print and store their results; 1 if a target is not reached."""
     arguments = _parse()
-    print(circumstances(), flush=True)
+    print(describe_machine(), flush=True)
     found: dict[str, list[Row | Curve]] = {}
     for name in arguments.only:
         began = time.perf_counter()
@@ -33,7 +33,7 @@ def main() -> int:
         print(f"\n{name}, in {time.perf_counter() - began:.0f} s\n")
         print(table([row.as_json() for row in found[name] if isinstance(row, Row)]), flush=True)
         if not arguments.discard:
-            keep({name: found[name]}, list(BENCHMARKS))
+            store_results({name: found[name]}, list(BENCHMARKS))
     rows = [one for figures in found.values() for one in figures if isinstance(one, Row)]
     missed = [row.name for row in rows if row.is_ok is False]
     for name in missed:
@@ -43,8 +43,12 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("only", nargs="*", choices=[*BENCHMARKS, []], help="all of them without")
-    parser.add_argument("--discard", action="store_true", help="keep nothing of what was found")
+    parser.add_argument(
+        "only", nargs="*", choices=[*BENCHMARKS, []], help="the benchmarks to run (default: all)"
+    )
+    parser.add_argument(
+        "--discard", action="store_true", help="print the results without storing them"
+    )
     arguments = parser.parse_args()
     arguments.only = arguments.only or list(BENCHMARKS)
     return arguments

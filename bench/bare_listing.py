@@ -1,4 +1,4 @@
-"""The bare driver's query through bare FastAPI: what a listing page is measured against.
+"""A listing by FastAPI and the MongoDB driver alone: the reference for listing pages.
 
 Run as `python -m bench.bare_listing PORT`, with `MONGODB_URL` in its environment.
 """
@@ -24,7 +24,7 @@ PAGE = 20
 
 
 def create_app(url: str) -> FastAPI:
-    """One route; it finds, and returns what it has found."""
+    """One route, which returns a page of tickets."""
     app = FastAPI()
     tickets = AsyncMongoClient[dict[str, Any]](url, tz_aware=True)[DATABASE]["tickets"]
 
@@ -46,7 +46,7 @@ def create_app(url: str) -> FastAPI:
 
 @contextmanager
 def bare_listing(market: Market) -> Iterator[str]:
-    """The server's process, for as long as the block runs; gives its address."""
+    """Run the server in a process during the block; yields its address."""
     (port,) = free_ports(1)
     url = mongodb_url(*market.stack.settings.mongodb_ports)
     part = Part(

@@ -1,8 +1,8 @@
-"""`python -m bench.cost_of_an_order`: what one order leaves behind in Temporal and MongoDB.
+"""`python -m bench.cost_of_an_order`: the storage that one order takes in Temporal and MongoDB.
 
-Orders of each kind are made in the real stack, and what is kept of them is measured: events and
-bytes of their histories as Temporal counts them, the bytes of their documents (the ticket's
-included), and their share of the indexes as MongoDB has them on disk.
+It creates orders of each kind in the real stack, and measures the events and bytes of their
+histories as Temporal counts them, the bytes of their documents (the ticket's included), and
+their share of the indexes on MongoDB's disk.
 """
 
 import argparse
@@ -32,19 +32,19 @@ from ticketing.mongodb import BSONDocument
 Json = dict[str, Any]
 
 ORDERS = 300
-"""Of each kind; with fewer, the share of an index on disk is mostly its first page."""
+"""Orders of each kind; with fewer, an index on disk is mostly its first page."""
 RESERVATION_TTL = 3
-PATIENCE_SECONDS = 120
+TIMEOUT_SECONDS = 120
 
 CARDS = {"completed": "pm_card_visa", "declined": "pm_card_chargeDeclined", "expired": None}
-"""The kinds of orders, and how each is paid for; an expired one is not."""
+"""The kinds of orders, and the payment method of each; an expired one is not paid."""
 
 COLLECTIONS = ("orders", "charges", "tickets")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one order of a kind leaves behind: the median, or the mean of what is shared."""
+    """The storage of one order of a kind: medians, and the mean share of the indexes."""
 
     kind: str
     events: float
@@ -54,7 +54,7 @@ class Cost:
 
 
 def main() -> int:
-    """Make the orders, measure, tell."""
+    """Create the orders, measure them, print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.cost_of_an_order")
     parser.add_argument("--orders", type=int, default=ORDERS, help="of each kind")
     count: int = parser.parse_args().orders
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def _make_orders(url: str, count: int) -> dict[str, list[Json]]:
-    with _somebody(url, "sam") as seller, _somebody(url, "bea") as buyer:
+    with _signed_up_client(url, "sam") as seller, _signed_up_client(url, "bea") as buyer:
         return {
             kind: [_make_order(seller, buyer, card) for _ in range(count)]
             for kind, card in CARDS.items()
@@ -97,7 +97,7 @@ def _make_order(seller: httpx.Client, buyer: httpx.Client, card: str | None) -> 
 
 
 @contextmanager
-def _somebody(url: str, name: str) -> Iterator[httpx.Client]:
+def _signed_up_client(url: str, name: str) -> Iterator[httpx.Client]:
     user = {"email": f"{name}@example.com", "password": "correct horse battery"}
     with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
         _answer(client.post("/api/users/signup", json=user), 201)
@@ -112,9 +112,9 @@ def _answer(response: httpx.Response, *statuses: int) -> Json:
 
 
 def _await_closed(database: Database[BSONDocument], count: int) -> None:
-    """Wait until every order has ended: the last ones by their deadline."""
+    """Wait until every order is closed; the last ones expire."""
     closed = {"status": {"$in": ["completed", "cancelled"]}}
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while database["orders"].count_documents(closed) < count:
         if time.monotonic() > deadline:
             raise TimeoutError("some orders are still open")
@@ -146,7 +146,7 @@ async def _costs(
 
 
 async def _history(client: Client, order_id: str) -> tuple[int, int]:
-    """Events and bytes, once the workflow has ended, which is a little later than its order."""
+    """Events and bytes of the history, once the workflow is closed."""
     handle = client.get_workflow_handle(f"order:{order_id}")
     await handle.result()
     info = (await handle.describe()).raw_description.workflow_execution_info
@@ -174,7 +174,7 @@ def _documents(database: Database[BSONDocument], order: Json) -> tuple[int, dict
 
 
 def _index_bytes(database: Database[BSONDocument], name: str) -> float:
-    """A document's share of its collection's indexes, as they are on disk."""
+    """The bytes of the collection's indexes on disk, per document."""
     database.client.admin.command("fsync")
     stats = database.command("collStats", name)
     return float(stats["totalIndexSize"] / stats["count"])

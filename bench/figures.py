@@ -1,4 +1,4 @@
-"""What a benchmark tells: rows, each a figure beside the one it is measured against."""
+"""The results of a benchmark: rows, each with a value and its reference, and curves."""
 
 import operator
 import statistics
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-HOLDS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
+COMPARISONS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Repeated measurements of one thing."""
+    """The median and the range of repeated measurements."""
 
     median: float
     least: float
@@ -24,7 +24,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Target:
-    """What the ratio to the reference has to be or, where there is none, the value itself."""
+    """The bound for the ratio to the reference or, without a reference, for the value."""
 
     sign: Literal["<=", ">=", "=="]
     bound: float
@@ -34,19 +34,19 @@ class Target:
         return f"{signs[self.sign]}{self.bound:g}"
 
     def is_reached_by(self, number: float) -> bool:
-        return bool(HOLDS[self.sign](number, self.bound))
+        return bool(COMPARISONS[self.sign](number, self.bound))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, with its repeats, and what it should be."""
+    """One result: its value over the repeats, its reference and its target."""
 
     name: str
     value: Spread
     unit: str
     reference: Spread | None = None
     ratio: Spread | None = None
-    """Of the pairs that were measured side by side; not of the two medians."""
+    """The ratios of pairs measured one after the other, not the ratio of the medians."""
     target: Target | None = None
 
     @property
@@ -75,11 +75,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Curve:
-    """How something went on; for a plot."""
+    """A series of points, for a plot."""
 
     name: str
     x: str
-    """What is along the axis, with its unit."""
+    """The label of the axis, with its unit."""
     y: str
     points: Sequence[tuple[float, float]]
 
@@ -87,28 +87,28 @@ class Curve:
         return asdict(self)
 
 
-def plain(
+def absolute_row(
     name: str, values: Sequence[float] | float, unit: str, target: Target | None = None
 ) -> Row:
-    """A figure that is measured against nothing but its target."""
+    """A row without a reference."""
     repeats = values if isinstance(values, Sequence) else [values]
     return Row(name, Spread.of(repeats), unit, target=target)
 
 
-def compared(
+def relative_row(
     name: str,
     values: Sequence[float],
     references: Sequence[float],
     unit: str,
     target: Target | None = None,
 ) -> Row:
-    """Figures and what each of them was measured beside, in the same run."""
+    """A row of values, each with a reference that was measured in the same run."""
     ratios = [value / reference for value, reference in zip(values, references, strict=True)]
     return Row(name, Spread.of(values), unit, Spread.of(references), Spread.of(ratios), target)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The value below which so many percent are."""
+    """The percentile, interpolated between values."""
     if len(values) == 1:
         return values[0]
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,7 +1,7 @@
-"""The floor under a purchase: the same workflow, with activities that do nothing.
+"""The lower bound for a purchase: the same workflow, with activities that do nothing.
 
-There is no HTTP, no MongoDB and no Stripe; what is left is what Temporal itself costs.
-Run as `python -m bench.floor ADDRESS QUEUE`, it is the worker, in a process of its own.
+Without HTTP, MongoDB and Stripe, what remains is the cost of Temporal itself.
+`python -m bench.floor ADDRESS` runs its worker.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ ACTIVITIES: Sequence[Callable[..., Any]] = (
 
 
 class FloorBuyer:
-    """Does with Temporal what the API does for a purchase, and nothing else."""
+    """Makes the calls to Temporal that the API makes for a purchase."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -103,19 +103,19 @@ class FloorBuyer:
         handle = await start.workflow_handle()
         payment = PaymentSubmitted(str(ObjectId()), "pm_card_visa")
         await handle.signal(PAYMENT_SUBMITTED, payment)
-        with suppress(RPCError):  # it may be over already; the API then reads the documents
+        with suppress(RPCError):  # the workflow may be closed already
             await handle.execute_update(OrderWorkflow.await_payment_decision, payment.charge_id)
         timings.add(reserved - began, perf_counter() - reserved)
 
 
 async def connect(address: str) -> Client:
-    """A client that writes what the application's writes."""
+    """A client with the application's data converter."""
     return await Client.connect(address, data_converter=DATA_CONVERTER)
 
 
 @contextmanager
 def floor_worker(address: str, directory: Path) -> Iterator[Part]:
-    """The worker's process, for as long as the block runs."""
+    """Run the worker in a process during the block."""
     part = Part(
         name="floor",
         command=[sys.executable, "-m", "bench.floor", address],
@@ -133,7 +133,7 @@ def floor_worker(address: str, directory: Path) -> Iterator[Part]:
 
 
 async def main() -> None:
-    """Be the worker until told to stop."""
+    """Run the worker until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with Worker(

@@ -1,4 +1,4 @@
-"""Listing pages of a large market, beside a small one and beside a bare query."""
+"""Listing pages of a large market, compared with a small one and with a bare query."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 
 from bench.bare_listing import bare_listing
 from bench.client import HttpClient, http_client
-from bench.figures import Row, Target, compared
-from bench.market import Market, fill, open_market
-from bench.timing import side_by_side
+from bench.figures import Row, Target, relative_row
+from bench.market import Market, insert_tickets, open_market
+from bench.timing import run_concurrently
 from ticketing.event_loops import run
 
 LARGE = 1_000_000
@@ -23,18 +23,18 @@ THROUGHPUT = Target(">=", 0.7)
 
 
 @dataclass(frozen=True)
-class Pages:
-    """One market's pages, by what they are, and the same as the bare server is asked for them."""
+class ListingQueries:
+    """The query parameters of each kind of page, for the API and for the bare server."""
 
     api: dict[str, dict[str, Any]]
     bare: dict[str, dict[str, Any]]
 
 
 def rows() -> Iterator[Row]:
-    """Both markets take turns, and so do the API and the bare server over the large one."""
+    """Measure both markets alternately, then the API and the bare server over the large one."""
     with open_market() as small, open_market() as large:
-        fill(small, SMALL)
-        fill(large, LARGE)
+        insert_tickets(small, SMALL)
+        insert_tickets(large, LARGE)
         with bare_listing(large) as bare_url:
             yield from run(_compare(small, large, bare_url))
 
@@ -42,11 +42,11 @@ def rows() -> Iterator[Row]:
 async def _compare(small: Market, large: Market, bare_url: str) -> list[Row]:
     rows = []
     async with (
-        small.person() as in_small,
-        large.person() as in_large,
+        small.signed_in_client() as in_small,
+        large.signed_in_client() as in_large,
         http_client(bare_url) as bare,
     ):
-        few, many = await _pages(in_small, SMALL), await _pages(in_large, LARGE)
+        few, many = await _listing_queries(in_small, SMALL), await _listing_queries(in_large, LARGE)
         for name in many.api:
             pairs = [
                 (
@@ -57,7 +57,7 @@ async def _compare(small: Market, large: Market, bare_url: str) -> list[Row]:
             ]
             large_ones, small_ones = [p[0] for p in pairs], [p[1] for p in pairs]
             title = f"listing, {name}, {LARGE:,} tickets"
-            rows.append(compared(f"{title}: p50", large_ones, small_ones, "ms", LATENCY))
+            rows.append(relative_row(f"{title}: p50", large_ones, small_ones, "ms", LATENCY))
             rates = [
                 (
                     await _rate(in_large, "/api/tickets", many.api[name]),
@@ -66,18 +66,18 @@ async def _compare(small: Market, large: Market, bare_url: str) -> list[Row]:
                 for _ in range(REPEATS)
             ]
             ours, bares = [r[0] for r in rates], [r[1] for r in rates]
-            rows.append(compared(f"{title}: requests/s", ours, bares, "1/s", THROUGHPUT))
+            rows.append(relative_row(f"{title}: requests/s", ours, bares, "1/s", THROUGHPUT))
     return rows
 
 
-async def _pages(client: HttpClient, tickets: int) -> Pages:
-    """The first page, one far behind it, and one that was searched for."""
+async def _listing_queries(client: HttpClient, tickets: int) -> ListingQueries:
+    """The first page, a page far behind it, and a search."""
     deep: dict[str, Any] = {}
     for _ in range(min(100, tickets // 400)):
         page = (await client.get("/api/tickets", {"limit": 100, **deep})).json()
         deep = {"cursor": page["nextCursor"]}
     before = page["items"][-1]["createdAt"]
-    return Pages(
+    return ListingQueries(
         api={"first": {}, "deep": deep, "searched": {"q": "berlin"}},
         bare={"first": {}, "deep": {"before": before}, "searched": {"word": "berlin"}},
     )
@@ -96,7 +96,7 @@ async def _rate(client: HttpClient, path: str, params: dict[str, Any]) -> float:
     async def ask(_: int) -> None:
         await _get(client, path, params)
 
-    return REQUESTS / await side_by_side(REQUESTS, AT_ONCE, ask)
+    return REQUESTS / await run_concurrently(REQUESTS, AT_ONCE, ask)
 
 
 async def _get(client: HttpClient, path: str, params: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A running market to measure: the embedded stack, people with sessions, and tickets for sale."""
+"""A running market to measure: the embedded stack, signed-in clients, and tickets for sale."""
 
 import os
 import random
@@ -21,7 +21,7 @@ from bench.client import HttpClient, http_client
 from bench.usage import Processes
 from devstack.environment import DATABASE
 from devstack.mongodb import mongodb_url
-from devstack.settings import Shape, StackSettings
+from devstack.settings import ProcessCounts, StackSettings
 from devstack.stack import Stack
 from ticketing.event_loops import run
 from ticketing.invariants import Scope
@@ -33,17 +33,17 @@ from workflows.reconciliation_schedules import reconciliation_schedule_id
 BATCH = 10_000
 ACTS = "Amber Lanterns|Velvet Foxes|North Pier|Glass Orchard|Paper Tigers|Slow Comet|Iron Lilies"
 TOWNS = ["Berlin", "Lyon", "Porto", "Gdansk", "Turin", "Leeds", "Ghent", "Malmo", "Graz", "Cork"]
-RARE = "Zanzibar"
-"""In one title of a thousand."""
+RARE_TOWN = "Zanzibar"
+"""The town in one title of a thousand."""
 
-ONE_OF_EACH = Shape()
+SINGLE_PROCESSES = ProcessCounts()
 
 Document = dict[str, Any]
 
 
 @dataclass
 class Market:
-    """The stack, its database, and who may do what in it."""
+    """The stack, its database, and sessions for its API."""
 
     stack: Stack
     mongo: MongoClient[Document]
@@ -59,7 +59,7 @@ class Market:
         return self.stack.settings.temporal_address
 
     def session(self) -> str:
-        """A session of somebody new; hashing a password takes longer than most of what follows."""
+        """A session token of a new user, without the cost of hashing a password."""
         keys = self.stack.environment["JWT_KEYS"].split(",")
         settings = SessionSettings(jwt_keys=tuple(SecretStr(key) for key in keys))
         user_id = ObjectId()
@@ -67,7 +67,7 @@ class Market:
         return SessionTokens(settings).issue(user)
 
     def list_tickets(self, count: int) -> list[str]:
-        """New tickets for sale, of many sellers, straight into the database."""
+        """Insert new tickets of many sellers directly into the database; their ids."""
         now = datetime.now(UTC)
         sellers = [ObjectId() for _ in range(50)]
         chance = random.Random(count)
@@ -77,20 +77,22 @@ class Market:
         return [str(one["_id"]) for one in tickets]
 
     @asynccontextmanager
-    async def person(self, api: int = 0) -> AsyncIterator[HttpClient]:
-        """Somebody signed in, with a connection of their own to one of the API's processes."""
+    async def signed_in_client(self, api: int = 0) -> AsyncIterator[HttpClient]:
+        """A client with a session of its own, for one of the API's processes."""
         url = self.stack.api_urls[api % len(self.stack.api_urls)]
         async with http_client(url, {"Authorization": f"Bearer {self.session()}"}) as client:
             yield client
 
 
 @contextmanager
-def open_market(shape: Shape = ONE_OF_EACH, **environ: str) -> Iterator[Market]:
-    """A stack of its own, in real processes, with an empty database."""
+def open_market(
+    process_counts: ProcessCounts = SINGLE_PROCESSES, **environ: str
+) -> Iterator[Market]:
+    """Start a stack with an empty database, for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as directory:
-        settings = StackSettings.on_free_ports(Path(directory), shape)
+        settings = StackSettings.on_free_ports(Path(directory), process_counts)
         ours = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
-        # A payment that takes long is to be measured, and not to be answered with "not yet".
+        # A slow payment should be measured, not answered with "still processing".
         ours |= {"LOG_LEVEL": "WARNING", "PAYMENT_WAIT": "120", **environ}
         with (
             Stack(settings, ours) as stack,
@@ -99,17 +101,17 @@ def open_market(shape: Shape = ONE_OF_EACH, **environ: str) -> Iterator[Market]:
             yield Market(stack, mongo, Processes(stack), Path(directory))
 
 
-def fill(market: Market, count: int) -> None:
-    """Tickets of many sellers over the last year, in every state.
+def insert_tickets(market: Market, count: int) -> None:
+    """Insert tickets of many sellers over the last year, in every state.
 
-    Those that are reserved and sold have no orders, so nobody may come to put that right.
+    The reserved and sold ones have no orders, so reconciliation, which would repair them, pauses.
     """
-    run(_leave_unchecked(market))
+    run(_pause_reconciliation(market))
     chance = random.Random(1)
     now = datetime.now(UTC)
     sellers = [ObjectId() for _ in range(500)]
     tickets = market.database["tickets"]
-    # Built once at the end, in a quarter of the time.
+    # Building the indexes once at the end takes a quarter of the time.
     indexes = tickets.index_information()
     tickets.drop_indexes()
     for first in range(0, count, BATCH):
@@ -123,7 +125,7 @@ def _index(name: str, information: Document) -> IndexModel:
     return IndexModel(information["key"], name=name, **options)
 
 
-async def _leave_unchecked(market: Market) -> None:
+async def _pause_reconciliation(market: Market) -> None:
     temporal = await Client.connect(market.temporal_address)
     for scope in Scope:
         id = reconciliation_schedule_id(market.stack.environment["TASK_QUEUE"], scope)
@@ -131,14 +133,14 @@ async def _leave_unchecked(market: Market) -> None:
             try:
                 await temporal.get_schedule_handle(id).pause()
                 break
-            except RPCError as error:  # the worker has just begun, and makes it
+            except RPCError as error:  # the worker has just started, and is about to create it
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
 
 
 def ticket(chance: random.Random, seller_id: ObjectId, listed: datetime) -> Document:
     """A ticket for sale as the API stores it."""
-    town = RARE if chance.random() < 0.001 else chance.choice(TOWNS)
+    town = RARE_TOWN if chance.random() < 0.001 else chance.choice(TOWNS)
     title = f"{chance.choice(ACTS.split('|'))}, {town}, row {chance.randint(1, 60)}"
     return {
         "_id": ObjectId(),

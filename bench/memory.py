@@ -1,8 +1,8 @@
-"""Memory: whether API and worker grow with the purchases that they have seen."""
+"""Memory of the API and the worker over many purchases."""
 
 from collections.abc import Iterator
 
-from bench.figures import Curve, Row, Spread, Target, plain
+from bench.figures import Curve, Row, Spread, Target, absolute_row
 from bench.market import Market, open_market
 from bench.purchases import buy
 from ticketing.event_loops import run
@@ -17,7 +17,7 @@ FLAT = Target("<=", 1.1)
 
 
 def rows() -> Iterator[Row | Curve]:
-    """Resident memory after the last purchase, beside that after the first thousand."""
+    """Resident memory after the last purchase, compared with that after the first thousand."""
     with open_market() as market:
         sizes = run(_grow(market))
         peaks = market.processes.peak_memory()
@@ -34,11 +34,11 @@ def rows() -> Iterator[Row | Curve]:
             FLAT,
         )
     for name, peak in peaks.items():
-        yield plain(f"peak memory of {name}", peak, "MiB")
+        yield absolute_row(f"peak memory of {name}", peak, "MiB")
 
 
 async def _grow(market: Market) -> dict[int, dict[str, float]]:
-    """What each process held, by the number of purchases that it had seen."""
+    """The memory of each process, by the number of purchases."""
     sizes = {}
     for bought in range(STEP, LAST + STEP, STEP):
         await buy(market, STEP, AT_ONCE)

@@ -1,9 +1,9 @@
-"""Open reservations: what 20,000 orders that wait cost a purchase."""
+"""Open reservations: how 20,000 waiting orders slow down a purchase."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 
-from bench.figures import Row, Target, compared, plain
+from bench.figures import Row, Target, absolute_row, relative_row
 from bench.market import Market, open_market
 from bench.purchases import buy
 from bench.reservations import reserve_directly
@@ -19,11 +19,11 @@ LATENCY = Target("<=", 1.2)
 
 
 def rows() -> Iterator[Row]:
-    """Two markets, one of them full of open orders; purchases take turns in them."""
+    """Purchases in two markets alternately, one of them with many open orders."""
     with open_market() as empty, open_market() as full:
         yield from run(_compare(empty, full))
         peak = full.processes.peak_memory()["worker"]
-    yield plain(f"peak memory of the worker with {OPEN:,} open orders", peak, "MiB")
+    yield absolute_row(f"peak memory of the worker with {OPEN:,} open orders", peak, "MiB")
 
 
 async def _compare(empty: Market, full: Market) -> list[Row]:
@@ -37,7 +37,7 @@ async def _compare(empty: Market, full: Market) -> list[Row]:
     still_open = full.database["orders"].count_documents({"status": "created"})
     assert still_open == OPEN, still_open
     return [
-        compared(
+        relative_row(
             f"purchase with {OPEN:,} open orders: {step} p{percent}",
             [loaded.milliseconds(step, percent) for loaded, _ in pairs],
             [unloaded.milliseconds(step, percent) for _, unloaded in pairs],

@@ -1,6 +1,6 @@
-"""Pages of the storefront: how long the server takes for each, with many tickets.
+"""Pages of the storefront: response times with many tickets.
 
-One client asks for one page after the other, on loopback.
+One client requests one page after the other, on loopback.
 """
 
 import time
@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 from bson import ObjectId
 
-from bench.figures import Row, Target, percentile, plain
-from bench.market import RARE, Market, fill, open_market
+from bench.figures import Row, Target, absolute_row, percentile
+from bench.market import RARE_TOWN, Market, insert_tickets, open_market
 
 TICKETS = 100_000
 REQUESTS = 100
@@ -22,9 +22,9 @@ P95 = Target("<=", 50.0)
 
 
 def rows() -> Iterator[Row]:
-    """Every page, asked for by somebody who may see it."""
+    """The response time of every page, requested by a user who may see it."""
     with open_market() as market:
-        fill(market, TICKETS)
+        insert_tickets(market, TICKETS)
         with closing(_client(market)) as seller, closing(_client(market)) as buyer:
             order = _reserve(seller, buyer)
             for page, path in _pages(seller, order):
@@ -34,7 +34,7 @@ def rows() -> Iterator[Row]:
 
 
 def _client(market: Market) -> httpx.Client:
-    """Somebody who has signed up."""
+    """A client that has signed up."""
     client = httpx.Client(base_url=market.stack.urls["api"], timeout=60, trust_env=False)
     user = {"email": f"{ObjectId()}@example.com", "password": "correct horse battery"}
     client.post("/api/users/signup", json=user).raise_for_status()
@@ -42,7 +42,7 @@ def _client(market: Market) -> httpx.Client:
 
 
 def _reserve(seller: httpx.Client, buyer: httpx.Client) -> dict[str, Any]:
-    """An order to pay, of a ticket that has just been listed."""
+    """An unpaid order for a new ticket."""
     ticket = seller.post("/api/tickets", json={"title": "Row 4", "price": 5000}).json()
     order: dict[str, Any] = buyer.post("/api/orders", json={"ticketId": ticket["id"]}).json()
     return order
@@ -57,7 +57,7 @@ def _pages(client: httpx.Client, order: dict[str, Any]) -> Iterator[tuple[str, s
     yield "prices from 50 to 60", "/?min=50&max=60"
     yield "a word of one title in ten", "/?q=berlin"
     yield "two such words", "/?q=berlin+velvet"
-    yield "a word of one title in a thousand", f"/?q={RARE.lower()}"
+    yield "a word of one title in a thousand", f"/?q={RARE_TOWN.lower()}"
     yield "a word, available, by price", "/?q=lyon&show=available&sort=price"
     yield "a ticket", f"/tickets/{order['ticketId']}"
     yield "a card", f"/tickets/{order['ticketId']}/card"
@@ -67,7 +67,7 @@ def _pages(client: httpx.Client, order: dict[str, Any]) -> Iterator[tuple[str, s
 
 
 def _deep(client: httpx.Client, pages: int) -> str:
-    """The address of a page far behind the first."""
+    """The path of a page far behind the first."""
     cursor = ""
     for _ in range(pages):
         query = {"status": "all", "limit": "100", **({"cursor": cursor} if cursor else {})}
@@ -77,7 +77,7 @@ def _deep(client: httpx.Client, pages: int) -> str:
 
 def _row(client: httpx.Client, page: str, path: str) -> Row:
     repeats = [percentile(_times(client, path), 95) for _ in range(REPEATS)]
-    return plain(f"page, {TICKETS:,} tickets, {page}: p95", repeats, "ms", P95)
+    return absolute_row(f"page, {TICKETS:,} tickets, {page}: p95", repeats, "ms", P95)
 
 
 def _times(client: httpx.Client, path: str) -> list[float]:

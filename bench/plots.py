@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("svg")
-# The same figures make the same file.
+# Makes the files reproducible.
 mpl.rcParams["svg.hashsalt"] = "holdfast"
 mpl.rcParams["font.size"] = 10
 
@@ -24,7 +24,7 @@ PURCHASES = (1, 8, 32)
 
 
 def draw(directory: Path, rows: Sequence[Json], curves: Sequence[Json]) -> None:
-    """Draw whatever there are figures for."""
+    """Draw every plot that has results."""
     directory.mkdir(parents=True, exist_ok=True)
     values = {row["name"]: row for row in rows}
     if f"purchase, {PURCHASES[0]} at once: orders/s" in values:

@@ -1,30 +1,30 @@
-"""Several processes: two of each, under the same load as one of each."""
+"""Several processes of each kind, compared with one of each under the same load."""
 
 from collections.abc import Iterator
 
-from bench.figures import Row, Target, compared, plain
-from bench.market import ONE_OF_EACH, Market, open_market
+from bench.figures import Row, Target, absolute_row, relative_row
+from bench.market import SINGLE_PROCESSES, Market, open_market
 from bench.purchases import buy
 from bench.violations import violations
-from devstack.settings import Shape
+from devstack.settings import ProcessCounts
 from ticketing.event_loops import run
 
-SEVERAL = Shape(mongodb=3, api=2, workers=2)
+SEVERAL_PROCESSES = ProcessCounts(mongodb=3, api=2, workers=2)
 AT_ONCE = 32
 PURCHASES = 300
 REPEATS = 3
 
-NONE = Target("==", 0)
+ZERO = Target("==", 0)
 
 
 def rows() -> Iterator[Row]:
-    """Both shapes take turns; then the invariants of each are checked."""
-    with open_market(ONE_OF_EACH) as one, open_market(SEVERAL) as several:
+    """Measure both stacks alternately; then check the invariants of each."""
+    with open_market(SINGLE_PROCESSES) as one, open_market(SEVERAL_PROCESSES) as several:
         pairs = run(_compare(one, several))
         broken = [violations(several), violations(one)]
     name = "two APIs, two workers, three MongoDB members"
-    yield compared(f"{name}: orders/s", [p[0] for p in pairs], [p[1] for p in pairs], "1/s")
-    yield plain(f"{name}: violated invariants", broken, "", NONE)
+    yield relative_row(f"{name}: orders/s", [p[0] for p in pairs], [p[1] for p in pairs], "1/s")
+    yield absolute_row(f"{name}: violated invariants", broken, "", ZERO)
 
 
 async def _compare(one: Market, several: Market) -> list[tuple[float, float]]:

@@ -1,27 +1,27 @@
-"""Purchases: each reserves a ticket and pays for it, beside the floor that Temporal is."""
+"""Purchases: reserve a ticket and pay for it, compared with the floor, Temporal's own cost."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from time import perf_counter
 
 from bench.client import HttpClient
-from bench.figures import Row, Target, compared, plain
+from bench.figures import Row, Target, absolute_row, relative_row
 from bench.floor import FloorBuyer, connect, floor_worker
 from bench.market import Market, open_market
-from bench.timing import Timings, side_by_side
+from bench.timing import Timings, run_concurrently
 from bench.usage import Processes
 from ticketing.event_loops import run
 
 REPEATS = 3
 PURCHASES = {1: 60, 8: 160, 32: 320}
-"""By the number of concurrent buyers: how many in a repeat."""
+"""Purchases per repeat, by the number of concurrent buyers."""
 
 ORDERS_PER_SECOND = Target(">=", 0.6)
 RESERVE_LATENCY = Target("<=", 1.5)
 
 
 def rows() -> Iterator[Row]:
-    """One stack with both workers; at each number of buyers, product and floor take turns."""
+    """Measure product and floor alternately on one stack, for each number of buyers."""
     with open_market() as market, floor_worker(market.temporal_address, market.directory) as floor:
         assert floor.pid is not None
         processes = Processes(market.stack, {"floor": floor.pid})
@@ -32,7 +32,7 @@ def rows() -> Iterator[Row]:
 
 async def _warm_up(market: Market) -> None:
     await buy(market, 64, 8)
-    await _buy_nothing(market, 64, 8)
+    await _buy_on_floor(market, 64, 8)
 
 
 async def _compare(market: Market, processes: Processes, at_once: int) -> list[Row]:
@@ -46,11 +46,11 @@ async def _compare(market: Market, processes: Processes, at_once: int) -> list[R
             bought.append(await buy(market, count, at_once))
         cpu.append(times.per(count))
         with processes.cpu_times() as times:
-            floor.append(await _buy_nothing(market, count, at_once))
+            floor.append(await _buy_on_floor(market, count, at_once))
         floor_cpu.append(times.per(count))
     name = f"purchase, {at_once} at once"
     return [
-        compared(
+        relative_row(
             f"{name}: orders/s",
             [one.per_second for one in bought],
             [one.per_second for one in floor],
@@ -67,7 +67,7 @@ def _latencies(
 ) -> Iterator[Row]:
     for step in ("reserve", "pay"):
         for percent in (50, 95):
-            yield compared(
+            yield relative_row(
                 f"{name}: {step} p{percent}",
                 [one.milliseconds(step, percent) for one in bought],
                 [one.milliseconds(step, percent) for one in floor],
@@ -79,7 +79,7 @@ def _latencies(
 def _cpu_rows(
     name: str, cpu: Sequence[dict[str, float]], floor_cpu: Sequence[dict[str, float]]
 ) -> Iterator[Row]:
-    yield compared(
+    yield relative_row(
         f"{name}: CPU per order",
         [sum(times.values()) for times in cpu],
         [sum(times.values()) for times in floor_cpu],
@@ -87,15 +87,17 @@ def _cpu_rows(
     )
     for process in cpu[0]:
         if process != "floor":
-            yield plain(f"{name}: CPU per order, {process}", [t[process] for t in cpu], "ms")
+            yield absolute_row(f"{name}: CPU per order, {process}", [t[process] for t in cpu], "ms")
 
 
 async def buy(market: Market, count: int, at_once: int) -> Timings:
-    """So many purchases of a ticket each, by so many buyers at once."""
+    """Make `count` purchases by `at_once` concurrent buyers; the times of their steps."""
     timings = Timings()
     tickets = market.list_tickets(count)
     async with AsyncExitStack() as stack:
-        buyers = [await stack.enter_async_context(market.person(n)) for n in range(at_once)]
+        buyers = [
+            await stack.enter_async_context(market.signed_in_client(n)) for n in range(at_once)
+        ]
         free = list(buyers)
 
         async def purchase(number: int) -> None:
@@ -103,12 +105,12 @@ async def buy(market: Market, count: int, at_once: int) -> Timings:
             timings.add(*await _purchase(buyer, tickets[number]))
             free.append(buyer)
 
-        timings.lasted = await side_by_side(count, at_once, purchase)
+        timings.total_seconds = await run_concurrently(count, at_once, purchase)
     return timings
 
 
 async def reserve(buyer: HttpClient, ticket_id: str) -> str:
-    """The id of an order that holds the ticket."""
+    """Reserve the ticket; the id of the order."""
     answer = await buyer.post("/api/orders", {"ticketId": ticket_id})
     assert answer.status == 201, answer.content
     return str(answer.json()["id"])
@@ -129,12 +131,12 @@ async def _purchase(buyer: HttpClient, ticket_id: str) -> tuple[float, float]:
     return reserved - began, perf_counter() - reserved
 
 
-async def _buy_nothing(market: Market, count: int, at_once: int) -> Timings:
+async def _buy_on_floor(market: Market, count: int, at_once: int) -> Timings:
     timings = Timings()
     buyer = FloorBuyer(await connect(market.temporal_address))
 
     async def purchase(_: int) -> None:
         await buyer.buy(timings)
 
-    timings.lasted = await side_by_side(count, at_once, purchase)
+    timings.total_seconds = await run_concurrently(count, at_once, purchase)
     return timings

@@ -1,4 +1,4 @@
-"""Reservations by the thousand, started as the API starts them, without its HTTP."""
+"""Thousands of reservations, started as the API starts them, but without HTTP."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -8,7 +8,7 @@ from bson import ObjectId
 from api.temporal.orders import Offer, order_start
 from bench.floor import connect
 from bench.market import Market
-from bench.timing import side_by_side
+from bench.timing import run_concurrently
 from workflows.orders import OrderInput, OrderWorkflow
 
 AT_ONCE = 16
@@ -18,7 +18,7 @@ MOST_BY_ONE_BUYER = 8
 async def reserve_directly(
     market: Market, tickets: Sequence[str], ttl: Callable[[], timedelta]
 ) -> None:
-    """Hold every one of the tickets, each for some buyer; how long is asked for each.
+    """Reserve all tickets, each for the duration that `ttl` returns for it.
 
     Raises:
         AssertionError: one could not be reserved.
@@ -43,4 +43,4 @@ async def reserve_directly(
         )
         assert reservation.refusal is None, reservation
 
-    await side_by_side(len(tickets), AT_ONCE, reserve)
+    await run_concurrently(len(tickets), AT_ONCE, reserve)

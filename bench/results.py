@@ -1,4 +1,4 @@
-"""Where the figures are kept: as JSON, as a table in the documentation, and as plots."""
+"""Stores the results: as JSON, as a table in the documentation, and as plots."""
 
 import json
 import os
@@ -42,8 +42,8 @@ MARKS = {True: "reached", False: "**not reached**", None: ""}
 Json = dict[str, Any]
 
 
-def keep(found: Mapping[str, Sequence[Row | Curve]], order: Sequence[str]) -> None:
-    """Put the figures of these benchmarks in the place of their earlier ones, all in this order."""
+def store_results(found: Mapping[str, Sequence[Row | Curve]], order: Sequence[str]) -> None:
+    """Replace the earlier results of these benchmarks; `order` sorts the benchmarks."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     rows = [one for one in _read(LATEST) if one["benchmark"] not in found]
     curves = [one for one in _read(CURVES) if one["benchmark"] not in found]
@@ -54,12 +54,12 @@ def keep(found: Mapping[str, Sequence[Row | Curve]], order: Sequence[str]) -> No
     rows.sort(key=lambda one: order.index(one["benchmark"]))
     _write(LATEST, rows)
     _write(CURVES, curves)
-    _tabulate(rows)
+    _write_table(rows)
     draw(PLOTS, rows, curves)
 
 
 def table(rows: Sequence[Json]) -> str:
-    """The rows as Markdown."""
+    """The rows as a Markdown table."""
     lines = [
         "| what | value | measured beside | ratio | to reach | |",
         "| --- | ---: | ---: | ---: | ---: | --- |",
@@ -83,8 +83,8 @@ def headlines(rows: Sequence[Json]) -> list[Json]:
     return [row for row in rows if row["name"] in HEADLINES or row["ok"] is False]
 
 
-def circumstances() -> str:
-    """The machine, as far as it matters."""
+def describe_machine() -> str:
+    """Cores, system, memory, Python version and load, in one line."""
     return (
         f"{os.cpu_count()} cores ({platform.machine()}), {platform.system()} {platform.release()}, "
         f"{psutil.virtual_memory().total >> 30} GiB, Python {platform.python_version()}; "
@@ -92,7 +92,7 @@ def circumstances() -> str:
     )
 
 
-def _tabulate(rows: Sequence[Json]) -> None:
+def _write_table(rows: Sequence[Json]) -> None:
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -1,4 +1,4 @@
-"""The rush: many buyers at the same instant, and far fewer tickets."""
+"""The rush: many concurrent buyers for few tickets."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from time import perf_counter
 from bson import ObjectId
 from temporalio.client import Client
 
-from bench.client import HttpClient, Unanswered
-from bench.figures import Row, Target, percentile, plain
+from bench.client import NO_ANSWER_ERRORS, HttpClient
+from bench.figures import Row, Target, absolute_row, percentile
 from bench.market import Market, open_market
 from bench.purchases import pay
 from ticketing.event_loops import run
@@ -21,39 +21,38 @@ REPEATS = 3
 
 LOSERS_P95 = Target("<=", 1.0)
 STARTS_PER_TICKET = Target("<=", 2.0)
-NOBODY = Target("==", 0)
+ZERO = Target("==", 0)
 
 
 @dataclass
-class Rush:
-    """What became of one rush."""
+class RushResult:
+    """The outcome of one rush."""
 
     sold: int = 0
     unanswered: int = 0
     losers: list[float] = field(default_factory=list)
-    """Seconds until each was told that the ticket is gone."""
+    """Seconds until each buyer without a ticket was refused."""
     started: int = 0
-    """Workflows, whatever became of them."""
+    """The number of workflows that were started."""
 
 
 def rows() -> Iterator[Row]:
-    """Each buyer wants one of the tickets; whoever gets one pays once all have been answered.
-
-    Nobody types a card any faster.
-    """
+    """All buyers reserve at the same time; those who succeed pay once all have an answer."""
     with open_market() as market:
         for tickets in TICKETS:
             rushes = [run(_rush(market, tickets)) for _ in range(REPEATS)]
             name = f"rush, {BUYERS} buyers, {_tickets(tickets)}"
-            yield plain(f"{name}: sold", [one.sold for one in rushes], "", Target("==", tickets))
-            yield plain(f"{name}: unanswered", [one.unanswered for one in rushes], "", NOBODY)
-            yield plain(
+            yield absolute_row(
+                f"{name}: sold", [one.sold for one in rushes], "", Target("==", tickets)
+            )
+            yield absolute_row(f"{name}: unanswered", [one.unanswered for one in rushes], "", ZERO)
+            yield absolute_row(
                 f"{name}: loser told, p95",
                 [percentile(one.losers, 95) for one in rushes],
                 "s",
                 LOSERS_P95,
             )
-            yield plain(
+            yield absolute_row(
                 f"{name}: workflows started per ticket sold",
                 [one.started / one.sold for one in rushes],
                 "",
@@ -61,32 +60,32 @@ def rows() -> Iterator[Row]:
             )
 
 
-async def _rush(market: Market, count: int) -> Rush:
+async def _rush(market: Market, count: int) -> RushResult:
     temporal = await Client.connect(market.temporal_address)
     tickets = market.list_tickets(count)
-    rush = Rush()
+    rush = RushResult()
     async with AsyncExitStack() as stack:
-        buyers = [await stack.enter_async_context(market.person()) for _ in range(BUYERS)]
-        # Connected already, as browsers with the page open are.
+        buyers = [await stack.enter_async_context(market.signed_in_client()) for _ in range(BUYERS)]
+        # Connect beforehand, as browsers with an open page have.
         await asyncio.gather(*(buyer.get("/healthz") for buyer in buyers))
         before = await _workflows(temporal)
         orders = await asyncio.gather(
-            *(_want(buyer, tickets[n % count], rush) for n, buyer in enumerate(buyers))
+            *(_try_to_reserve(buyer, tickets[n % count], rush) for n, buyer in enumerate(buyers))
         )
         won = [(buyer, order) for buyer, order in zip(buyers, orders, strict=True) if order]
         await asyncio.gather(*(pay(buyer, order) for buyer, order in won))
-    rush.started = await _settled(temporal) - before
+    rush.started = await _final_count(temporal) - before
     wanted = {"_id": {"$in": [ObjectId(ticket) for ticket in tickets]}}
     rush.sold = market.database["tickets"].count_documents({**wanted, "sold_at": {"$ne": None}})
     return rush
 
 
-async def _want(buyer: HttpClient, ticket_id: str, rush: Rush) -> str | None:
-    """The id of the order that holds the ticket; None for all but one."""
+async def _try_to_reserve(buyer: HttpClient, ticket_id: str, rush: RushResult) -> str | None:
+    """Reserve the ticket; the id of the order, or None if it was refused."""
     began = perf_counter()
     try:
         answer = await buyer.post("/api/orders", {"ticketId": ticket_id})
-    except Unanswered:
+    except NO_ANSWER_ERRORS:
         rush.unanswered += 1
         return None
     if answer.status == 201:
@@ -102,8 +101,8 @@ async def _workflows(temporal: Client) -> int:
     return (await temporal.count_workflows("WorkflowType = 'OrderWorkflow'")).count
 
 
-async def _settled(temporal: Client) -> int:
-    """How many there are once Temporal's list, which lags behind, has stopped growing."""
+async def _final_count(temporal: Client) -> int:
+    """The number of workflows, once Temporal's list, which lags behind, stops growing."""
     counted = -1
     while (now := await _workflows(temporal)) != counted:
         counted = now

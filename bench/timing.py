@@ -1,4 +1,4 @@
-"""How long each step of many purchases took."""
+"""Durations of the steps of many purchases."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,12 +10,12 @@ from bench.figures import percentile
 
 @dataclass
 class Timings:
-    """Seconds that each purchase took to reserve and to pay."""
+    """Seconds that each purchase took to reserve and to pay, and for all together."""
 
     reserve: list[float] = field(default_factory=list)
     pay: list[float] = field(default_factory=list)
-    lasted: float = 0.0
-    """Seconds for all of them."""
+    total_seconds: float = 0.0
+    """Seconds from the first start to the last end."""
 
     def add(self, reserve: float, pay: float) -> None:
         self.reserve.append(reserve)
@@ -23,22 +23,24 @@ class Timings:
 
     @property
     def per_second(self) -> float:
-        return len(self.reserve) / self.lasted
+        return len(self.reserve) / self.total_seconds
 
     def milliseconds(self, step: str, percent: int) -> float:
         return percentile(getattr(self, step), percent) * 1000
 
 
-async def side_by_side(count: int, at_once: int, step: Callable[[int], Awaitable[None]]) -> float:
-    """Do the step so many times, some of them at once; the seconds that it took."""
+async def run_concurrently(
+    count: int, at_once: int, step: Callable[[int], Awaitable[None]]
+) -> float:
+    """Run the step `count` times, `at_once` of them concurrently; the seconds it took."""
     numbers = iter(range(count))
 
-    async def go_on() -> None:
+    async def run_steps() -> None:
         for number in numbers:
             await step(number)
 
     began = perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
-            group.create_task(go_on())
+            group.create_task(run_steps())
     return perf_counter() - began

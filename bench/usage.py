@@ -1,4 +1,4 @@
-"""What each process of the stack takes: CPU time and memory."""
+"""CPU time and memory of each process of the stack."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,12 +19,12 @@ class CpuTimes:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def per(self, count: int) -> dict[str, float]:
-        """Milliseconds by process for each of so many."""
+        """Milliseconds per item by process, for `count` items."""
         return {name: seconds * 1000 / count for name, seconds in self.seconds.items()}
 
 
 class Processes:
-    """The stack's processes and the one that makes the load, which is this."""
+    """The stack's processes and this one, which makes the load."""
 
     def __init__(self, stack: Stack, more: Mapping[str, int] | None = None) -> None:
         pids = {name: part.pid for name, part in stack.parts.items()}
@@ -33,7 +33,7 @@ class Processes:
 
     @contextmanager
     def cpu_times(self) -> Iterator[CpuTimes]:
-        """What each takes while the block runs; filled in at its end."""
+        """The CPU time of each process during the block, filled in at its end."""
         before = self._cpu_seconds()
         times = CpuTimes()
         yield times
@@ -42,13 +42,13 @@ class Processes:
         )
 
     def memory(self) -> dict[str, float]:
-        """Resident mebibytes of each now."""
+        """Resident memory of each process, in MiB."""
         return {
             name: process.memory_info().rss / MEBIBYTE for name, process in self._processes.items()
         }
 
     def peak_memory(self) -> dict[str, float]:
-        """The most resident mebibytes that each ever had."""
+        """Peak resident memory of each process, in MiB."""
         return {name: _peak(process.pid) for name, process in self._processes.items()}
 
     def _cpu_seconds(self) -> dict[str, float]:

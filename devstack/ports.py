@@ -6,9 +6,9 @@ from random import SystemRandom
 
 LOOPBACK = "127.0.0.1"
 
-OURS_TO_CHOOSE = range(15_000, 32_768)
-"""Below the ports that the kernel hands out: a server that is down for a moment, killed by a
-test, finds its port free when it comes back, and not some connection's other end."""
+PORT_RANGE = range(15_000, 32_768)
+"""Below the kernel's ephemeral ports: a server that a test kills and restarts finds its port free,
+and not taken by an outgoing connection."""
 
 
 def is_free(port: int) -> bool:
@@ -34,5 +34,5 @@ def is_listening(port: int) -> bool:
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, all different."""
-    candidates = SystemRandom().sample(OURS_TO_CHOOSE, len(OURS_TO_CHOOSE))
+    candidates = SystemRandom().sample(PORT_RANGE, len(PORT_RANGE))
     return list(islice(filter(is_free, candidates), count))

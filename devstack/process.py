@@ -1,8 +1,8 @@
-"""One process of the stack: started tethered, watched, stopped.
+"""One process of the stack: started, watched and stopped; it never outlives its parent.
 
 The runners on the registries (honcho, circus, supervisor) start and stop everything at once,
 wait for nothing to be ready, and leave their children behind when they are killed.
-A worker wants its servers before it and after it, so the few lines are here.
+A worker needs its servers to start before it and to stop after it.
 """
 
 import os
@@ -17,17 +17,17 @@ from threading import Thread
 from typing import IO
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TETHER = Path(__file__).with_name("tethered.py")
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 25.0  # a worker lets its activities finish for 20 s
 POLL_INTERVAL = 0.02
 
-LineSink = Callable[[str, str], None]
+OnLine = Callable[[str, str], None]
 """Takes a part's name and a line of its output."""
 
 
 class StackError(Exception):
-    """Something that keeps the stack from running, told in one line."""
+    """What keeps the stack from running, in one line."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Part:
     is_ready: Callable[[], bool]
     environ: Mapping[str, str] | None = None
     cwd: Path | None = None
-    on_line: LineSink | None = None
+    on_line: OnLine | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
     _pump: Thread | None = field(default=None, init=False, repr=False)
 
@@ -67,7 +67,7 @@ class Part:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the stack's own command lines
-                [sys.executable, "-IS", str(TETHER), str(os.getpid()), *self.command],
+                [sys.executable, "-IS", str(DIE_WITH_PARENT), str(os.getpid()), *self.command],
                 env=self.environ,
                 cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
@@ -83,49 +83,53 @@ class Part:
             self._pump.start()
 
     def wait_until_ready(self, timeout: float = START_TIMEOUT) -> None:
-        """Wait for the part to say that it is ready, or say why it never will be."""
+        """Wait until the part is ready.
+
+        Raises:
+            StackError: it ended, or was not ready in time.
+        """
         deadline = time.monotonic() + timeout
         while not self.is_ready():
             if not self.is_running:
-                raise StackError(self.obituary())
+                raise StackError(self.exit_report())
             if time.monotonic() > deadline:
                 raise StackError(f"{self.name} was not ready in {timeout:.0f} s{self.tail()}")
             time.sleep(POLL_INTERVAL)
 
     def ask_to_stop(self) -> None:
-        """Ask the process to end, and do not wait for it; a frozen one is thawed to hear it."""
+        """Send SIGTERM without waiting; a frozen process is thawed so that it can react."""
         self._signal(signal.SIGTERM)
         self.thaw()
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
-        """Ask the process to end, and end it when it does not."""
+        """Stop the process gracefully, or kill it after the timeout."""
         self.ask_to_stop()
         if not self._has_ended_within(timeout):
             self.kill()
 
     def kill(self) -> None:
-        """End the process as a crash would."""
+        """End the process with SIGKILL."""
         self._signal(signal.SIGKILL)
         self._has_ended_within(STOP_TIMEOUT)
 
     def freeze(self) -> None:
-        """Let the process stand still, as on a machine that swaps or lost its network.
+        """Suspend the process, as on a machine that swaps or has lost its network.
 
-        Its connections stay open, and what is sent to it waits. Wait until it is ready first:
-        before, it may not be tethered yet.
+        Its connections stay open, and data sent to it waits. Wait until it is ready first:
+        before that, it may not yet die with its parent.
         """
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen process go on."""
+        """Resume a frozen process."""
         self._signal(signal.SIGCONT)
 
-    def obituary(self) -> str:
-        """How the part ended."""
+    def exit_report(self) -> str:
+        """Exit code and last log lines of a part that has ended."""
         return f"{self.name} ended: exit code {self.exit_code}{self.tail()}"
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines of the part's log, for an error message; none if they were shown."""
+        """The last lines of the part's log, for an error message; empty if already printed."""
         if self.on_line:
             return ""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -146,7 +150,7 @@ class Part:
             self._pump.join(timeout=1)
         return True
 
-    def _relay(self, output: IO[bytes], on_line: LineSink) -> None:
+    def _relay(self, output: IO[bytes], on_line: OnLine) -> None:
         with output, self.log.open("ab") as log:
             for line in output:
                 log.write(line)

@@ -1,12 +1,12 @@
-"""Secrets of the embedded stack: made once, so that sessions survive a restart."""
+"""Secrets of the embedded stack: generated once, so that sessions survive a restart."""
 
 import os
 import secrets
 from pathlib import Path
 
 
-def stack_secrets(path: Path) -> dict[str, str]:
-    """The secrets in the file, made where they are missing; only the owner can read it."""
+def read_or_create_secrets(path: Path) -> dict[str, str]:
+    """The secrets in the file; missing ones are generated. Only the owner can read the file."""
     kept = _read(path) if path.exists() else {}
     wanted = {
         "JWT_KEYS": secrets.token_urlsafe(48),
@@ -26,7 +26,7 @@ def _read(path: Path) -> dict[str, str]:
 
 def _write(path: Path, made: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed into place: a crash in between must not leave half a file for ever.
+    # Written aside and renamed: a crash must not leave an incomplete file.
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)

@@ -1,4 +1,4 @@
-"""What of the embedded stack can be set: its ports, its directory, and whose Stripe it uses."""
+"""The settings of the embedded stack: ports, directory, and Stripe or the sandbox."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -23,8 +23,8 @@ PORTS = (
 
 
 @dataclass(frozen=True)
-class Shape:
-    """How many processes there are of each kind that can be more than one."""
+class ProcessCounts:
+    """How many processes of each kind run, for the kinds that can be several."""
 
     mongodb: int = 1
     """Members of the replica set."""
@@ -45,32 +45,38 @@ class StackSettings(BaseSettings):
     api_metrics_port: int = Field(default=9464, ge=1, le=65535)
     worker_metrics_port: int = Field(default=9465, ge=1, le=65535)
     stack_dir: Path = Path(".stack")
-    """Holds everything that outlives a stop."""
+    """Keeps all data between runs."""
     stripe_api_key: SecretStr | None = None
-    """Set: real Stripe is used, and no sandbox is started."""
+    """If set, Stripe itself is used, and no sandbox is started."""
 
-    # Private, so that no environment variable reaches them: `make run` has one of each.
+    # Private, so that no environment variable sets them: `make run` has one process of each kind.
     _more_api_ports: tuple[int, ...] = PrivateAttr(())
     _more_mongodb_ports: tuple[int, ...] = PrivateAttr(())
     _more_api_metrics_ports: tuple[int, ...] = PrivateAttr(())
     _more_worker_metrics_ports: tuple[int, ...] = PrivateAttr(())
 
     @classmethod
-    def on_free_ports(cls, stack_dir: Path, shape: Shape = Shape()) -> Self:
-        """Settings for a stack beside others, with the sandbox, as tests want it."""
-        more = 2 * (shape.api - 1) + shape.mongodb - 1 + shape.workers - 1
+    def on_free_ports(
+        cls, stack_dir: Path, process_counts: ProcessCounts = ProcessCounts()
+    ) -> Self:
+        """Settings for tests: free ports, so that stacks can run side by side, and the sandbox."""
+        more = (
+            2 * (process_counts.api - 1) + process_counts.mongodb - 1 + process_counts.workers - 1
+        )
         ports = iter(free_ports(len(PORTS) + more))
         named: dict[str, Any] = {name.lower(): next(ports) for name in PORTS}
         settings = cls(stack_dir=stack_dir, stripe_api_key=None, **named)
-        settings._more_api_ports = tuple(islice(ports, shape.api - 1))
-        settings._more_api_metrics_ports = tuple(islice(ports, shape.api - 1))
-        settings._more_worker_metrics_ports = tuple(islice(ports, shape.workers - 1))
+        settings._more_api_ports = tuple(islice(ports, process_counts.api - 1))
+        settings._more_api_metrics_ports = tuple(islice(ports, process_counts.api - 1))
+        settings._more_worker_metrics_ports = tuple(islice(ports, process_counts.workers - 1))
         settings._more_mongodb_ports = tuple(ports)
         return settings
 
     @property
-    def shape(self) -> Shape:
-        return Shape(len(self.mongodb_ports), len(self.api_ports), len(self.worker_metrics_ports))
+    def process_counts(self) -> ProcessCounts:
+        return ProcessCounts(
+            len(self.mongodb_ports), len(self.api_ports), len(self.worker_metrics_ports)
+        )
 
     @property
     def api_ports(self) -> tuple[int, ...]:
@@ -122,7 +128,7 @@ class StackSettings(BaseSettings):
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where a browser finds each part; of several API processes, the first."""
+        """The URL of each part; of several API processes, the first."""
         urls = {
             "api": self.api_urls[0],
             "temporal_ui": f"http://{LOOPBACK}:{self.temporal_ui_port}",
@@ -138,7 +144,7 @@ def read_stack_settings() -> StackSettings:
     """Read them from the environment.
 
     Raises:
-        StackError: naming every setting that is wrong.
+        StackError: it names every invalid setting.
     """
     try:
         return StackSettings()
@@ -148,19 +154,19 @@ def read_stack_settings() -> StackSettings:
 
 
 def check_ports(settings: StackSettings) -> None:
-    """Make sure that every port is there to listen on.
+    """Check that every port is free.
 
     Raises:
-        StackError: naming each port that is not, and its setting.
+        StackError: it names each port that is taken, and its setting.
     """
-    holder: dict[int, str] = {}
+    owners: dict[int, str] = {}
     problems: dict[str, str] = {}
     for name, port in settings.ports.items():
-        if port in holder:
-            problems[name] = f"{name} and {holder[port]} are both {port}"
+        if port in owners:
+            problems[name] = f"{name} and {owners[port]} are both {port}"
         elif not is_free(port):
             problems[name] = f"{name}={port} is taken by another program"
-        holder.setdefault(port, name)
+        owners.setdefault(port, name)
     if problems:
         others = zip(problems, free_ports(len(problems)), strict=True)
         example = " ".join(f"{name}={port}" for name, port in others)

@@ -10,9 +10,9 @@ from typing import IO
 import httpx
 
 from devstack.environment import app_environment, check_app_settings
-from devstack.mongodb import mongodb_part, primary_among
+from devstack.mongodb import find_primary, mongodb_part
 from devstack.ports import LOOPBACK, is_listening
-from devstack.process import REPOSITORY, LineSink, Part, StackError
+from devstack.process import REPOSITORY, OnLine, Part, StackError
 from devstack.settings import StackSettings, check_ports
 from devstack.temporal import is_polled_by, temporal_part
 from ticketing.payments.webhooks import ENABLED_EVENTS
@@ -20,23 +20,23 @@ from ticketing.payments.webhooks import ENABLED_EVENTS
 START_ORDER = (("mongodb", "temporal", "stripe"), ("worker", "api"))
 """Each group of kinds is started when the one before is ready."""
 STOP_ORDER = (("api",), ("worker",), ("mongodb", "temporal", "stripe"))
-"""Requests in flight still have their worker, and its activities still have their servers."""
+"""Requests in flight still need the worker, and its activities still need the servers."""
 
 
 class Stack:
     """MongoDB, Temporal, the Stripe sandbox, the worker and the API.
 
-    A part is named after its kind (`worker`), and numbered where the settings' shape has
-    several of it (`worker-1`, `worker-2`). Servers start first and stop last.
-    All data are in one directory: started again on it, open orders go on where they were.
-    Start it from a thread that lives as long as it does (see `devstack/tethered.py`).
+    A part is named after its kind (`worker`), and numbered if there are several of the kind
+    (`worker-1`, `worker-2`). Servers start first and stop last.
+    All data are in one directory: a stack started on it again resumes its open orders.
+    Start it from a thread that lives as long as it does (see `devstack/die_with_parent.py`).
     """
 
     def __init__(
         self,
         settings: StackSettings,
         environ: Mapping[str, str] = os.environ,
-        on_line: LineSink | None = None,
+        on_line: OnLine | None = None,
     ) -> None:
         self.settings = settings
         self.urls = settings.urls
@@ -72,14 +72,14 @@ class Stack:
         check_app_settings(self.environment)
         self.parts = self._make_parts()
         for group in START_ORDER:
-            self.start_parts(*(part.name for part in self._present(group)))
+            self.start_parts(*(part.name for part in self._parts_of_kinds(group)))
 
     def start_part(self, name: str) -> None:
         """Start one part that was stopped or killed, and wait until it is ready."""
         self.start_parts(name)
 
     def start_parts(self, *names: str) -> None:
-        """Start parts that need each other to be ready, as a majority of the replica set does."""
+        """Start parts that are ready only together, such as a majority of the replica set."""
         parts = [self.parts[name] for name in names]
         for part in parts:
             part.start()
@@ -95,25 +95,25 @@ class Stack:
         self.parts[name].kill()
 
     def freeze(self, name: str) -> None:
-        """Let one part stand still, with its connections open."""
+        """Suspend one part; its connections stay open."""
         self.parts[name].freeze()
 
     def thaw(self, name: str) -> None:
-        """Let a frozen part go on."""
+        """Resume a frozen part."""
         self.parts[name].thaw()
 
     def primary(self) -> str | None:
-        """The name of the part that is MongoDB's primary now; None while there is none."""
+        """The name of MongoDB's current primary; None while there is none."""
         ports = self.settings.mongodb_ports
-        port = primary_among(ports)
+        port = find_primary(ports)
         return None if port is None else _names("mongodb", len(ports))[ports.index(port)]
 
     def stop(self) -> None:
-        """Stop every part that runs; frozen ones go on first, since others may wait for them."""
+        """Stop every part; frozen ones are resumed first, since others may wait for them."""
         for part in self.parts.values():
             part.thaw()
         for group in STOP_ORDER:
-            parts = self._present(group)
+            parts = self._parts_of_kinds(group)
             for part in parts:
                 part.ask_to_stop()
             for part in parts:
@@ -153,7 +153,7 @@ class Stack:
         port = str(self.settings.stripe_sandbox_port)
         database = str(self._directory / "stripe.db")
         command = [sys.executable, "-m", "stripe_sandbox", "--host", LOOPBACK]
-        command += ["--port", port, "--database", database]
+        command += ["--port", port, "--database", database, "--merchant", "Holdfast"]
         for url in self.api_urls:
             command += ["--webhook-url", f"{url}/api/webhooks/stripe"]
         for type in sorted(ENABLED_EVENTS):
@@ -209,7 +209,7 @@ class Stack:
     def _log(self, name: str) -> Path:
         return self._directory / "logs" / f"{name}.log"
 
-    def _present(self, kinds: tuple[str, ...]) -> list[Part]:
+    def _parts_of_kinds(self, kinds: tuple[str, ...]) -> list[Part]:
         return [part for part in self.parts.values() if part.name.partition("-")[0] in kinds]
 
     def _lock_directory(self) -> None:

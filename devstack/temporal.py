@@ -1,4 +1,4 @@
-"""Temporal's development server, set up as orders need it."""
+"""Temporal's development server, with the configuration that orders need."""
 
 import asyncio
 import shutil
@@ -17,8 +17,8 @@ from devstack.process import Part, StackError
 from ticketing.worker_health import polling_workers
 from workflows.register_search_attributes import register_search_attributes
 
-# The server throttles itself to 20 polls a second, which makes every step wait 50 ms once a
-# short burst is over; and with several partitions per task queue a burst waits for seconds.
+# By default the server limits itself to 20 polls a second, so after a short burst every step
+# waits for 50 ms; and with several partitions per task queue a burst waits for seconds.
 DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": 2000,
     "history.timerProcessorMaxPollRPS": 2000,
@@ -26,7 +26,7 @@ DYNAMIC_CONFIG = {
     "matching.numTaskqueueReadPartitions": 1,
     "matching.numTaskqueueWritePartitions": 1,
 }
-# SQLite's default journal makes it four times slower; these two survive a crash of the server.
+# SQLite's default journal makes it four times slower; data written with these survive a crash.
 SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def find_temporal() -> Path:
 
 
 def temporal_part(database: Path, port: int, log: Path, ui_port: int | None = None) -> Part:
-    """The server that keeps its state in an SQLite file; without a UI port, it has no Web UI."""
+    """The server, with its state in an SQLite file; without a UI port it serves no Web UI."""
     database.parent.mkdir(parents=True, exist_ok=True)
     command = [str(find_temporal()), "server", "start-dev"]
     command += ["--ip", LOOPBACK, "--port", str(port), "--db-filename", str(database)]
@@ -58,25 +58,25 @@ def temporal_part(database: Path, port: int, log: Path, ui_port: int | None = No
         name="temporal",
         command=command,
         log=log,
-        is_ready=lambda: is_set_up(f"{LOOPBACK}:{port}"),
+        is_ready=lambda: ensure_search_attributes(f"{LOOPBACK}:{port}"),
     )
 
 
-def is_set_up(address: str) -> bool:
-    """Whether the server answers and knows our search attributes; teach it those it lacks.
+def ensure_search_attributes(address: str) -> bool:
+    """Register missing search attributes; whether the server has them all.
 
-    By this call and not by the server's own flag, which does nothing for a database that exists.
+    The server's own flag for this has no effect on an existing database.
     """
-    return run_apart(_register(address))
+    return run_in_thread(_register(address))
 
 
 def is_polled_by(address: str, task_queue: str, pid: int | None) -> bool:
-    """Whether the worker with this process id has asked the server for work."""
-    return pid is not None and run_apart(_is_polled_by(address, task_queue, pid))
+    """Whether the worker with this process id polls the task queue."""
+    return pid is not None and run_in_thread(_is_polled_by(address, task_queue, pid))
 
 
-def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a loop of its own, also where another loop runs already."""
+def run_in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a new event loop in a thread, even where a loop is running."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(asyncio.run, coroutine).result()
 

@@ -47,7 +47,7 @@ CORS = {
 
 
 class RecordedRequest(NamedTuple):
-    """A request that reached the API, whatever became of it."""
+    """A request that reached the API, whether or not it succeeded."""
 
     method: str
     path: str
@@ -67,7 +67,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back, before it is put into HTTP."""
+    """The answer, before it becomes an HTTP response."""
 
     status: int
     body: Json
@@ -87,7 +87,7 @@ class StripeApi:
     running: idempotency.RunningKeys = field(default_factory=idempotency.RunningKeys)
 
     async def serve(self, endpoint: Endpoint, request: Request) -> Response:
-        """Answer one request, or lose it if a fault says so."""
+        """Answer one request, or drop its connection if a fault says so."""
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         self.requests.append(RecordedRequest(request.method, request.url.path, key))
         request_id = new_id("req")
@@ -109,7 +109,7 @@ class StripeApi:
     async def _answer(
         self, endpoint: Endpoint, request: Request, request_id: str, key: str | None
     ) -> Answer | None:
-        kind = keys.identify(request.headers)
+        kind = keys.key_kind(request.headers)
         if not endpoint.publishable:
             keys.require_secret(kind)
         form = await _form(request)
@@ -122,13 +122,13 @@ class StripeApi:
             destination=self.webhooks.destination,
             publishable=kind is KeyKind.PUBLISHABLE,
         )
-        fault = self.faults.take(request.method, request.url.path)
+        fault = self.faults.next_for(request.method, request.url.path)
         with self.running.claim(key):
             if fault is not None:
-                await fault.delay()
+                await fault.wait()
                 if fault.kind is FaultKind.LOST_REQUEST:
                     return None
-                _raise_fault(fault)
+                _raise_error(fault)
             answer = self._run(endpoint, request, call, fault)
         self.webhooks.wake()
         lost = fault is not None and fault.kind is FaultKind.LOST_ANSWER
@@ -138,42 +138,42 @@ class StripeApi:
         self, endpoint: Endpoint, request: Request, call: Call, fault: FaultRule | None
     ) -> Answer:
         """Find the stored answer or make one, in one transaction with its effect."""
-        mark = idempotency.fingerprint(request.method, request.url.path, call.form)
+        fingerprint = idempotency.fingerprint(request.method, request.url.path, call.form)
         with self.ledger.transaction():
-            first = idempotency.stored_answer(call, mark)
+            first = idempotency.find_answer(call, fingerprint)
             if first is not None:
                 replayed = {"Idempotent-Replayed": "true", "Original-Request": first.request_id}
                 return Answer(first.status, first.body, replayed)
             if fault is not None and fault.kind is FaultKind.ERROR_STORED:
                 answer = Answer(500, server_failure_body(), {"Stripe-Should-Retry": "false"})
-            elif fault is not None and (refusal := _stored_refusal(fault)):
+            elif fault is not None and (refusal := _stored_error(fault)):
                 answer = Answer(refusal.status, refusal.body())
             else:
-                answer = self._operate(endpoint, call, request.path_params)
-            idempotency.remember(call, mark, answer.status, answer.body)
-        own = {"Original-Request": call.request_id or ""} if call.idempotency_key else {}
-        return Answer(answer.status, answer.body, own | answer.headers)
+                answer = self._execute(endpoint, call, request.path_params)
+            idempotency.store_answer(call, fingerprint, answer.status, answer.body)
+        headers = {"Original-Request": call.request_id or ""} if call.idempotency_key else {}
+        return Answer(answer.status, answer.body, headers | answer.headers)
 
-    def _operate(self, endpoint: Endpoint, call: Call, ids: dict[str, str]) -> Answer:
-        """Do it. A refusal undoes what was done, except a decline, which is what was done.
+    def _execute(self, endpoint: Endpoint, call: Call, ids: dict[str, str]) -> Answer:
+        """Run the operation. An error rolls it back, except for a decline, whose attempt is kept.
 
         Raises:
-            StripeError: a refusal that is not stored.
+            StripeError: an error that is not stored.
         """
-        refusal: StripeError | None = None
+        raised: StripeError | None = None
         try:
             with self.ledger.savepoint():
                 try:
                     return Answer(200, expand(call, endpoint.operation(call, **ids)))
                 except StripeError as error:
-                    refusal = error
-                    if not error.effective:
+                    raised = error
+                    if not error.keeps_effects:
                         raise
         except StripeError as error:
             if not error.stored:
                 raise
-        assert refusal is not None  # noqa: S101 - for the type checker
-        return Answer(refusal.status, refusal.body())
+        assert raised is not None  # noqa: S101 - for the type checker
+        return Answer(raised.status, raised.body())
 
 
 async def _form(request: Request) -> Form:
@@ -193,8 +193,8 @@ async def _form(request: Request) -> Form:
         raise InvalidParameter("Invalid request: the form is not UTF-8.") from error
 
 
-def _stored_refusal(fault: FaultRule) -> StripeError | None:
-    """The definite no that the fault makes of a request, if it does."""
+def _stored_error(fault: FaultRule) -> StripeError | None:
+    """The error that the fault gives, and that is stored under the idempotency key."""
     if fault.kind is FaultKind.BALANCE_SHORT:
         return BalanceInsufficient()
     if fault.kind is FaultKind.REFUSED:
@@ -202,7 +202,7 @@ def _stored_refusal(fault: FaultRule) -> StripeError | None:
     return None
 
 
-def _raise_fault(fault: FaultRule) -> None:
+def _raise_error(fault: FaultRule) -> None:
     if fault.kind is FaultKind.RATE_LIMITED:
         raise RateLimited("Too many requests hit the API too quickly. We recommend backing off.")
     if fault.kind is FaultKind.ERROR:

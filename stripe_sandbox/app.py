@@ -16,7 +16,7 @@ from stripe_sandbox.api import CORS, Endpoint, StripeApi
 from stripe_sandbox.bank import Bank
 from stripe_sandbox.calls import Call
 from stripe_sandbox.config import SandboxConfig
-from stripe_sandbox.connections import TRANSPORT, transport_behind
+from stripe_sandbox.connections import TRANSPORT, transport_of
 from stripe_sandbox.control import fault_routes, ledger_routes, refund_routes
 from stripe_sandbox.endpoints import ENDPOINTS
 from stripe_sandbox.errors import UnrecognizedUrl, server_failure_body
@@ -30,22 +30,22 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class Sandbox(Starlette):
-    """The application, with the parts that a test wants to reach."""
+    """The application, with the parts that tests use directly."""
 
     api: StripeApi
     bank: Bank
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, and keep the connection within reach of a fault that drops it."""
+        """Serve; the scope carries the transport, which a fault may abort."""
         if scope["type"] == "http":
-            scope[TRANSPORT] = transport_behind(send)
+            scope[TRANSPORT] = transport_of(send)
         await super().__call__(scope, receive, send)
 
 
 def create_sandbox(
     config: SandboxConfig, *, webhook_transport: httpx.AsyncBaseTransport | None = None
 ) -> Sandbox:
-    """Make a sandbox; its lifespan delivers webhooks and closes the ledger at the end.
+    """Create a sandbox; its lifespan delivers webhooks and closes the ledger at the end.
 
     `webhook_transport` carries the webhooks, for an endpoint in the same process.
     """
@@ -59,8 +59,8 @@ def create_sandbox(
     faults = Faults()
     api = StripeApi(ledger, faults, webhooks)
 
-    def press() -> Call:
-        """What happens next is the buyer's doing, not a request's."""
+    def buyer_call() -> Call:
+        """The call of a buyer's decision on the bank's page, which is no API request."""
         webhooks.wake()
         return Call(ledger=ledger, form={}, base_url="", destination=webhooks.destination)
 
@@ -75,15 +75,15 @@ def create_sandbox(
                 await delivering
             ledger.close()
 
-    bank = Bank(ledger, press)
+    bank = Bank(ledger, buyer_call)
     sandbox = Sandbox(
         routes=[
             *_stripe_routes(api),
             *([*fault_routes(faults), *refund_routes(bank)] if config.allow_faults else []),
             *ledger_routes(ledger),
-            *Pages(ledger, bank).routes(),
+            *Pages(ledger, bank, config.merchant).routes(),
         ],
-        exception_handlers={Exception: _unforeseen},
+        exception_handlers={Exception: _internal_error},
         lifespan=lifespan,
         max_body_size=MAX_BODY_BYTES,
     )
@@ -121,5 +121,5 @@ async def _unrecognized(request: Request) -> Response:
     return JSONResponse(error.body(), error.status)
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
+async def _internal_error(request: Request, error: Exception) -> Response:
     return JSONResponse(server_failure_body(), 500)

@@ -1,4 +1,4 @@
-"""One attempt to pay a payment intent: what the card's bank makes of it."""
+"""One attempt to pay a payment intent, and how the card's bank decides it."""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -9,7 +9,7 @@ from stripe_sandbox.calls import Call
 from stripe_sandbox.cards import AUTHENTICATION_REQUIRED, Authentication, Decline
 from stripe_sandbox.errors import CardDeclined, Json, doc_url
 from stripe_sandbox.ids import new_id
-from stripe_sandbox.ledger import Stored
+from stripe_sandbox.ledger import StoredObject
 
 _AUTHENTICATION_FAILED = {
     "code": "payment_intent_authentication_failure",
@@ -28,7 +28,7 @@ class Confirmation:
     """How a payment intent is confirmed."""
 
     off_session: bool = False
-    """The buyer is not there, so the bank cannot ask."""
+    """The buyer is not present, so the bank cannot ask for authentication."""
     error_on_requires_action: bool = False
     """Fail rather than ask the buyer."""
     return_url: str | None = None
@@ -37,30 +37,32 @@ class Confirmation:
     """Stripe.js shows the bank's page itself."""
 
 
-def attempt(call: Call, intent: Stored, method: Stored, how: Confirmation) -> None:
-    """Pay with the method, or find out that the bank wants to see the buyer first.
+def attempt_payment(
+    call: Call, intent: StoredObject, method: StoredObject, confirmation: Confirmation
+) -> None:
+    """Charge the payment method, or require the buyer's authentication first.
 
     Raises:
-        CardDeclined: the bank refused; the failed attempt is recorded.
+        CardDeclined: the bank declined; the failed attempt is recorded.
     """
     intent.body |= {
         "last_payment_error": None,
         "next_action": None,
         "payment_method": method.id,
     }
-    if not _asks_the_buyer(intent.body, method, how):
+    if not _requires_authentication(intent.body, method, confirmation):
         _charge(call, intent, method, authenticated=False)
-    elif how.off_session or how.error_on_requires_action:
+    elif confirmation.off_session or confirmation.error_on_requires_action:
         _fail(call, intent, method, AUTHENTICATION_REQUIRED, authenticated=False)
     else:
-        _require_action(call, intent, how)
+        _require_action(call, intent, confirmation)
 
 
-def finish_authentication(call: Call, intent: Stored, *, approve: bool) -> None:
-    """The buyer's answer on the bank's page moves a payment intent that waits for it.
+def finish_authentication(call: Call, intent: StoredObject, *, approve: bool) -> None:
+    """Apply the buyer's decision to a payment intent that waits for it.
 
     Raises:
-        CardDeclined: the buyer approved and then the bank refused; that is recorded.
+        CardDeclined: the buyer approved, then the bank declined; the attempt is recorded.
     """
     method = call.get("payment_method", intent.body["payment_method"], param="payment_method")
     intent.body["next_action"] = None
@@ -68,11 +70,13 @@ def finish_authentication(call: Call, intent: Stored, *, approve: bool) -> None:
         _charge(call, intent, method, authenticated=True)
         return
     error = _AUTHENTICATION_FAILED | {"payment_method": method.body}
-    _back_to_payment_method(call, intent, error)
+    _require_new_payment_method(call, intent, error)
 
 
-def _asks_the_buyer(intent: Json, method: Stored, how: Confirmation) -> bool:
-    card = payment_methods.card_behind(method)
+def _requires_authentication(
+    intent: Json, method: StoredObject, confirmation: Confirmation
+) -> bool:
+    card = payment_methods.card_of(method)
     options = intent["payment_method_options"].get("card")
     asked_for = isinstance(options, dict) and options.get("request_three_d_secure") in {
         "any",
@@ -81,16 +85,16 @@ def _asks_the_buyer(intent: Json, method: Stored, how: Confirmation) -> bool:
     if asked_for and card.brand != "amex":
         return True
     if card.authentication is Authentication.ON_SESSION:
-        return not how.off_session
+        return not confirmation.off_session
     return card.authentication is Authentication.ALWAYS
 
 
-def _require_action(call: Call, intent: Stored, how: Confirmation) -> None:
+def _require_action(call: Call, intent: StoredObject, confirmation: Confirmation) -> None:
     secret = {"client_secret": intent.body["client_secret"]}
     page = f"{call.base_url}/authenticate?{urlencode(secret)}"
-    if how.return_url and not how.use_stripe_sdk:
+    if confirmation.return_url and not confirmation.use_stripe_sdk:
         action: Json = {
-            "redirect_to_url": {"return_url": how.return_url, "url": page},
+            "redirect_to_url": {"return_url": confirmation.return_url, "url": page},
             "type": "redirect_to_url",
         }
     else:
@@ -103,17 +107,17 @@ def _require_action(call: Call, intent: Stored, how: Confirmation) -> None:
             },
         }
     intent.body |= {"next_action": action, "status": "requires_action"}
-    intent.hidden["return_url"] = how.return_url
+    intent.hidden["return_url"] = confirmation.return_url
     call.ledger.update(intent)
     call.emit("payment_intent.requires_action", intent.body)
 
 
-def _charge(call: Call, intent: Stored, method: Stored, *, authenticated: bool) -> None:
+def _charge(call: Call, intent: StoredObject, method: StoredObject, *, authenticated: bool) -> None:
     decline = payment_methods.decline_of(method)
     if decline is not None:
         _fail(call, intent, method, decline, authenticated=authenticated)
-    charge = charges.attempt(call, intent.body, method, decline=None, authenticated=authenticated)
-    payment_methods.use_up(call, method)
+    charge = charges.create(call, intent.body, method, decline=None, authenticated=authenticated)
+    payment_methods.mark_used(call, method)
     amount = intent.body["amount"]
     intent.body["latest_charge"] = charge.id
     if intent.body["capture_method"] == "manual":
@@ -127,11 +131,9 @@ def _charge(call: Call, intent: Stored, method: Stored, *, authenticated: bool) 
 
 
 def _fail(
-    call: Call, intent: Stored, method: Stored, decline: Decline, *, authenticated: bool
+    call: Call, intent: StoredObject, method: StoredObject, decline: Decline, *, authenticated: bool
 ) -> NoReturn:
-    charge = charges.attempt(
-        call, intent.body, method, decline=decline, authenticated=authenticated
-    )
+    charge = charges.create(call, intent.body, method, decline=decline, authenticated=authenticated)
     intent.body["latest_charge"] = charge.id
     details: Json = {"charge": charge.id}
     if decline.decline_code:
@@ -147,12 +149,12 @@ def _fail(
     }
     if decline.param:
         error["param"] = decline.param
-    _back_to_payment_method(call, intent, error)
+    _require_new_payment_method(call, intent, error)
     details |= {"payment_intent": intent.body, "payment_method": method.body}
     raise CardDeclined(decline.message, code=decline.code, param=decline.param, details=details)
 
 
-def _back_to_payment_method(call: Call, intent: Stored, error: Json) -> None:
+def _require_new_payment_method(call: Call, intent: StoredObject, error: Json) -> None:
     # Stripe detaches the method that failed: another attempt names one again.
     intent.body |= {
         "last_payment_error": error,

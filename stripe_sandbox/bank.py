@@ -6,7 +6,7 @@ from collections.abc import Callable
 from stripe_sandbox import attempts, refunds
 from stripe_sandbox.calls import Call
 from stripe_sandbox.errors import CardDeclined, Json
-from stripe_sandbox.ledger import Ledger, Stored
+from stripe_sandbox.ledger import Ledger, StoredObject
 from stripe_sandbox.return_urls import is_loopback, with_query
 
 _OUTCOMES = {
@@ -31,14 +31,14 @@ _DECLINED = (
 
 
 class Bank:
-    """Finds the payment that a client secret names, takes the buyer's answer, settles refunds."""
+    """Finds payments by client secret, applies the buyer's decision, settles refunds."""
 
     def __init__(self, ledger: Ledger, call: Callable[[], Call]) -> None:
         self._ledger = ledger
         self._call = call
 
-    def find(self, client_secret: str) -> Stored | None:
-        """The payment intent of the secret, if it is right."""
+    def find(self, client_secret: str) -> StoredObject | None:
+        """The payment intent with this client secret, if there is one."""
         id = client_secret.partition("_secret_")[0]
         intent = self._ledger.find("payment_intent", id)
         if intent is None:
@@ -47,10 +47,10 @@ class Bank:
         return intent if hmac.compare_digest(right, client_secret.encode()) else None
 
     def decide(self, payment_intent_id: str, *, approve: bool) -> bool:
-        """Take the answer; False if the payment waits for none (too late, or given before).
+        """Apply the buyer's decision; False if the payment is not waiting for one.
 
-        Looking and moving are one transaction, so of a press and a cancel at the same moment
-        exactly one happens.
+        The check and the change are one transaction, so of a decision and a cancel at the same
+        moment exactly one happens.
         """
         with self._ledger.transaction():
             intent = self._ledger.find("payment_intent", payment_intent_id)
@@ -59,7 +59,7 @@ class Bank:
             try:
                 attempts.finish_authentication(self._call(), intent, approve=approve)
             except CardDeclined:
-                return True  # approved, and then the bank refused: that is recorded
+                return True  # approved, then declined by the bank, which is recorded
         return True
 
     def settle_refund(self, refund_id: str, *, succeeds: bool) -> bool:
@@ -72,21 +72,21 @@ class Bank:
         return True
 
 
-def outcome(intent: Json) -> tuple[str, str]:
-    """A heading and a sentence that say what is true of the payment now."""
+def outcome_message(intent: Json) -> tuple[str, str]:
+    """A heading and a sentence about the payment's current status."""
     return _OUTCOMES.get(intent["status"], _DECLINED)
 
 
-def return_url(intent: Stored, asked: str | None) -> str | None:
-    """Where the buyer may be sent: where the merchant said, or to this very machine."""
-    said = intent.hidden.get("return_url")
-    url = said if asked is None else asked
-    if url is None or not (url == said or is_loopback(url)):
+def return_url(intent: StoredObject, requested: str | None) -> str | None:
+    """Where the buyer is sent back to: the URL of the confirmation, or a requested loopback URL."""
+    confirmed = intent.hidden.get("return_url")
+    url = confirmed if requested is None else requested
+    if url is None or not (url == confirmed or is_loopback(url)):
         return None
     succeeded = intent.body["status"] in {"succeeded", "requires_capture"}
-    told = {
+    result = {
         "payment_intent": intent.id,
         "payment_intent_client_secret": intent.body["client_secret"],
         "redirect_status": "succeeded" if succeeded else "failed",
     }
-    return with_query(url, told)
+    return with_query(url, result)

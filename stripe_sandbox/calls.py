@@ -1,4 +1,4 @@
-"""What an operation knows about the request it serves."""
+"""The request that an operation serves, and how it records events."""
 
 import time
 from dataclasses import dataclass
@@ -7,32 +7,32 @@ from stripe_sandbox.config import API_VERSION
 from stripe_sandbox.errors import Json, ResourceMissing
 from stripe_sandbox.forms import Form
 from stripe_sandbox.ids import new_id
-from stripe_sandbox.ledger import Ledger, Stored
+from stripe_sandbox.ledger import Ledger, StoredObject
 from stripe_sandbox.webhooks import WebhookDestination
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request on its way through the sandbox."""
+    """One request, with what its operation needs."""
 
     ledger: Ledger
     form: Form
     base_url: str
     """Where the buyer's browser reaches this sandbox, without a trailing slash."""
     request_id: str | None = None
-    """None when nobody called: the buyer's press on the bank's page."""
+    """None for the buyer's decision on the bank's page, which is no API request."""
     idempotency_key: str | None = None
     destination: WebhookDestination | None = None
     """Who receives webhooks."""
     publishable: bool = False
-    """Whether a publishable key asks, which sees less."""
+    """Whether it carries a publishable key, which sees fewer fields."""
 
     @property
     def now(self) -> int:
         """Seconds since the epoch."""
         return int(time.time())
 
-    def get(self, kind: str, id: str, *, param: str) -> Stored:
+    def get(self, kind: str, id: str, *, param: str) -> StoredObject:
         """The object of that kind and id.
 
         Raises:
@@ -46,12 +46,11 @@ class Call:
         return stored
 
     def emit(self, type: str, body: Json) -> None:
-        """Record an event about an object as it is now, and owe it to the webhook.
+        """Record an event about an object as it is now, and queue it for the webhook.
 
-        It is part of the transaction that makes the change, so there is never one without
-        the other.
+        Both are part of the transaction that makes the change, so none is without the other.
         """
-        is_owed = self.destination is not None and self.destination.wants(type)
+        is_wanted = self.destination is not None and self.destination.accepts(type)
         event: Json = {
             "id": new_id("evt"),
             "object": "event",
@@ -59,10 +58,10 @@ class Call:
             "created": self.now,
             "data": {"object": body},
             "livemode": False,
-            "pending_webhooks": int(is_owed),
+            "pending_webhooks": int(is_wanted),
             "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
             "type": type,
         }
         self.ledger.insert(event)
-        if is_owed:
+        if is_wanted:
             self.ledger.add_delivery(event["id"])

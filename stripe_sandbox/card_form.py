@@ -1,7 +1,7 @@
-"""Paying by card without JavaScript: a shop's form sends the card here, and gets a name for it.
+"""Payment by card without JavaScript: a shop's form posts the card here, and gets a payment method.
 
-Stripe has no such page; with JavaScript, its script makes the payment method, and the shop sees
-as little of the card as here.
+Stripe has no such page. With JavaScript, Stripe.js creates the payment method; either way the
+shop never sees the card.
 """
 
 import re
@@ -17,20 +17,20 @@ from stripe_sandbox.return_urls import with_query
 _EXPIRY = re.compile(r"([0-9]{1,2})/([0-9]{2}|[0-9]{4})|([0-9]{2})([0-9]{2}|[0-9]{4})")
 
 
-def way_back(ledger: Ledger, fields: Mapping[str, str]) -> str:
-    """The form's `return_url`, with the payment method that was made of its card.
+def return_url_with_result(ledger: Ledger, fields: Mapping[str, str]) -> str:
+    """The form's `return_url`, with the payment method created from its card.
 
-    Where none could be made, it has `card_error` instead: Stripe's code of what is wrong.
+    If that fails, it has `card_error` instead, with Stripe's error code.
     """
-    told: dict[str, str | None] = {"payment_method": None, "card_error": None}
+    result: dict[str, str | None] = {"payment_method": None, "card_error": None}
     try:
-        told["payment_method"] = make_payment_method(ledger, fields)
+        result["payment_method"] = create_payment_method(ledger, fields)
     except StripeError as error:
-        told["card_error"] = error.code or "processing_error"
-    return with_query(fields["return_url"], told)
+        result["card_error"] = error.code or "processing_error"
+    return with_query(fields["return_url"], result)
 
 
-def make_payment_method(ledger: Ledger, fields: Mapping[str, str]) -> str:
+def create_payment_method(ledger: Ledger, fields: Mapping[str, str]) -> str:
     """The id of a payment method for the card in `number`, `expiry` and `cvc`.
 
     Raises:
@@ -43,7 +43,7 @@ def make_payment_method(ledger: Ledger, fields: Mapping[str, str]) -> str:
 
 
 def _card(fields: Mapping[str, str]) -> Form:
-    number, expiry, cvc = (_filled_in(fields, name) for name in ("number", "expiry", "cvc"))
+    number, expiry, cvc = (_required_field(fields, name) for name in ("number", "expiry", "cvc"))
     found = _EXPIRY.fullmatch(expiry)
     if found is None:
         raise _incomplete("expiry")
@@ -51,8 +51,8 @@ def _card(fields: Mapping[str, str]) -> Form:
     return {"number": number, "exp_month": month, "exp_year": year, "cvc": cvc}
 
 
-def _filled_in(fields: Mapping[str, str], name: str) -> str:
-    """The field's value, without the blanks that people put into it."""
+def _required_field(fields: Mapping[str, str], name: str) -> str:
+    """The field's value without spaces."""
     value = "".join(fields.get(name, "").split())
     if not value:
         raise _incomplete(name)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Authentication(StrEnum):
-    """When the card's bank wants to see the buyer."""
+    """When the card's bank asks the buyer for authentication."""
 
     NEVER = "never"
     ALWAYS = "always"
@@ -20,7 +20,7 @@ class Authentication(StrEnum):
 
 @dataclass(frozen=True)
 class Decline:
-    """A bank's no, in Stripe's words."""
+    """How a bank declines, in Stripe's words."""
 
     code: str
     message: str
@@ -68,7 +68,7 @@ AUTHENTICATION_REQUIRED = Decline(
 
 @dataclass(frozen=True)
 class Card:
-    """One test card: how it looks and how its bank behaves."""
+    """One test card, and how its bank behaves."""
 
     number: str
     summary: str
@@ -81,11 +81,11 @@ class Card:
     pending_refunds: bool = False
     """A refund waits until the bank has settled it."""
     disputed: bool = False
-    """Its holder disputes every payment, so none can be refunded."""
+    """Every payment is disputed, so none can be refunded."""
 
     @property
     def last4(self) -> str:
-        """All that is ever kept of the number."""
+        """The part of the number that is stored."""
         return self.number[-4:]
 
 

@@ -4,12 +4,12 @@ from stripe_sandbox.calls import Call
 from stripe_sandbox.cards import Decline
 from stripe_sandbox.errors import Json
 from stripe_sandbox.ids import new_id
-from stripe_sandbox.ledger import Stored
+from stripe_sandbox.ledger import StoredObject
 from stripe_sandbox.lists import list_page
 from stripe_sandbox.parameters import Parameters
 
 AUTHORIZATION_SECONDS = 7 * 24 * 60 * 60
-"""How long a bank holds an authorization that nobody captures."""
+"""How long an authorization is valid without a capture."""
 
 
 def retrieve(call: Call, id: str) -> Json:
@@ -23,15 +23,15 @@ def list_all(call: Call) -> Json:
     return list_page(call, "charge", "/v1/charges", filters=("payment_intent",))
 
 
-def attempt(
+def create(
     call: Call,
     intent: Json,
-    payment_method: Stored,
+    payment_method: StoredObject,
     *,
     decline: Decline | None,
     authenticated: bool,
-) -> Stored:
-    """Make the charge of a payment intent: authorized, captured at once, or failed."""
+) -> StoredObject:
+    """Create the charge of a payment intent: authorized, captured at once, or failed."""
     manual = intent["capture_method"] == "manual"
     captured = decline is None and not manual
     amount: int = intent["amount"]
@@ -47,7 +47,7 @@ def attempt(
         "application_fee_amount": None,
         "balance_transaction": new_id("txn") if captured else None,
         "billing_details": payment_method.body["billing_details"],
-        "calculated_statement_descriptor": "HOLDFAST SANDBOX",
+        "calculated_statement_descriptor": "STRIPE SANDBOX",
         "captured": captured,
         "created": call.now,
         "currency": intent["currency"],
@@ -94,8 +94,8 @@ def attempt(
     return stored
 
 
-def capture(call: Call, charge: Stored, amount: int) -> None:
-    """Take the authorized money, or a part of it; the rest is released."""
+def capture(call: Call, charge: StoredObject, amount: int) -> None:
+    """Capture the authorized amount, or a part of it; the rest is released."""
     charge.body |= {
         "amount_captured": amount,
         "captured": True,
@@ -106,8 +106,8 @@ def capture(call: Call, charge: Stored, amount: int) -> None:
     call.emit("charge.captured", charge.body)
 
 
-def release(call: Call, charge: Stored) -> None:
-    """Give an authorization back; Stripe shows that as a refund that never was a payment."""
+def release(call: Call, charge: StoredObject) -> None:
+    """Release an authorization; Stripe shows it as a refund of an uncaptured charge."""
     charge.body |= {"amount_refunded": charge.body["amount"], "refunded": True}
     call.ledger.update(charge)
     call.emit("charge.refunded", charge.body)
@@ -133,7 +133,7 @@ def _outcome(decline: Decline | None) -> Json:
 def _card_details(
     call: Call,
     intent: Json,
-    payment_method: Stored,
+    payment_method: StoredObject,
     decline: Decline | None,
     authenticated: bool,
 ) -> Json:

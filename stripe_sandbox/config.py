@@ -1,4 +1,4 @@
-"""What a sandbox is told when it starts."""
+"""The configuration of a sandbox."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,40 +7,43 @@ from urllib.parse import urlsplit
 API_VERSION = "2026-10-28.endive"
 """The one version of Stripe's API whose objects the sandbox makes."""
 
-EVERY_EVENT = frozenset({"*"})
-"""Stripe's own sign for it."""
+ALL_EVENTS = frozenset({"*"})
+"""Stripe's notation for every type of event."""
 
 DEFAULT_RETRY_DELAYS = (0.2, 1.0, 5.0, 30.0, 60.0, 300.0)
 """Seconds before each further delivery of a webhook; the last one repeats.
 
-Stripe waits for minutes, then hours; nobody at a keyboard does.
+Stripe waits for minutes, then hours, which is too long for development.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxConfig:
-    """One sandbox: where it keeps its state and where it reports events."""
+    """Where a sandbox keeps its state, where it posts events, and what it allows."""
 
     database: Path | None = None
     """The SQLite file; None keeps everything in memory."""
 
     webhook_urls: tuple[str, ...] = ()
-    """Where events are posted, each to one of them; none delivers none."""
+    """Where events are posted, each to one of the URLs; empty: no webhooks."""
 
     webhook_secret: str | None = field(default=None, repr=False)
     """The endpoint's signing secret (`whsec_…`), required with `webhook_urls`."""
 
-    enabled_events: frozenset[str] = EVERY_EVENT
-    """The types of events that the endpoint is for."""
+    enabled_events: frozenset[str] = ALL_EVENTS
+    """The types of events that are posted."""
 
     webhook_retry_delays: tuple[float, ...] = DEFAULT_RETRY_DELAYS
     """Seconds to wait after the first, second, … failed delivery; the last one repeats."""
+
+    merchant: str = "Test merchant"
+    """The merchant's name on the bank's page."""
 
     allow_faults: bool = True
     """Whether `/_sandbox/faults` takes rules and `/_sandbox/refunds` settles refunds."""
 
     def __post_init__(self) -> None:
-        """Refuse what could only fail later.
+        """Reject what could only fail later.
 
         Raises:
             ValueError: a webhook URL without a secret or that is not http(s), or no delays.

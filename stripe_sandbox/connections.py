@@ -1,4 +1,4 @@
-"""Connections that break: an answer that is never sent."""
+"""Connections that are dropped without an answer."""
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -7,13 +7,13 @@ TRANSPORT = "stripe_sandbox.transport"
 """Where the ASGI scope carries the connection's asyncio transport."""
 
 
-def transport_behind(send: Send) -> object | None:
-    """The transport that uvicorn's own `send` writes to."""
+def transport_of(send: Send) -> object | None:
+    """The asyncio transport that uvicorn's `send` writes to."""
     return getattr(getattr(send, "__self__", None), "transport", None)
 
 
 class DroppedConnection(Response):
-    """Not an answer: the connection is aborted, as when a cable is pulled."""
+    """Aborts the connection instead of answering, as a network failure would."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Abort the connection.
@@ -23,7 +23,7 @@ class DroppedConnection(Response):
         """
         abort = getattr(scope.get(TRANSPORT), "abort", None)
         if abort is None:
-            raise ConnectionAbortedError("the answer was lost on purpose")
+            raise ConnectionAbortedError("the connection was dropped by a fault")
         abort()
         # uvicorn answers 500 for an app that returns before it has seen the disconnect.
         while (await receive())["type"] != "http.disconnect":

@@ -1,4 +1,4 @@
-"""The sandbox's own API, beside Stripe's: faults on demand, and the ledger for invariants."""
+"""The sandbox's own API beside Stripe's: faults, refund settlement, and the ledger."""
 
 import json
 from typing import Literal
@@ -10,21 +10,21 @@ from starlette.routing import Route
 
 from stripe_sandbox.bank import Bank
 from stripe_sandbox.errors import Json
-from stripe_sandbox.faults import EVERYTHING, FaultKind, FaultRule, Faults
+from stripe_sandbox.faults import ANY_PATH, FaultKind, FaultRule, Faults
 from stripe_sandbox.ledger import Ledger
 
 
 class FaultMatch(BaseModel):
-    """Which requests."""
+    """Which requests a rule applies to."""
 
     model_config = ConfigDict(extra="forbid")
 
     method: Literal["GET", "POST"] | None = None
-    path: str = Field(default=EVERYTHING, pattern="^/")
+    path: str = Field(default=ANY_PATH, pattern="^/")
 
 
 class FaultRequest(BaseModel):
-    """A rule as it is posted; `times` null is until removed."""
+    """A rule as it is posted; `times` null: until it is removed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ def fault_routes(faults: Faults) -> list[Route]:
     """GET, POST and DELETE of `/_sandbox/faults`, DELETE of one."""
 
     async def list_faults(request: Request) -> Response:
-        return JSONResponse({"faults": [rule.json() for rule in faults.rules]})
+        return JSONResponse({"faults": [rule.as_json() for rule in faults.rules]})
 
     async def add_fault(request: Request) -> Response:
         # A page of another origin cannot send this content type unasked.
@@ -57,7 +57,7 @@ def fault_routes(faults: Faults) -> list[Route]:
         except ValidationError as error:
             problems = json.loads(error.json(include_url=False, include_context=False))
             return JSONResponse({"error": problems}, 422)
-        return JSONResponse(faults.add(posted.rule()).json(), 201)
+        return JSONResponse(faults.add(posted.rule()).as_json(), 201)
 
     async def clear_faults(request: Request) -> Response:
         faults.clear()
@@ -77,7 +77,7 @@ def fault_routes(faults: Faults) -> list[Route]:
 
 
 class RefundSettlement(BaseModel):
-    """What the bank makes of a refund."""
+    """How the bank settles a refund."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -85,7 +85,7 @@ class RefundSettlement(BaseModel):
 
 
 def refund_routes(bank: Bank) -> list[Route]:
-    """POST of `/_sandbox/refunds/{id}`: the bank takes a pending refund, or sends one back."""
+    """POST of `/_sandbox/refunds/{id}`: complete or fail a refund as the bank."""
 
     async def settle(request: Request) -> Response:
         if not request.headers.get("content-type", "").startswith("application/json"):
@@ -103,9 +103,9 @@ def refund_routes(bank: Bank) -> list[Route]:
 
 
 def ledger_summary(ledger: Ledger) -> list[Json]:
-    """Every payment intent, newest first, with the money that moved for it in minor units."""
+    """Every payment intent, newest first, with the amounts captured and refunded."""
     refunded: dict[str, int] = {}
-    for refund in ledger.page("refund"):
+    for refund in ledger.objects("refund"):
         if refund.body["status"] == "failed":
             continue
         id = refund.body["payment_intent"]
@@ -121,7 +121,7 @@ def ledger_summary(ledger: Ledger) -> list[Json]:
             "metadata": intent.body["metadata"],
             "created": intent.body["created"],
         }
-        for intent in ledger.page("payment_intent")
+        for intent in ledger.objects("payment_intent")
     ]
 
 

@@ -1,10 +1,10 @@
-"""Currencies and the amounts that can be charged in them.
+"""Currencies, the amounts that can be charged in them, and how an amount is written.
 
-Stripe: "Supported currencies", with its minimum and maximum charge amounts.
+Stripe: "Supported currencies", with its minimum and maximum charge amounts, "Zero-decimal
+currencies" and "Special cases".
 """
 
 from stripe_sandbox.errors import InvalidParameter
-from ticketing.money import format_amount
 
 MAX_AMOUNT = 99_999_999
 """Minor units: eight digits in every currency."""
@@ -20,8 +20,21 @@ _CODES = (
 _CURRENCIES = frozenset(_CODES.split())
 _MINIMUM = {"gbp": 30, "sek": 300, "nok": 300, "dkk": 250, "mxn": 1000, "hkd": 400, "aed": 200}
 
+_CODES_WITHOUT_DECIMALS = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf"
+_NO_DECIMALS = frozenset(_CODES_WITHOUT_DECIMALS.split())
+_THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
+_SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
-def checked_currency(currency: str) -> str:
+
+def format_amount(amount: int, currency: str) -> str:
+    """An amount of minor units as people read it: `$1,234.50`, `CHF 50.00`."""
+    places = 0 if currency in _NO_DECIMALS else 3 if currency in _THREE_DECIMALS else 2
+    whole, minor = divmod(amount, 10**places)
+    decimals = f".{minor:0{places}}" if places else ""
+    return f"{_SYMBOLS.get(currency, f'{currency.upper()} ')}{whole:,}{decimals}"
+
+
+def validate_currency(currency: str) -> str:
     """The currency in lower case.
 
     Raises:
@@ -37,7 +50,7 @@ def checked_currency(currency: str) -> str:
     return lowered
 
 
-def checked_amount(amount: int, currency: str) -> int:
+def validate_amount(amount: int, currency: str) -> int:
     """The amount, in minor units, if it can be charged.
 
     Raises:

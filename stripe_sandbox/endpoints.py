@@ -24,7 +24,7 @@ def retrieve_balance(call: Call) -> Json:
     """What was captured and not refunded, per currency; the sandbox takes no fees."""
     Parameters(call.form, ("expand",))
     sums: Counter[str] = Counter()
-    for charge in call.ledger.page("charge"):
+    for charge in call.ledger.objects("charge"):
         if charge.body["captured"]:
             left = charge.body["amount_captured"] - charge.body["amount_refunded"]
             sums[charge.body["currency"]] += left

@@ -1,19 +1,19 @@
-"""Every refusal that the sandbox makes, in Stripe's shape.
+"""Every error that the sandbox answers with, in Stripe's format.
 
 StripeError                     one answer with an `error` object
 ├── InvalidParameter     400    parameter_unknown, parameter_missing, …: never stored
 ├── Unauthenticated      401    never stored
 ├── Forbidden            403    never stored
 ├── RateLimited          429    never stored
-├── ServerFailure        5xx    a fault that was asked for: never stored
+├── ServerFailure        5xx    only a fault makes this: never stored
 ├── IdempotencyMismatch  400    never stored
 ├── KeyInUse             409    never stored
 ├── ResourceMissing      404    stored under the idempotency key, as are all below
 ├── UnexpectedState      400
-├── InvalidRequest       400    any other refusal of what was asked
+├── InvalidRequest       400    any other request that is refused
 ├── BalanceInsufficient  400    only a fault makes this
 ├── InvalidCard          402    the card's details are wrong; nothing was tried
-└── CardDeclined         402    the attempt itself is kept: charge, payment intent, events
+└── CardDeclined         402    the attempt is kept: charge, payment intent, events
 
 Stripe: "Idempotent requests" says which are stored: results of requests whose execution began.
 """
@@ -30,9 +30,9 @@ class StripeError(Exception):
     type: ClassVar[str] = "invalid_request_error"
     code: str | None = None
     stored: ClassVar[bool] = True
-    """Whether the answer is kept for the idempotency key."""
-    effective: ClassVar[bool] = False
-    """Whether what the operation did before it raised is kept."""
+    """Whether the answer is stored under the idempotency key."""
+    keeps_effects: ClassVar[bool] = False
+    """Whether the changes made before it was raised are kept."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class ServerFailure(StripeError):
 
 
 class ServiceUnavailable(ServerFailure):
-    """The 503 among the failures."""
+    """Stripe is unavailable; only a fault makes this."""
 
     status = 503
 
@@ -123,7 +123,7 @@ class InvalidRequest(StripeError):
 
 
 class BalanceInsufficient(InvalidRequest):
-    """More is to be given back than the account holds."""
+    """The refund is larger than the account's balance."""
 
     code = "balance_insufficient"
 
@@ -142,7 +142,7 @@ class ResourceMissing(StripeError):
 
 
 class UnrecognizedUrl(StripeError):
-    """A path or method that Stripe, or the sandbox, does not have."""
+    """A path or method that the sandbox does not serve."""
 
     status = 404
     stored = False
@@ -155,7 +155,7 @@ class UnrecognizedUrl(StripeError):
 
 
 class UnexpectedState(StripeError):
-    """The payment intent's status does not allow this; it comes with the answer."""
+    """The payment intent's status does not allow the request; the answer contains the intent."""
 
     code = "payment_intent_unexpected_state"
 
@@ -164,18 +164,18 @@ class UnexpectedState(StripeError):
 
 
 class InvalidCard(StripeError):
-    """Card details that no bank would look at."""
+    """Card details that fail validation before any bank is asked."""
 
     status = 402
     type = "card_error"
 
 
 class CardDeclined(StripeError):
-    """The bank said no; the failed attempt is kept."""
+    """The bank declined; the failed attempt is kept."""
 
     status = 402
     type = "card_error"
-    effective = True
+    keeps_effects = True
 
 
 def doc_url(code: str) -> str:
@@ -184,7 +184,7 @@ def doc_url(code: str) -> str:
 
 
 def server_failure_body() -> Json:
-    """What Stripe says when it is Stripe's fault."""
+    """The body of a 500."""
     return ServerFailure(
         "An unknown error occurred. It is safe to try again with the same idempotency key."
     ).body()

@@ -1,7 +1,7 @@
 """Idempotency keys. Stripe: "Idempotent requests".
 
-The answer is stored in the transaction that makes the effect, so a crash leaves both or
-neither, and a retry with the same key finds the truth.
+The answer is stored in the transaction of its effect: a crash leaves both or neither, and a
+retry with the same key gets the first answer.
 """
 
 import hashlib
@@ -53,14 +53,14 @@ class RunningKeys:
             self._keys.discard(key)
 
 
-def stored_answer(call: Call, fingerprint: str) -> StoredAnswer | None:
+def find_answer(call: Call, fingerprint: str) -> StoredAnswer | None:
     """The first answer to this call's key, if it has had one.
 
     Raises:
         IdempotencyMismatch: the key was used with other parameters or for another path.
     """
     key = call.idempotency_key
-    answer = call.ledger.answer(key) if key is not None else None
+    answer = call.ledger.find_answer(key) if key is not None else None
     if answer is None or answer.created < time.time() - LIFETIME_SECONDS:
         return None
     if answer.fingerprint != fingerprint:
@@ -72,18 +72,18 @@ def stored_answer(call: Call, fingerprint: str) -> StoredAnswer | None:
     return answer
 
 
-def remember(call: Call, fingerprint: str, status: int, body: Json) -> None:
-    """Keep the answer for the call's key, within the transaction of its effect."""
+def store_answer(call: Call, fingerprint: str, status: int, body: Json) -> None:
+    """Store the answer under the call's key, in the transaction of its effect."""
     if call.idempotency_key is not None and call.request_id is not None:
         answer = StoredAnswer(fingerprint, status, body, call.request_id, time.time())
-        call.ledger.remember_answer(call.idempotency_key, answer)
+        call.ledger.store_answer(call.idempotency_key, answer)
 
 
 def fingerprint(method: str, path: str, form: Json) -> str:
-    """What has to be the same for a request to be the same.
+    """A hash of what has to be the same for a request to be the same.
 
-    A card's number counts by its last four digits and its security code not at all: a hash
-    of either could be searched.
+    It takes the last four digits of a card's number and leaves out its security code: those
+    could be found by trying all hashes.
     """
     card = form.get("card")
     if isinstance(card, dict):

@@ -1,6 +1,6 @@
-"""The parameters of a payment intent: which there are, when they apply, what they become."""
+"""The parameters of a payment intent: which requests take them, and the fields they set."""
 
-from stripe_sandbox.currencies import checked_amount, checked_currency
+from stripe_sandbox.currencies import validate_amount, validate_currency
 from stripe_sandbox.errors import InvalidParameter, Json
 from stripe_sandbox.parameters import Parameters
 
@@ -60,83 +60,89 @@ CAPTURE = (
 CANCEL = ("cancellation_reason", "expand")
 CANCELLATION_REASONS = ("duplicate", "fraudulent", "requested_by_customer", "abandoned")
 
-DECIDED = ("amount", "capture_method", "currency", "payment_method", "payment_method_types")
-"""What cannot change once a payment is authorized, done or canceled."""
+FIXED_ONCE_AUTHORIZED = (
+    "amount",
+    "capture_method",
+    "currency",
+    "payment_method",
+    "payment_method_types",
+)
+"""What cannot change once a payment is authorized, captured or canceled."""
 
 
-def require_confirm(given: Parameters, *, confirm: bool) -> None:
-    """Refuse parameters that only a confirmation takes, on a creation that does not confirm."""
+def reject_confirm_only(params: Parameters, *, confirm: bool) -> None:
+    """Reject parameters of a confirmation on a creation that does not confirm."""
     if confirm:
         return
     for name in _CONFIRM_ONLY:
-        if name in given:
+        if name in params:
             raise InvalidParameter(
                 f"The parameter `{name}` can only be used with `confirm` set to true.", param=name
             )
 
 
-def new_fields(given: Parameters) -> Json:
+def new_fields(params: Parameters) -> Json:
     """The fields of a new payment intent that its parameters decide.
 
     Raises:
         InvalidParameter: one is missing, malformed, or contradicts another.
     """
-    amount = given.positive("amount")
+    amount = params.positive("amount")
     if amount is None:
-        given.required("amount")
-    currency = checked_currency(given.required("currency"))
-    if "automatic_payment_methods" in given and "payment_method_types" in given:
+        params.required("amount")
+    currency = validate_currency(params.required("currency"))
+    if "automatic_payment_methods" in params and "payment_method_types" in params:
         raise InvalidParameter(
             "You may only specify one of these parameters: automatic_payment_methods, "
             "payment_method_types.",
             param="payment_method_types",
         )
-    fields = changed_fields(given)
+    fields = changed_fields(params)
     fields |= {
-        "amount": checked_amount(amount or 0, currency),
-        "automatic_payment_methods": _automatic_payment_methods(given),
+        "amount": validate_amount(amount or 0, currency),
+        "automatic_payment_methods": _automatic_payment_methods(params),
         "capture_method": fields.get("capture_method") or "automatic_async",
-        "confirmation_method": given.choice("confirmation_method", ("automatic", "manual"))
+        "confirmation_method": params.choice("confirmation_method", ("automatic", "manual"))
         or "automatic",
         "currency": currency,
-        "metadata": given.metadata(),
+        "metadata": params.metadata(),
     }
     return fields
 
 
-def changed_fields(given: Parameters, intent: Json | None = None) -> Json:
+def changed_fields(params: Parameters, intent: Json | None = None) -> Json:
     """The fields that the parameters change; those not mentioned are left out."""
-    fields: Json = {name: given.text(name) for name in _TEXTS if name in given}
-    if "currency" in given:
-        fields["currency"] = checked_currency(given.required("currency"))
-    if intent is not None and ("amount" in given or "currency" in given):
-        amount = given.positive("amount") or intent["amount"]
-        fields["amount"] = checked_amount(amount, str((intent | fields)["currency"]))
-    if "capture_method" in given:
-        fields["capture_method"] = given.choice("capture_method", CAPTURE_METHODS)
-    if "setup_future_usage" in given:
+    fields: Json = {name: params.text(name) for name in _TEXTS if name in params}
+    if "currency" in params:
+        fields["currency"] = validate_currency(params.required("currency"))
+    if intent is not None and ("amount" in params or "currency" in params):
+        amount = params.positive("amount") or intent["amount"]
+        fields["amount"] = validate_amount(amount, str((intent | fields)["currency"]))
+    if "capture_method" in params:
+        fields["capture_method"] = params.choice("capture_method", CAPTURE_METHODS)
+    if "setup_future_usage" in params:
         choices = ("on_session", "off_session")
-        fields["setup_future_usage"] = given.choice("setup_future_usage", choices)
-    if "shipping" in given:
-        fields["shipping"] = given.free("shipping")
-    if "payment_method_options" in given:
-        fields["payment_method_options"] = given.free("payment_method_options") or {}
-    if "metadata" in given:
-        fields["metadata"] = given.metadata(intent["metadata"] if intent else None)
+        fields["setup_future_usage"] = params.choice("setup_future_usage", choices)
+    if "shipping" in params:
+        fields["shipping"] = params.mapping("shipping")
+    if "payment_method_options" in params:
+        fields["payment_method_options"] = params.mapping("payment_method_options") or {}
+    if "metadata" in params:
+        fields["metadata"] = params.metadata(intent["metadata"] if intent else None)
     # The first name is the pinned version's, the second one that of versions before it.
     for name in ("allowed_payment_method_types", "payment_method_types"):
-        if any(kind != "card" for kind in given.strings(name) or []):
+        if any(kind != "card" for kind in params.strings(name) or []):
             raise InvalidParameter(
                 "A payment method type provided is invalid. The sandbox has only card.", param=name
             )
     return fields
 
 
-def _automatic_payment_methods(given: Parameters) -> Json | None:
-    if "payment_method_types" in given:
+def _automatic_payment_methods(params: Parameters) -> Json | None:
+    if "payment_method_types" in params:
         return None
     name = "automatic_payment_methods"
-    automatic = given.nested(name, ("enabled", "allow_redirects"))
+    automatic = params.nested(name, ("enabled", "allow_redirects"))
     if automatic is None:
         # Stripe, since version 2023-08-16: enabled unless payment_method_types are given.
         return {"allow_redirects": "always", "enabled": True}

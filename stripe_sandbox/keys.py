@@ -1,4 +1,4 @@
-"""API keys. Stripe: "Authentication". Any test key will do; a live one never."""
+"""API keys: every test key is accepted, a live key never. Stripe: "Authentication"."""
 
 import base64
 import binascii
@@ -21,13 +21,13 @@ _PUBLISHABLE = (
 
 
 class KeyKind(Enum):
-    """What an API key may do."""
+    """Whether a key is secret or publishable."""
 
     SECRET = "secret"  # noqa: S105 - a kind, not a key
     PUBLISHABLE = "publishable"
 
 
-def identify(headers: Headers) -> KeyKind:
+def key_kind(headers: Headers) -> KeyKind:
     """The kind of key that the request carries, as Bearer or as Basic user name.
 
     Raises:

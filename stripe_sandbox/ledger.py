@@ -1,8 +1,7 @@
-"""The sandbox's memory: every object, idempotent answer and pending webhook, in SQLite.
+"""The sandbox's state: every object, idempotent answer and pending webhook, in SQLite.
 
 One connection and one lock: writes are serial, and a transaction runs without awaiting, so
-whatever is decided in one (capture or cancel) is decided once. WAL keeps what was committed
-through `kill -9`.
+a capture and a cancel exclude each other. WAL keeps what was committed through `kill -9`.
 """
 
 import json
@@ -50,8 +49,8 @@ _NEWEST = 2**62
 
 
 @dataclass
-class Stored:
-    """One object: what Stripe shows of it, and what only the sandbox knows."""
+class StoredObject:
+    """One object: what Stripe shows of it, and what the sandbox keeps to itself."""
 
     body: Json
     hidden: Json = field(default_factory=dict)
@@ -59,7 +58,7 @@ class Stored:
 
     @property
     def id(self) -> str:
-        """Stripe's id of it."""
+        """The id in Stripe's format."""
         return str(self.body["id"])
 
 
@@ -98,7 +97,7 @@ class Ledger:
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Close the file; whatever was committed is in it."""
+        """Close the database."""
         self._connection.close()
 
     @contextmanager
@@ -125,8 +124,8 @@ class Ledger:
             raise
         self._connection.execute("RELEASE operation")
 
-    def insert(self, body: Json, hidden: Json | None = None) -> Stored:
-        """Keep a new object under its `id` and `object`."""
+    def insert(self, body: Json, hidden: Json | None = None) -> StoredObject:
+        """Store a new object."""
         links = body if body["object"] != "event" else {}
         cursor = self._connection.execute(
             "INSERT INTO objects (id, kind, payment_intent, charge, body, hidden)"
@@ -140,21 +139,21 @@ class Ledger:
                 json.dumps(hidden or {}),
             ),
         )
-        return Stored(body, hidden or {}, cursor.lastrowid or 0)
+        return StoredObject(body, hidden or {}, cursor.lastrowid or 0)
 
-    def update(self, stored: Stored) -> None:
-        """Keep the object as it is now."""
+    def update(self, stored: StoredObject) -> None:
+        """Store the object's changes."""
         self._connection.execute(
             "UPDATE objects SET body = ?, hidden = ? WHERE id = ?",
             (json.dumps(stored.body), json.dumps(stored.hidden), stored.id),
         )
 
-    def find(self, kind: str, id: str) -> Stored | None:
+    def find(self, kind: str, id: str) -> StoredObject | None:
         """The object of that kind and id, if there is one."""
         rows = self._query("WHERE kind = ? AND id = ?", (kind, id))
         return rows[0] if rows else None
 
-    def page(
+    def objects(
         self,
         kind: str,
         *,
@@ -162,7 +161,7 @@ class Ledger:
         charge: str | None = None,
         after: int | None = None,
         before: int | None = None,
-    ) -> Iterator[Stored]:
+    ) -> Iterator[StoredObject]:
         """Objects of a kind, newest first; with `before`, oldest first and newer than it.
 
         Read in batches: a caller that stops early leaves the rest of the ledger unread.
@@ -181,15 +180,15 @@ class Ledger:
             yield from batch
             edge = batch[-1].position
 
-    def _query(self, where: str, values: tuple[Any, ...]) -> list[Stored]:
+    def _query(self, where: str, values: tuple[Any, ...]) -> list[StoredObject]:
         with self._lock:
             rows = self._connection.execute(
-                f"SELECT body, hidden, position FROM objects {where}",  # noqa: S608 - own words
+                f"SELECT body, hidden, position FROM objects {where}",  # noqa: S608 - clauses of this module
                 values,
             ).fetchall()
-        return [Stored(json.loads(body), json.loads(hidden), at) for body, hidden, at in rows]
+        return [StoredObject(json.loads(body), json.loads(hidden), at) for body, hidden, at in rows]
 
-    def answer(self, key: str) -> StoredAnswer | None:
+    def find_answer(self, key: str) -> StoredAnswer | None:
         """The first answer to this idempotency key."""
         row = self._connection.execute(
             "SELECT fingerprint, status, body, request_id, created FROM answers WHERE key = ?",
@@ -200,8 +199,8 @@ class Ledger:
         fingerprint, status, body, request_id, created = row
         return StoredAnswer(fingerprint, status, json.loads(body), request_id, created)
 
-    def remember_answer(self, key: str, answer: StoredAnswer) -> None:
-        """Keep the answer for the key, in place of one that has lapsed."""
+    def store_answer(self, key: str, answer: StoredAnswer) -> None:
+        """Store the answer for the key; it replaces an expired one."""
         self._connection.execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -215,13 +214,13 @@ class Ledger:
         )
 
     def add_delivery(self, event: str) -> None:
-        """Owe the webhook endpoint this event, from now on."""
+        """Queue the event for delivery to the webhook endpoint."""
         self._connection.execute(
             "INSERT INTO deliveries (event, due) VALUES (?, ?)", (event, time.time())
         )
 
     def deliveries(self) -> list[Delivery]:
-        """What is owed, the most urgent first; a batch of it."""
+        """The next batch of pending deliveries, by due time."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT event, failures, due FROM deliveries ORDER BY due, rowid LIMIT ?",
@@ -230,12 +229,12 @@ class Ledger:
         return [Delivery(*row) for row in rows]
 
     def postpone_delivery(self, event: str, due: float) -> None:
-        """Count a failed attempt and try again when it is due."""
+        """Count a failed attempt, and schedule the next one."""
         self._connection.execute(
             "UPDATE deliveries SET failures = failures + 1, due = ? WHERE event = ?",
             (due, event),
         )
 
     def remove_delivery(self, event: str) -> None:
-        """The event is acknowledged, or given up."""
+        """Forget the delivery: it was acknowledged, or has been tried for too long."""
         self._connection.execute("DELETE FROM deliveries WHERE event = ?", (event,))

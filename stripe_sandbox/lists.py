@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stripe_sandbox.calls import Call
 from stripe_sandbox.errors import InvalidParameter, Json
-from stripe_sandbox.ledger import Stored
+from stripe_sandbox.ledger import StoredObject
 from stripe_sandbox.parameters import Parameters
 
 DEFAULT_LIMIT = 10
@@ -28,16 +28,16 @@ def list_page(call: Call, kind: str, url: str, *, filters: tuple[str, ...] = ())
         InvalidParameter: a limit outside 1 to 100, or both cursors.
         ResourceMissing: a cursor that names nothing.
     """
-    given = Parameters(call.form, (*_PAGING, *filters))
-    limit = _limit(given)
-    created = _created_bounds(given)
-    wanted = {name: given.text(name) for name in filters if given.text(name) is not None}
-    after, before = _cursor(call, given, kind, "starting_after"), None
+    params = Parameters(call.form, (*_PAGING, *filters))
+    limit = _limit(params)
+    created = _created_bounds(params)
+    wanted = {name: params.text(name) for name in filters if params.text(name) is not None}
+    after, before = _cursor(call, params, kind, "starting_after"), None
     if after is None:
-        before = _cursor(call, given, kind, "ending_before")
-    elif "ending_before" in given:
+        before = _cursor(call, params, kind, "ending_before")
+    elif "ending_before" in params:
         raise InvalidParameter("You cannot use both starting_after and ending_before.")
-    candidates = call.ledger.page(
+    candidates = call.ledger.objects(
         kind,
         payment_intent=wanted.get("payment_intent"),
         charge=wanted.get("charge"),
@@ -68,14 +68,14 @@ def search(call: Call, kind: str, url: str) -> Json:
     exact matches joined by AND only.
 
     Raises:
-        InvalidParameter: a query that is missing or that this does not understand.
+        InvalidParameter: a query that is missing or not supported.
     """
-    given = Parameters(call.form, ("query", "limit", "page", "expand"))
-    limit = _limit(given)
-    clauses = [_clause(part) for part in re.split(r"\s+AND\s+", given.required("query"))]
+    params = Parameters(call.form, ("query", "limit", "page", "expand"))
+    limit = _limit(params)
+    clauses = [_clause(part) for part in re.split(r"\s+AND\s+", params.required("query"))]
     found = (
         stored
-        for stored in call.ledger.page(kind)
+        for stored in call.ledger.objects(kind)
         if all(_field(stored.body, name) == value for name, value in clauses)
     )
     page, has_more = _take(found, limit)
@@ -88,8 +88,8 @@ def search(call: Call, kind: str, url: str) -> Json:
     }
 
 
-def _limit(given: Parameters) -> int:
-    limit = given.integer("limit")
+def _limit(params: Parameters) -> int:
+    limit = params.integer("limit")
     if limit is None:
         return DEFAULT_LIMIT
     if not 1 <= limit <= MAX_LIMIT:
@@ -100,21 +100,21 @@ def _limit(given: Parameters) -> int:
     return limit
 
 
-def _take(found: Iterator[Stored], limit: int) -> tuple[list[Stored], bool]:
+def _take(found: Iterator[StoredObject], limit: int) -> tuple[list[StoredObject], bool]:
     page = list(itertools.islice(found, limit + 1))
     return page[:limit], len(page) > limit
 
 
-def _cursor(call: Call, given: Parameters, kind: str, name: str) -> int | None:
-    id = given.text(name)
+def _cursor(call: Call, params: Parameters, kind: str, name: str) -> int | None:
+    id = params.text(name)
     return None if id is None else call.get(kind, id, param=name).position
 
 
-def _created_bounds(given: Parameters) -> dict[str, int]:
-    if given.is_text("created"):
-        exact = given.integer("created")
+def _created_bounds(params: Parameters) -> dict[str, int]:
+    if params.is_text("created"):
+        exact = params.integer("created")
         return {} if exact is None else {"gte": exact, "lte": exact}
-    bounds = given.nested("created", _BOUNDS)
+    bounds = params.nested("created", _BOUNDS)
     read = {name: bounds.integer(name) for name in _BOUNDS} if bounds else {}
     return {name: value for name, value in read.items() if value is not None}
 

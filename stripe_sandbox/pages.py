@@ -1,4 +1,4 @@
-"""The pages that people see: the bank's, the sandbox's front page, and where a card form ends."""
+"""The pages: the sandbox's front page, the bank's page, and the target of a card form."""
 
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl
@@ -9,13 +9,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from stripe_sandbox import card_form
-from stripe_sandbox.bank import Bank, outcome, return_url
+from stripe_sandbox.bank import Bank, outcome_message, return_url
 from stripe_sandbox.cards import CARDS
+from stripe_sandbox.currencies import format_amount
 from stripe_sandbox.ledger import Ledger
 from stripe_sandbox.return_urls import is_loopback
-from ticketing.money import format_amount
 
-MERCHANT = "Holdfast"
 RECENT = 25
 
 _HERE = Path(__file__).parent / "templates"
@@ -32,10 +31,11 @@ _SECURITY = {
 
 
 class Pages:
-    """Renders the pages, takes the buyer's answer, and takes cards."""
+    """Renders the pages, and takes the buyer's decision and cards."""
 
-    def __init__(self, ledger: Ledger, bank: Bank) -> None:
+    def __init__(self, ledger: Ledger, bank: Bank, merchant: str) -> None:
         self._ledger = ledger
+        self._merchant = merchant
         self._bank = bank
         self._templates = Environment(
             loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined
@@ -43,32 +43,33 @@ class Pages:
         self._templates.filters["money"] = format_amount
 
     def routes(self) -> list[Route]:
-        """The front page, the bank's page, their style sheet, and where a card form is sent."""
+        """The front page, the bank's page, the style sheet, and the target of card forms."""
         return [
-            Route("/", self.front, methods=["GET"]),
-            Route("/_sandbox/style.css", self.style, methods=["GET"]),
-            Route("/_sandbox/cards", self.take_card, methods=["POST"]),
-            Route("/authenticate", self.ask, methods=["GET"]),
-            Route("/authenticate", self.decide, methods=["POST"]),
+            Route("/", self.show_front, methods=["GET"]),
+            Route("/_sandbox/style.css", self.show_style, methods=["GET"]),
+            Route("/_sandbox/cards", self.submit_card, methods=["POST"]),
+            Route("/authenticate", self.show_authentication, methods=["GET"]),
+            Route("/authenticate", self.submit_decision, methods=["POST"]),
         ]
 
-    async def front(self, request: Request) -> Response:
+    async def show_front(self, request: Request) -> Response:
         """Test cards and recent payment intents."""
         recent = [
             intent.body
-            for intent, _ in zip(self._ledger.page("payment_intent"), range(RECENT), strict=False)
+            for intent, _ in zip(
+                self._ledger.objects("payment_intent"), range(RECENT), strict=False
+            )
         ]
         return self._page("front.html", cards=CARDS, intents=recent)
 
-    async def style(self, request: Request) -> Response:
+    async def show_style(self, request: Request) -> Response:
         """The style sheet of every page."""
         return Response((_HERE / "style.css").read_bytes(), media_type="text/css")
 
-    async def take_card(self, request: Request) -> Response:
-        """Make a payment method of the form's card, and send the buyer back with its id.
+    async def submit_card(self, request: Request) -> Response:
+        """Create a payment method from the form's card, and send the buyer back with its id.
 
-        Any page may send such a form, since that is what it is for: it moves no money, and what
-        comes of it goes to this machine only.
+        Any page may post such a form: it moves no money, and redirects to loopback addresses only.
         """
         body = (await request.body()).decode(errors="replace")
         fields = dict(parse_qsl(body, keep_blank_values=True))
@@ -80,29 +81,29 @@ class Pages:
                 sentence="The form has to name a return_url on this machine. Your card was not "
                 "taken.",
             )
-        back = card_form.way_back(self._ledger, fields)
+        back = card_form.return_url_with_result(self._ledger, fields)
         return RedirectResponse(back, status_code=303, headers=_SECURITY)
 
-    async def ask(self, request: Request) -> Response:
-        """Ask the buyer, or say what became of the payment."""
+    async def show_authentication(self, request: Request) -> Response:
+        """Ask the buyer to approve, or show the outcome of the payment."""
         intent = self._bank.find(request.query_params.get("client_secret", ""))
         if intent is None:
-            return self._unknown()
-        asked = request.query_params.get("return_url")
+            return self._unknown_payment()
+        requested = request.query_params.get("return_url")
         if intent.body["status"] != "requires_action":
-            heading, sentence = outcome(intent.body)
-            back = return_url(intent, asked)
+            heading, sentence = outcome_message(intent.body)
+            back = return_url(intent, requested)
             return self._page(
                 "outcome.html", heading=heading, sentence=sentence, intent=intent.body, back=back
             )
-        return self._page("ask.html", intent=intent.body, merchant=MERCHANT)
+        return self._page("ask.html", intent=intent.body, merchant=self._merchant)
 
-    async def decide(self, request: Request) -> Response:
-        """Take the answer, then send the buyer back or say what is true now."""
+    async def submit_decision(self, request: Request) -> Response:
+        """Apply the decision, then send the buyer back or show the outcome."""
         secret = request.query_params.get("client_secret", "")
         intent = self._bank.find(secret)
         if intent is None:
-            return self._unknown()
+            return self._unknown_payment()
         decision = parse_qs((await request.body()).decode(errors="replace")).get("decision")
         if decision not in (["approve"], ["decline"]):
             return self._page(
@@ -118,12 +119,12 @@ class Pages:
         back = return_url(intent, request.query_params.get("return_url"))
         if taken and back is not None:
             return RedirectResponse(back, status_code=303, headers=_SECURITY)
-        heading, sentence = outcome(intent.body)
+        heading, sentence = outcome_message(intent.body)
         return self._page(
             "outcome.html", heading=heading, sentence=sentence, intent=intent.body, back=back
         )
 
-    def _unknown(self) -> Response:
+    def _unknown_payment(self) -> Response:
         return self._page(
             "outcome.html",
             status=404,

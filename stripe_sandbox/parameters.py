@@ -26,7 +26,7 @@ class Parameters:
         self._path = path
         for name in form:
             if name not in allowed:
-                full = self.full(name)
+                full = self.full_name(name)
                 raise InvalidParameter(
                     f"Received unknown parameter: {full}", code="parameter_unknown", param=full
                 )
@@ -38,7 +38,7 @@ class Parameters:
         """Whether the parameter came as one plain value."""
         return isinstance(self._form.get(name), str)
 
-    def full(self, name: str) -> str:
+    def full_name(self, name: str) -> str:
         """The name as the caller wrote it: `card[number]`."""
         return f"{self._path}[{name}]" if self._path else name
 
@@ -48,9 +48,13 @@ class Parameters:
         if value is None or value == "":
             return None
         if not isinstance(value, str):
-            self._refuse(name, f"Invalid string: {self.full(name)}", "parameter_invalid_string")
+            self._refuse(
+                name, f"Invalid string: {self.full_name(name)}", "parameter_invalid_string"
+            )
         if len(value) > max_length:
-            message = f"Invalid string: {self.full(name)}; must be at most {max_length} characters"
+            message = (
+                f"Invalid string: {self.full_name(name)}; must be at most {max_length} characters"
+            )
             self._refuse(name, message, "parameter_invalid_string")
         return value
 
@@ -62,7 +66,7 @@ class Parameters:
         """
         value = self.text(name)
         if value is None:
-            full = self.full(name)
+            full = self.full_name(name)
             if name in self._form:
                 message = f"You passed an empty string for '{full}'."
                 self._refuse(name, message, "parameter_invalid_empty")
@@ -101,7 +105,7 @@ class Parameters:
         value = self.text(name)
         if value is not None and value not in choices:
             listed = ", ".join(choices[:-1]) + f", or {choices[-1]}" if choices[1:] else choices[0]
-            self._refuse(name, f"Invalid {self.full(name)}: must be one of {listed}")
+            self._refuse(name, f"Invalid {self.full_name(name)}: must be one of {listed}")
         return value
 
     def url(self, name: str) -> str | None:
@@ -121,7 +125,7 @@ class Parameters:
             return None
         items = list(value.values()) if isinstance(value, dict) else value
         if isinstance(items, str) or not all(isinstance(item, str) for item in items):
-            self._refuse(name, f"Invalid array: {self.full(name)}")
+            self._refuse(name, f"Invalid array: {self.full_name(name)}")
         return [item for item in items if isinstance(item, str)]
 
     def nested(self, name: str, allowed: Collection[str]) -> "Parameters | None":
@@ -130,16 +134,16 @@ class Parameters:
         if value is None or value == "":
             return None
         if not isinstance(value, dict):
-            self._refuse(name, f"Invalid object: {self.full(name)}")
-        return Parameters(value, allowed, path=self.full(name))
+            self._refuse(name, f"Invalid object: {self.full_name(name)}")
+        return Parameters(value, allowed, path=self.full_name(name))
 
-    def free(self, name: str) -> Form | None:
+    def mapping(self, name: str) -> Form | None:
         """An object that is kept as it came, such as `shipping`."""
         value = self._form.get(name)
         if value is None or value == "":
             return None
         if not isinstance(value, dict):
-            self._refuse(name, f"Invalid object: {self.full(name)}")
+            self._refuse(name, f"Invalid object: {self.full_name(name)}")
         return value
 
     def metadata(self, current: dict[str, str] | None = None) -> dict[str, str]:
@@ -147,7 +151,7 @@ class Parameters:
         if self._form.get("metadata") == "":
             return {}
         merged = dict(current or {})
-        for key, value in (self.free("metadata") or {}).items():
+        for key, value in (self.mapping("metadata") or {}).items():
             if not isinstance(value, str):
                 self._refuse("metadata", "Invalid metadata: values must be strings")
             if len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE:
@@ -165,4 +169,4 @@ class Parameters:
         return merged
 
     def _refuse(self, name: str, message: str, code: str | None = None) -> NoReturn:
-        raise InvalidParameter(message, code=code, param=self.full(name))
+        raise InvalidParameter(message, code=code, param=self.full_name(name))

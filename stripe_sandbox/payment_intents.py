@@ -11,7 +11,7 @@ from stripe_sandbox.attempts import Confirmation
 from stripe_sandbox.calls import Call
 from stripe_sandbox.errors import InvalidParameter, Json, ResourceMissing, UnexpectedState
 from stripe_sandbox.intent_fields import PUBLIC_FIELDS, new_intent
-from stripe_sandbox.ledger import Stored
+from stripe_sandbox.ledger import StoredObject
 from stripe_sandbox.parameters import Parameters
 
 OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
@@ -39,43 +39,43 @@ MISSING_PAYMENT_METHOD = (
 
 
 def create(call: Call) -> Json:
-    """Make a payment intent, and confirm it at once with `confirm=true`.
+    """Create a payment intent, and confirm it at once with `confirm=true`.
 
     Raises:
         InvalidParameter: a parameter is missing, unknown, malformed or out of place.
-        CardDeclined: it was confirmed and the bank refused; the payment intent exists.
+        CardDeclined: it was confirmed and the bank declined; the payment intent exists.
     """
-    given = Parameters(call.form, intent_parameters.CREATE)
-    confirm = given.boolean("confirm") or False
-    intent_parameters.require_confirm(given, confirm=confirm)
-    intent = Stored(new_intent(call, intent_parameters.new_fields(given)))
-    how = _confirmation(given)
-    method = _payment_method(call, given)
+    params = Parameters(call.form, intent_parameters.CREATE)
+    confirm = params.boolean("confirm") or False
+    intent_parameters.reject_confirm_only(params, confirm=confirm)
+    intent = StoredObject(new_intent(call, intent_parameters.new_fields(params)))
+    confirmation = _confirmation(params)
+    method = _payment_method(call, params)
     if confirm:
-        _require_confirmable(intent, method, how)
+        _require_confirmable(intent, method, confirmation)
     if method is not None:
         intent.body |= {"payment_method": method.id, "status": "requires_confirmation"}
     call.ledger.insert(intent.body)
     call.emit("payment_intent.created", intent.body)
     if confirm and method is not None:
-        attempts.attempt(call, intent, method, how)
+        attempts.attempt_payment(call, intent, method, confirmation)
     return intent.body
 
 
 def update(call: Call, id: str) -> Json:
-    """Change a payment intent; what decides the payment only while it is open."""
-    given = Parameters(call.form, intent_parameters.UPDATE)
+    """Change a payment intent; its amount, currency and payment method only while it is open."""
+    params = Parameters(call.form, intent_parameters.UPDATE)
     intent = call.get("payment_intent", id, param="intent")
-    for name in intent_parameters.DECIDED:
-        if name in given and intent.body["status"] not in OPEN:
+    for name in intent_parameters.FIXED_ONCE_AUTHORIZED:
+        if name in params and intent.body["status"] not in OPEN:
             raise UnexpectedState(
                 f"This PaymentIntent's {name} could not be updated because it has a status of "
                 f"{intent.body['status']}. You may only update the {name} of a PaymentIntent "
                 f"with one of the following statuses: {', '.join(OPEN)}.",
                 intent.body,
             )
-    intent.body |= intent_parameters.changed_fields(given, intent.body)
-    method = _payment_method(call, given)
+    intent.body |= intent_parameters.changed_fields(params, intent.body)
+    method = _payment_method(call, params)
     if method is not None:
         intent.body |= {"payment_method": method.id, "status": "requires_confirmation"}
         intent.body["next_action"] = None
@@ -84,37 +84,37 @@ def update(call: Call, id: str) -> Json:
 
 
 def confirm(call: Call, id: str) -> Json:
-    """Try to pay.
+    """Confirm the payment intent, which attempts the payment.
 
     Raises:
-        UnexpectedState: it is past confirming, or has no payment method.
-        CardDeclined: the bank refused; the payment intent wants another payment method.
+        UnexpectedState: its status allows no confirmation, or it has no payment method.
+        CardDeclined: the bank declined; the payment intent needs another payment method.
     """
-    given = Parameters(call.form, intent_parameters.CONFIRM)
+    params = Parameters(call.form, intent_parameters.CONFIRM)
     intent = call.get("payment_intent", id, param="intent")
     if intent.body["status"] not in OPEN:
         raise UnexpectedState(_not_confirmable(intent.body["status"]), intent.body)
-    intent.body |= intent_parameters.changed_fields(given, intent.body)
-    method = _payment_method(call, given)
+    intent.body |= intent_parameters.changed_fields(params, intent.body)
+    method = _payment_method(call, params)
     if method is None and intent.body["payment_method"] is not None:
-        method = payment_methods.usable(call, intent.body["payment_method"])
-    how = _confirmation(given)
-    _require_confirmable(intent, method, how)
+        method = payment_methods.get_usable(call, intent.body["payment_method"])
+    confirmation = _confirmation(params)
+    _require_confirmable(intent, method, confirmation)
     if method is not None:
-        attempts.attempt(call, intent, method, how)
+        attempts.attempt_payment(call, intent, method, confirmation)
     return intent.body
 
 
 def capture(call: Call, id: str) -> Json:
-    """Take the authorized money, or `amount_to_capture` of it; the rest is released.
+    """Capture the authorized amount, or `amount_to_capture` of it; the rest is released.
 
     Raises:
         UnexpectedState: nothing is authorized, or it has been captured.
         InvalidParameter: more than is authorized.
     """
-    given = Parameters(call.form, intent_parameters.CAPTURE)
-    amount = given.positive("amount_to_capture")
-    if given.boolean("final_capture") is False:
+    params = Parameters(call.form, intent_parameters.CAPTURE)
+    amount = params.positive("amount_to_capture")
+    if params.boolean("final_capture") is False:
         raise InvalidParameter("The sandbox has no multicapture.", param="final_capture")
     intent = call.get("payment_intent", id, param="intent")
     status = intent.body["status"]
@@ -139,7 +139,7 @@ def capture(call: Call, id: str) -> Json:
             code="amount_too_large",
             param="amount_to_capture",
         )
-    intent.body |= intent_parameters.changed_fields(given, intent.body)
+    intent.body |= intent_parameters.changed_fields(params, intent.body)
     charges.capture(call, _latest_charge(call, intent), amount)
     intent.body |= {"amount_capturable": 0, "amount_received": amount, "status": "succeeded"}
     call.ledger.update(intent)
@@ -148,13 +148,13 @@ def capture(call: Call, id: str) -> Json:
 
 
 def cancel(call: Call, id: str) -> Json:
-    """Give up the payment; an authorization is released.
+    """Cancel the payment intent; an authorization is released.
 
     Raises:
         UnexpectedState: it has succeeded or is canceled already.
     """
-    given = Parameters(call.form, intent_parameters.CANCEL)
-    reason = given.choice("cancellation_reason", intent_parameters.CANCELLATION_REASONS)
+    params = Parameters(call.form, intent_parameters.CANCEL)
+    reason = params.choice("cancellation_reason", intent_parameters.CANCELLATION_REASONS)
     intent = call.get("payment_intent", id, param="intent")
     status = intent.body["status"]
     if status not in CANCELABLE:
@@ -180,9 +180,9 @@ def cancel(call: Call, id: str) -> Json:
 
 def retrieve(call: Call, id: str) -> Json:
     """The payment intent; a publishable key needs its client secret and sees less."""
-    given = Parameters(call.form, ("client_secret", "expand"))
+    params = Parameters(call.form, ("client_secret", "expand"))
     intent = call.get("payment_intent", id, param="intent")
-    secret = given.required("client_secret") if call.publishable else given.text("client_secret")
+    secret = params.required("client_secret") if call.publishable else params.text("client_secret")
     if secret is not None and secret != intent.body["client_secret"]:
         raise ResourceMissing("payment_intent", id, param="intent")
     if call.publishable:
@@ -200,26 +200,28 @@ def search(call: Call) -> Json:
     return lists.search(call, "payment_intent", "/v1/payment_intents/search")
 
 
-def _confirmation(given: Parameters) -> Confirmation:
+def _confirmation(params: Parameters) -> Confirmation:
     return Confirmation(
-        off_session=given.text("off_session") in {"true", "one_off", "recurring"},
-        error_on_requires_action=given.boolean("error_on_requires_action") or False,
-        return_url=given.url("return_url"),
-        use_stripe_sdk=given.boolean("use_stripe_sdk") or False,
+        off_session=params.text("off_session") in {"true", "one_off", "recurring"},
+        error_on_requires_action=params.boolean("error_on_requires_action") or False,
+        return_url=params.url("return_url"),
+        use_stripe_sdk=params.boolean("use_stripe_sdk") or False,
     )
 
 
-def _payment_method(call: Call, given: Parameters) -> Stored | None:
-    id = given.text("payment_method")
-    return None if id is None else payment_methods.usable(call, id)
+def _payment_method(call: Call, params: Parameters) -> StoredObject | None:
+    id = params.text("payment_method")
+    return None if id is None else payment_methods.get_usable(call, id)
 
 
-def _require_confirmable(intent: Stored, method: Stored | None, how: Confirmation) -> None:
+def _require_confirmable(
+    intent: StoredObject, method: StoredObject | None, confirmation: Confirmation
+) -> None:
     if method is None:
         raise UnexpectedState(MISSING_PAYMENT_METHOD, intent.body)
     automatic = intent.body["automatic_payment_methods"] or {}
     redirects = automatic.get("allow_redirects") == "always"
-    if redirects and not how.return_url and not how.use_stripe_sdk:
+    if redirects and not confirmation.return_url and not confirmation.use_stripe_sdk:
         raise InvalidParameter(MISSING_RETURN_URL, param="return_url")
 
 
@@ -236,5 +238,5 @@ def _not_confirmable(status: str) -> str:
     )
 
 
-def _latest_charge(call: Call, intent: Stored) -> Stored:
+def _latest_charge(call: Call, intent: StoredObject) -> StoredObject:
     return call.get("charge", intent.body["latest_charge"], param="charge")

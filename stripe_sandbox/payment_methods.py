@@ -1,4 +1,4 @@
-"""Payment methods: a card's behaviour and its last four digits, never its number."""
+"""Payment methods; of a card only the last four digits are stored, never its number."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from stripe_sandbox import cards
 from stripe_sandbox.calls import Call
 from stripe_sandbox.errors import InvalidCard, InvalidParameter, InvalidRequest, Json
 from stripe_sandbox.ids import new_id
-from stripe_sandbox.ledger import Stored
+from stripe_sandbox.ledger import StoredObject
 from stripe_sandbox.parameters import Parameters
 
 _ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
@@ -15,7 +15,7 @@ _BILLING = ("address", "email", "name", "phone", "tax_id")
 _CARD = ("number", "exp_month", "exp_year", "cvc")
 _TOKEN_EXPIRY_YEARS = 5
 
-REUSED = (
+ALREADY_USED = (
     "The provided PaymentMethod was previously used with a PaymentIntent without Customer "
     "attachment, shared with a connected account without Customer attachment, or was detached "
     "from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must "
@@ -24,28 +24,28 @@ REUSED = (
 
 
 def create(call: Call) -> Json:
-    """Make a payment method from a test card's details.
+    """Create a payment method from a test card's details.
 
     Raises:
         InvalidParameter: a parameter is missing, unknown or not for a card.
         InvalidCard: the number, expiry or security code is wrong, or it is no test card.
     """
-    given = Parameters(
+    params = Parameters(
         call.form, ("type", "card", "billing_details", "metadata", "allow_redisplay", "expand")
     )
-    if given.required("type") != "card":
+    if params.required("type") != "card":
         raise InvalidParameter(
-            f"Invalid payment method type: the sandbox has only `card`, not {given.text('type')!r}",
+            f"Invalid payment method type: {params.text('type')!r}; the sandbox has only `card`",
             param="type",
         )
-    details = given.nested("card", (*_CARD, "token"))
+    details = params.nested("card", (*_CARD, "token"))
     if details is None:
         raise InvalidParameter(
             "Missing required param: card.", code="parameter_missing", param="card"
         )
-    billing = _billing_details(given)
-    metadata = given.metadata()
-    redisplay = given.choice("allow_redisplay", ("always", "limited", "unspecified"))
+    billing = _billing_details(params)
+    metadata = params.metadata()
+    redisplay = params.choice("allow_redisplay", ("always", "limited", "unspecified"))
     if details.text("token") is not None:
         raise InvalidParameter("The sandbox takes no card tokens.", param="card[token]")
 
@@ -54,8 +54,8 @@ def create(call: Call) -> Json:
     body |= {"billing_details": billing, "metadata": metadata}
     body["allow_redisplay"] = redisplay or "unspecified"
     # Stripe: this card is declined for its security code only when one was given.
-    harmless = card.decline is cards.INCORRECT_CVC and "cvc" not in details
-    hidden = {"harmless": True} if harmless else {}
+    ignores_decline = card.decline is cards.INCORRECT_CVC and "cvc" not in details
+    hidden = {"ignores_decline": True} if ignores_decline else {}
     return call.ledger.insert(body, hidden).body
 
 
@@ -65,12 +65,12 @@ def retrieve(call: Call, id: str) -> Json:
     return call.get("payment_method", id, param="payment_method").body
 
 
-def usable(call: Call, id: str) -> Stored:
-    """The payment method to pay with; a generic test id becomes a fresh one.
+def get_usable(call: Call, id: str) -> StoredObject:
+    """The payment method to pay with; a generic test id such as `pm_card_visa` creates one.
 
     Raises:
         ResourceMissing: there is no such payment method.
-        InvalidRequest: it paid before and cannot be used again.
+        InvalidRequest: it has paid before and cannot be used again.
     """
     card = cards.CARDS_BY_TOKEN.get(id)
     if card is not None:
@@ -78,24 +78,24 @@ def usable(call: Call, id: str) -> Stored:
         return call.ledger.insert(_payment_method(call, card, 8, year, checked_cvc=True))
     stored = call.get("payment_method", id, param="payment_method")
     if stored.hidden.get("used"):
-        raise InvalidRequest(REUSED, param="payment_method")
+        raise InvalidRequest(ALREADY_USED, param="payment_method")
     return stored
 
 
-def use_up(call: Call, stored: Stored) -> None:
-    """Remember that it paid: without a customer it pays once."""
+def mark_used(call: Call, stored: StoredObject) -> None:
+    """Mark it as used: without a customer it pays only once."""
     stored.hidden["used"] = True
     call.ledger.update(stored)
 
 
-def card_behind(stored: Stored) -> cards.Card:
+def card_of(stored: StoredObject) -> cards.Card:
     """The test card that a payment method was made from."""
     return cards.CARDS_BY_LAST4[stored.body["card"]["last4"]]
 
 
-def decline_of(stored: Stored) -> cards.Decline | None:
-    """What its bank says to a payment, once authenticated; None is yes."""
-    return None if stored.hidden.get("harmless") else card_behind(stored).decline
+def decline_of(stored: StoredObject) -> cards.Decline | None:
+    """How its bank declines a payment, once authenticated; None: it approves."""
+    return None if stored.hidden.get("ignores_decline") else card_of(stored).decline
 
 
 def _checked_card(details: Parameters) -> tuple[cards.Card, int, int]:
@@ -135,8 +135,8 @@ def _checked_card(details: Parameters) -> tuple[cards.Card, int, int]:
     return card, month, year
 
 
-def _billing_details(given: Parameters) -> Json:
-    billing = given.nested("billing_details", _BILLING)
+def _billing_details(params: Parameters) -> Json:
+    billing = params.nested("billing_details", _BILLING)
     address = billing.nested("address", _ADDRESS) if billing else None
     return {
         "address": {name: address.text(name) if address else None for name in _ADDRESS},

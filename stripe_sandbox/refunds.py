@@ -3,12 +3,12 @@
 from stripe_sandbox import payment_methods
 from stripe_sandbox.calls import Call
 from stripe_sandbox.cards import Card
+from stripe_sandbox.currencies import format_amount
 from stripe_sandbox.errors import InvalidParameter, InvalidRequest, Json
 from stripe_sandbox.ids import new_id
-from stripe_sandbox.ledger import Stored
+from stripe_sandbox.ledger import StoredObject
 from stripe_sandbox.lists import list_page
 from stripe_sandbox.parameters import Parameters
-from ticketing.money import format_amount
 
 _REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 
@@ -22,11 +22,11 @@ def create(call: Call) -> Json:
             (`charge_already_refunded`), or the buyer disputes it (`charge_disputed`).
     """
     names = ("payment_intent", "charge", "amount", "reason", "metadata", "expand")
-    given = Parameters(call.form, names)
-    reason = given.choice("reason", _REASONS)
-    metadata = given.metadata()
-    amount = given.positive("amount")
-    charge = _charge(call, given)
+    params = Parameters(call.form, names)
+    reason = params.choice("reason", _REASONS)
+    metadata = params.metadata()
+    amount = params.positive("amount")
+    charge = _charge(call, params)
     card = _card(call, charge)
     if card.disputed:
         raise InvalidRequest(
@@ -51,16 +51,16 @@ def create(call: Call) -> Json:
         refund |= {"status": "pending", "pending_reason": "processing"}
     call.ledger.insert(refund)
     charge.body["refunds"]["data"].insert(0, refund)
-    _count(call, charge, amount)
+    _add_to_refunded(call, charge, amount)
     call.emit("refund.created", refund)
     call.emit("charge.refunded", charge.body)
     return refund
 
 
-def settle(call: Call, refund: Stored, *, succeeds: bool) -> None:
-    """Let the bank take the refund, or send it back, even after it had succeeded.
+def settle(call: Call, refund: StoredObject, *, succeeds: bool) -> None:
+    """Complete the refund, or fail it, even after it has succeeded.
 
-    Stripe: "Handle failed refunds": the money is the merchant's again, and the charge says so.
+    Stripe: "Handle failed refunds": the money returns to the merchant, and the charge is updated.
     """
     refund.body.pop("pending_reason", None)
     if succeeds:
@@ -75,7 +75,7 @@ def settle(call: Call, refund: Stored, *, succeeds: bool) -> None:
     }
     call.ledger.update(refund)
     charge = call.get("charge", refund.body["charge"], param="charge")
-    _count(call, charge, -refund.body["amount"])
+    _add_to_refunded(call, charge, -refund.body["amount"])
     call.emit("refund.updated", refund.body)
     call.emit("refund.failed", refund.body)
 
@@ -91,13 +91,13 @@ def list_all(call: Call) -> Json:
     return list_page(call, "refund", "/v1/refunds", filters=("charge", "payment_intent"))
 
 
-def _card(call: Call, charge: Stored) -> Card:
+def _card(call: Call, charge: StoredObject) -> Card:
     method = call.get("payment_method", charge.body["payment_method"], param="payment_method")
-    return payment_methods.card_behind(method)
+    return payment_methods.card_of(method)
 
 
-def _count(call: Call, charge: Stored, amount: int) -> None:
-    """Count a refund on its charge; a failed one, with a negative amount, no more."""
+def _add_to_refunded(call: Call, charge: StoredObject, amount: int) -> None:
+    """Add to the refunded amount of the charge; a failed refund subtracts its amount."""
     refunded = charge.body["amount_refunded"] + amount
     charge.body |= {
         "amount_refunded": refunded,
@@ -106,8 +106,8 @@ def _count(call: Call, charge: Stored, amount: int) -> None:
     call.ledger.update(charge)
 
 
-def _charge(call: Call, given: Parameters) -> Stored:
-    charge_id, intent_id = given.text("charge"), given.text("payment_intent")
+def _charge(call: Call, params: Parameters) -> StoredObject:
+    charge_id, intent_id = params.text("charge"), params.text("payment_intent")
     if (charge_id is None) == (intent_id is None):
         raise InvalidParameter(
             "One of the following params should be provided for this request: payment_intent or "
@@ -129,7 +129,7 @@ def _charge(call: Call, given: Parameters) -> Stored:
 
 
 def _new_refund(
-    call: Call, charge: Stored, amount: int, reason: str | None, metadata: dict[str, str]
+    call: Call, charge: StoredObject, amount: int, reason: str | None, metadata: dict[str, str]
 ) -> Json:
     return {
         "id": new_id("re"),

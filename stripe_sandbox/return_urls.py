@@ -1,4 +1,4 @@
-"""Where a page may send a browser on to, and what it tells there."""
+"""URLs that a page may redirect to, and their query parameters."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the URL leads to this very machine, in every browser's reading.
+    """Whether the URL leads to this machine, as every browser parses it.
 
-    Following any other one would let a link to our page lead anywhere (an open redirect).
+    Redirecting to any other one would be an open redirect.
     """
-    # Browsers take a backslash for a slash: for them a host ends where Python reads on, and finds
-    # another one behind an `@` or a `[`.
+    # Browsers read a backslash as a slash, which ends the host; Python reads on, and finds
+    # another host behind an `@` or a `[`.
     if "\\" in url:
         return False
     try:
@@ -29,13 +29,13 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def with_query(url: str, told: Mapping[str, str | None]) -> str:
-    """The URL with these in its query, in place of any of their names; None only takes out."""
+def with_query(url: str, params: Mapping[str, str | None]) -> str:
+    """The URL with these query parameters set; None removes one."""
     parts = urlsplit(url)
     kept = [
         (name, value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if name not in told
+        if name not in params
     ]
-    added = [(name, value) for name, value in told.items() if value is not None]
+    added = [(name, value) for name, value in params.items() if value is not None]
     return urlunsplit(parts._replace(query=urlencode([*kept, *added])))

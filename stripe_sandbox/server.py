@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 
 class SandboxServer(uvicorn.Server):
-    """A server whose owner decides when it stops; it takes no signal handlers itself."""
+    """A server that is stopped by its owner; it installs no signal handlers."""
 
     ready: asyncio.Event
     """Set once it serves, or has failed to."""
@@ -30,20 +30,20 @@ class SandboxServer(uvicorn.Server):
         self._stopping = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start serving, and say so."""
+        """Start serving, and set `ready`."""
         try:
             await super().startup(sockets)
         finally:
             self.ready.set()
 
     def stop(self) -> None:
-        """Stop serving once the requests at hand are answered; a second time, at once."""
+        """Stop once the running requests are answered; called again, at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
         self._stopping.set()
 
     async def main_loop(self) -> None:
-        """Tick as uvicorn does, but notice a stop at once."""
+        """Run uvicorn's loop, but react to `stop` immediately."""
         ticks = 0
         while not await self.on_tick(ticks):
             ticks += 1
@@ -53,7 +53,7 @@ class SandboxServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
+        """Install no signal handlers."""
         yield
 
 

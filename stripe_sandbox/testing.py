@@ -10,10 +10,10 @@ import stripe
 
 from stripe_sandbox.api import RecordedRequest
 from stripe_sandbox.app import Sandbox, create_sandbox
-from stripe_sandbox.config import EVERY_EVENT, SandboxConfig
+from stripe_sandbox.config import ALL_EVENTS, SandboxConfig
 from stripe_sandbox.control import ledger_summary
 from stripe_sandbox.errors import Json
-from stripe_sandbox.faults import EVERYTHING, FaultKind, FaultRule
+from stripe_sandbox.faults import ANY_PATH, FaultKind, FaultRule
 from stripe_sandbox.ledger import Ledger
 from stripe_sandbox.server import SandboxServer, listen, url_of
 from stripe_sandbox.webhooks import WebhookDestination
@@ -28,7 +28,7 @@ class RunningSandbox:
 
     @property
     def ledger(self) -> Ledger:
-        """The sandbox's memory."""
+        """The sandbox's state."""
         return self._sandbox.api.ledger
 
     @property
@@ -37,7 +37,7 @@ class RunningSandbox:
         return list(self._sandbox.api.requests)
 
     def count(self, method: str, path: str) -> int:
-        """How many requests matched, by the glob of faults: `*` is one segment."""
+        """How many requests match the method and the path, a glob as in fault rules."""
         rule = FaultRule(kind=FaultKind.LATENCY, method=method, path=path)
         return sum(rule.matches(seen.method, seen.path) for seen in self.requests)
 
@@ -46,14 +46,14 @@ class RunningSandbox:
         kind: FaultKind | str,
         *,
         method: str | None = None,
-        path: str = EVERYTHING,
+        path: str = ANY_PATH,
         times: int | None = 1,
         delay_seconds: float = 0.0,
         probability: float = 1.0,
         seed: int | None = None,
         status: int = 500,
     ) -> FaultRule:
-        """Break the next `times` matching requests; None is until the faults are cleared."""
+        """Apply a fault to the next `times` matching requests; None: until it is removed."""
         return self._sandbox.api.faults.add(
             FaultRule(
                 kind=FaultKind(kind),
@@ -68,11 +68,11 @@ class RunningSandbox:
         )
 
     def clear_faults(self) -> None:
-        """Break nothing more, and let go of what is held."""
+        """Remove every fault, and release the requests that are held."""
         self._sandbox.api.faults.clear()
 
     def deliver_webhooks_to(self, url: str, secret: str) -> None:
-        """Report events there from now on."""
+        """Post events there from now on."""
         self._sandbox.api.webhooks.destination = WebhookDestination((url,), secret)
         self._sandbox.api.webhooks.wake()
 
@@ -89,38 +89,38 @@ class RunningSandbox:
 
     def payment_intents(self) -> list[Json]:
         """Every payment intent, newest first."""
-        return [intent.body for intent in self.ledger.page("payment_intent")]
+        return [intent.body for intent in self.ledger.objects("payment_intent")]
 
     def charges(self, payment_intent: str) -> list[Json]:
         """The charges of a payment intent, newest first."""
-        page = self.ledger.page("charge", payment_intent=payment_intent)
+        page = self.ledger.objects("charge", payment_intent=payment_intent)
         return [charge.body for charge in page]
 
     def refunds(self, payment_intent: str) -> list[Json]:
         """The refunds of a payment intent, newest first."""
-        page = self.ledger.page("refund", payment_intent=payment_intent)
+        page = self.ledger.objects("refund", payment_intent=payment_intent)
         return [refund.body for refund in page]
 
     def events(self) -> list[Json]:
         """Every event, oldest first."""
-        return [event.body for event in self.ledger.page("event", before=0)]
+        return [event.body for event in self.ledger.objects("event", before=0)]
 
     def summary(self) -> list[Json]:
-        """What `/_sandbox/ledger` shows: the money that moved, per payment intent."""
+        """What `/_sandbox/ledger` shows: the amounts captured and refunded, per payment intent."""
         return ledger_summary(self.ledger)
 
     def authenticate(self, payment_intent: str, *, approve: bool = True) -> Json:
-        """Press the button on the bank's page; the payment intent as it is then.
+        """Decide on the bank's page as the buyer; the payment intent as it is then.
 
         Raises:
-            ValueError: the payment intent waits for no answer.
+            ValueError: the payment intent is not waiting for a decision.
         """
         if not self._sandbox.bank.decide(payment_intent, approve=approve):
             raise ValueError(f"{payment_intent} is {self.payment_intent(payment_intent)['status']}")
         return self.payment_intent(payment_intent)
 
     def settle_refund(self, refund: str, *, succeeds: bool = True) -> None:
-        """Let the bank take a refund, or send it back.
+        """Complete or fail a refund as the bank.
 
         Raises:
             ValueError: there is no such refund, or it has failed before.
@@ -135,7 +135,7 @@ async def running_sandbox(
     database: Path | None = None,
     webhook_urls: tuple[str, ...] = (),
     webhook_secret: str | None = None,
-    enabled_events: frozenset[str] = EVERY_EVENT,
+    enabled_events: frozenset[str] = ALL_EVENTS,
     webhook_retry_delays: tuple[float, ...] = (0.05,),
     webhook_transport: httpx.AsyncBaseTransport | None = None,
     allow_faults: bool = True,
@@ -157,7 +157,7 @@ async def running_sandbox(
         await server.ready.wait()
         yield RunningSandbox(sandbox, url_of(listener))
     finally:
-        sandbox.api.faults.clear()  # a request that is held would not be over
+        sandbox.api.faults.clear()  # a held request would keep the server from stopping
         server.stop()
         await serving
 

@@ -1,4 +1,4 @@
-"""Webhooks: every event, signed, posted until it is acknowledged.
+"""Webhooks: every event is signed, and posted until it is acknowledged.
 
 Stripe: "Receive Stripe events in your webhook endpoint". At least once, in no order.
 """
@@ -15,36 +15,36 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from stripe_sandbox.config import EVERY_EVENT, require_http_url
+from stripe_sandbox.config import ALL_EVENTS, require_http_url
 from stripe_sandbox.ledger import Delivery, Ledger
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 10.0
-GIVE_UP_SECONDS = 3 * 24 * 60 * 60
+MAX_AGE_SECONDS = 3 * 24 * 60 * 60
 """Stripe: delivery is attempted for up to three days."""
-MAX_RUNNING = 16
+MAX_CONCURRENT_DELIVERIES = 16
 
 
 @dataclass(frozen=True)
 class WebhookDestination:
     """Where events go, and the secret that signs them.
 
-    Several URLs are the processes behind one load balancer: each event is for one of them.
+    Several URLs are the processes behind one load balancer: each event goes to one of them.
     """
 
     urls: tuple[str, ...]
     secret: str = field(repr=False)
-    enabled_events: frozenset[str] = EVERY_EVENT
+    enabled_events: frozenset[str] = ALL_EVENTS
 
     def __post_init__(self) -> None:
-        """Refuse a URL that is not http(s)."""
+        """Reject a URL that is not http(s)."""
         for url in self.urls:
             require_http_url(url)
 
-    def wants(self, type: str) -> bool:
-        """Whether events of the type go there."""
-        return self.enabled_events == EVERY_EVENT or type in self.enabled_events
+    def accepts(self, type: str) -> bool:
+        """Whether events of the type are posted there."""
+        return self.enabled_events == ALL_EVENTS or type in self.enabled_events
 
 
 def sign(payload: str, secret: str, timestamp: int) -> str:
@@ -54,7 +54,7 @@ def sign(payload: str, secret: str, timestamp: int) -> str:
 
 
 class WebhookDeliverer:
-    """Delivers what the ledger says is owed, beside the API and never in its way."""
+    """Delivers the pending events of the ledger in the background."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class WebhookDeliverer:
         self._turns = itertools.count()
 
     def wake(self) -> None:
-        """Look again at what is owed."""
+        """Check for new deliveries now."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled; what is not acknowledged by then stays owed."""
+        """Deliver until cancelled; what is not acknowledged by then stays pending."""
         while self.destination is None:
             self._woken.clear()
             await self._woken.wait()
@@ -94,7 +94,7 @@ class WebhookDeliverer:
                         await self._woken.wait()
 
     def _start_due(self, client: httpx.AsyncClient, tasks: asyncio.TaskGroup) -> float | None:
-        """Start what is due; the seconds until more is, None until something changes."""
+        """Start what is due; the seconds until the next delivery, or None for no time known."""
         destination = self.destination
         if destination is None:
             return None
@@ -104,7 +104,7 @@ class WebhookDeliverer:
                 continue
             if delivery.due > now:
                 return delivery.due - now
-            if len(self._running) == MAX_RUNNING:
+            if len(self._running) == MAX_CONCURRENT_DELIVERIES:
                 return None
             self._running.add(delivery.event)
             tasks.create_task(self._deliver(client, destination, delivery))
@@ -117,9 +117,9 @@ class WebhookDeliverer:
             event = self._ledger.find("event", delivery.event)
             payload = json.dumps(event.body if event else {}, indent=2)
             if await self._post_to_one(client, destination, payload):
-                self._acknowledged(delivery)
+                self._mark_delivered(delivery)
             else:
-                self._failed(delivery)
+                self._schedule_retry(delivery)
         finally:
             self._running.discard(delivery.event)
             self.wake()
@@ -127,14 +127,14 @@ class WebhookDeliverer:
     async def _post_to_one(
         self, client: httpx.AsyncClient, destination: WebhookDestination, payload: str
     ) -> bool:
-        """Whether one of the URLs acknowledged it; the one whose turn it is, or else the next."""
+        """Post to the URL whose turn it is, then to the others; whether one acknowledged it."""
         turn = next(self._turns) % len(destination.urls)
         for url in destination.urls[turn:] + destination.urls[:turn]:
             if await _post(client, url, destination.secret, payload):
                 return True
         return False
 
-    def _acknowledged(self, delivery: Delivery) -> None:
+    def _mark_delivered(self, delivery: Delivery) -> None:
         with self._ledger.transaction():
             self._ledger.remove_delivery(delivery.event)
             event = self._ledger.find("event", delivery.event)
@@ -142,11 +142,11 @@ class WebhookDeliverer:
                 event.body["pending_webhooks"] = 0
                 self._ledger.update(event)
 
-    def _failed(self, delivery: Delivery) -> None:
+    def _schedule_retry(self, delivery: Delivery) -> None:
         event = self._ledger.find("event", delivery.event)
         now = time.time()
         with self._ledger.transaction():
-            if event is None or event.body["created"] < now - GIVE_UP_SECONDS:
+            if event is None or event.body["created"] < now - MAX_AGE_SECONDS:
                 self._ledger.remove_delivery(delivery.event)
                 return
             attempt = min(delivery.failures, len(self._retry_delays) - 1)
@@ -154,7 +154,7 @@ class WebhookDeliverer:
 
 
 async def _post(client: httpx.AsyncClient, url: str, secret: str, payload: str) -> bool:
-    """Whether the endpoint acknowledged it with a 2xx; a redirect is a failure, as at Stripe."""
+    """Post it; whether the endpoint answered 2xx. A redirect is a failure, as at Stripe."""
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "Stripe-Signature": sign(payload, secret, int(time.time())),
@@ -166,5 +166,5 @@ async def _post(client: httpx.AsyncClient, url: str, secret: str, payload: str) 
         logger.info("webhook not delivered: %r", error)
         return False
     if not response.is_success:
-        logger.info("webhook refused with %d", response.status_code)
+        logger.info("webhook answered with %d", response.status_code)
     return response.is_success

@@ -1,4 +1,10 @@
-"""Whose request it is, by network address: what limits per address count by."""
+"""The network that a request came from: what limits per address count by.
+
+uvicorn's own `proxy_headers` stays off. It puts the client in the place of the connection's peer,
+by which a trusted proxy's trace context is told from a client's. It does not take
+`::ffff:10.0.0.1` for 10.0.0.1, and takes a hop such as `unknown` for a client, so that all whom
+such a proxy forwards for would share one limit.
+"""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +23,7 @@ WITH_PORT = re.compile(r"(?P<ipv4>[0-9.]+):\d+|\[(?P<ipv6>[^]]+)\](:\d+)?")
 
 
 def is_from_trusted_proxy(connection: HTTPConnection, trusted: Sequence[Network]) -> bool:
-    """Whether it is a trusted proxy that has connected to us, whomever it forwards for."""
+    """Whether the connection comes from a trusted proxy, whoever its client is."""
     address = _peer(connection)
     return address is not None and _is_within(address, trusted)
 
@@ -25,8 +31,8 @@ def is_from_trusted_proxy(connection: HTTPConnection, trusted: Sequence[Network]
 def client_network(request: Request, trusted: Sequence[Network]) -> str:
     """The network that the request came from: an IPv4 address, or the /64 of an IPv6 address.
 
-    Each proxy appends whom it forwards for to `X-Forwarded-For`, so the header is read from the
-    right for as long as trusted proxies speak; what stands further left is hearsay.
+    Each proxy appends its client's address to `X-Forwarded-For`, so the header is read from the
+    right, up to the first address that is no trusted proxy's; a client can forge all before it.
     """
     hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
     address = _peer(request)

@@ -38,6 +38,7 @@ def test_nobody_is_believed_unless_a_setting_says_so() -> None:
 def test_a_trusted_proxy_is_believed() -> None:
     assert network("10.0.0.1", "198.51.100.7") == "198.51.100.7"
     assert network("2001:db8:ffff::1", "198.51.100.7") == "198.51.100.7"
+    assert network("::ffff:10.0.0.1", "198.51.100.7") == "198.51.100.7"
 
 
 def test_what_a_client_says_of_itself_through_a_proxy_is_not_believed() -> None:

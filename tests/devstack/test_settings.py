@@ -11,7 +11,7 @@ from pymongo.uri_parser import parse_uri
 from devstack.environment import app_environment
 from devstack.ports import LOOPBACK
 from devstack.process import StackError
-from devstack.settings import Shape, StackSettings, check_ports, read_stack_settings
+from devstack.settings import ProcessCounts, StackSettings, check_ports, read_stack_settings
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_process_of_a_shape_has_a_port_and_every_member_is_in_the_url(tmp_path: Path) -> None:
-    settings = StackSettings.on_free_ports(tmp_path, Shape(mongodb=3, api=2, workers=2))
-    assert settings.shape == Shape(mongodb=3, api=2, workers=2)
+    settings = StackSettings.on_free_ports(tmp_path, ProcessCounts(mongodb=3, api=2, workers=2))
+    assert settings.process_counts == ProcessCounts(mongodb=3, api=2, workers=2)
     assert len(set(settings.ports.values())) == len(settings.ports) == 12
     assert set(settings.ports.values()) > {
         *settings.api_ports,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from devstack.settings import Shape, StackSettings
+from devstack.settings import ProcessCounts, StackSettings
 from devstack.stack import Stack
 from tests.devstack.processes import is_alive, is_frozen
 from tests.devstack.waiting import eventually
@@ -22,7 +22,7 @@ MEMBERS = ("mongodb-1", "mongodb-2", "mongodb-3")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A replica set of three, two API processes and two workers."""
     directory = tmp_path_factory.mktemp("shape")
-    settings = StackSettings.on_free_ports(directory, Shape(mongodb=3, api=2, workers=2))
+    settings = StackSettings.on_free_ports(directory, ProcessCounts(mongodb=3, api=2, workers=2))
     environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
     with Stack(settings, environ) as stack:
         yield stack

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from devstack.process import Part
-from devstack.settings import Shape, StackSettings
+from devstack.settings import ProcessCounts, StackSettings
 from devstack.stack import Stack
 from tests.devstack.test_shape import Json, created, list_ticket, pay, person, reserve
 
@@ -39,7 +39,7 @@ def home_of(stack: Stack, name: str) -> Path:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("sharing")
-    settings = StackSettings.on_free_ports(directory, Shape(api=2, workers=2))
+    settings = StackSettings.on_free_ports(directory, ProcessCounts(api=2, workers=2))
     environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
     with Apart(settings, environ | {"RATE_LIMITS": "on"}) as stack:
         yield stack

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devstack.settings import Shape, StackSettings
+from devstack.settings import ProcessCounts, StackSettings
 from devstack.stack import Stack
 
 DRAIN_SECONDS = 4
@@ -15,7 +15,7 @@ DRAIN_SECONDS = 4
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = StackSettings.on_free_ports(
-        tmp_path_factory.mktemp("drain"), Shape(api=2, workers=2)
+        tmp_path_factory.mktemp("drain"), ProcessCounts(api=2, workers=2)
     )
     environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
     rules = {"API_DRAIN": str(DRAIN_SECONDS), "PAYMENT_WAIT": "30"}

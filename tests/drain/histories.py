@@ -8,7 +8,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from devstack.stack import Stack
-from devstack.temporal import run_apart
+from devstack.temporal import run_in_thread
 
 LOST = {
     EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
@@ -27,7 +27,7 @@ UNHANDLED_COMMAND = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED
 
 def lost_tasks(stack: Stack, order_ids: Iterable[str]) -> Counter[str]:
     """Tasks of the orders that a worker began and did not end, and steps that were begun again."""
-    return run_apart(_lost_tasks(stack, order_ids))
+    return run_in_thread(_lost_tasks(stack, order_ids))
 
 
 def begun_again(stack: Stack, order_ids: Iterable[str]) -> int:
@@ -38,12 +38,12 @@ def begun_again(stack: Stack, order_ids: Iterable[str]) -> int:
 
 def is_at_stripe(stack: Stack, order_id: str) -> bool:
     """Whether a worker is asking Stripe for the order at this moment."""
-    return run_apart(_is_at_stripe(stack, order_id))
+    return run_in_thread(_is_at_stripe(stack, order_id))
 
 
 def holder_of(stack: Stack, order_id: str) -> str:
     """The name of the worker that has the order in its memory."""
-    return run_apart(_holder_of(stack, order_id))
+    return run_in_thread(_holder_of(stack, order_id))
 
 
 async def _lost_tasks(stack: Stack, order_ids: Iterable[str]) -> Counter[str]:

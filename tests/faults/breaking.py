@@ -54,7 +54,7 @@ def wait_until_ready(part: Part, machine: Machine) -> None:
     wait = Wait(machine, READY_WITHIN_SECONDS)
     while not part.is_ready():
         if not part.is_running:
-            raise StackError(part.obituary())
+            raise StackError(part.exit_report())
         if wait.is_over:
             raise StackError(f"{part.name} was not ready {wait}{part.tail()}")
         time.sleep(POLL_INTERVAL)

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 
 from devstack.process import REPOSITORY, Part
-from devstack.settings import Shape, StackSettings
+from devstack.settings import ProcessCounts, StackSettings
 from devstack.stack import Stack
 from tests.faults.attack import post_false_webhooks
 from tests.faults.breaking import Breaker, sandbox_client, wait_until_ready
@@ -34,7 +34,7 @@ from tests.faults.pace import Machine, Wait
 from tests.faults.plan import Plan, PlannedPurchase
 from tests.faults.shopping import ANSWER_WITHIN_SECONDS, Customer, Json, Shop, Unanswered
 
-SHAPE = Shape(mongodb=3, api=2, workers=2)
+PROCESS_COUNTS = ProcessCounts(mongodb=3, api=2, workers=2)
 
 QUIET = Runtime(telemetry=TelemetryConfig(logging=None))
 
@@ -118,7 +118,7 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
     """Run the plan on a stack of its own in the directory."""
     began_at = time.time()
     environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
-    settings = StackSettings.on_free_ports(directory, SHAPE)
+    settings = StackSettings.on_free_ports(directory, PROCESS_COUNTS)
     with (
         _watched_machine(directory, settings.temporal_address) as (machine, probes),
         FaultyStack(settings, environ | rules.environment(), machine, sabotage) as stack,
@@ -139,7 +139,7 @@ async def carry_out(plan: Plan, rules: Rules, directory: Path, sabotage: str = "
                 checking.cancel()
             evidence = await gather_evidence(stack)
             ended = [part for part in (*stack.parts.values(), probes) if not part.is_running]
-            said += [part.obituary() for part in ended]
+            said += [part.exit_report() for part in ended]
         evidence.disturbances = breaker.disturbances
         evidence.acted_on = market.acted_on
         evidence.calm = calm

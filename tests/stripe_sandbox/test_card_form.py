@@ -130,7 +130,7 @@ async def test_a_card_that_is_refused_is_named_by_stripes_code(
     answer = await send(browser, **wrong)
     assert told(answer) == {"card_error": [code]}
     assert answer.headers["referrer-policy"] == "no-referrer"
-    assert list(sandbox.ledger.page("payment_method")) == []
+    assert list(sandbox.ledger.objects("payment_method")) == []
 
 
 async def test_what_the_shop_had_in_its_address_stays_there(browser: httpx.AsyncClient) -> None:
@@ -175,7 +175,7 @@ async def test_a_buyer_is_sent_to_this_machine_only(
     if not followed:
         assert "Your card was not taken" in answer.text
         assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert list(sandbox.ledger.page("payment_method")) == []
+        assert list(sandbox.ledger.objects("payment_method")) == []
 
 
 async def test_a_body_that_is_no_form_is_refused(browser: httpx.AsyncClient) -> None:

@@ -205,7 +205,7 @@ def test_chances_repeat_with_their_seed() -> None:
     draws = []
     for _ in range(2):
         rule = FaultRule(kind=FaultKind.ERROR, probability=0.5, seed=7)
-        draws.append([rule.strikes() for _ in range(50)])
+        draws.append([rule.applies_by_chance() for _ in range(50)])
     assert draws[0] == draws[1]
     assert {True, False} == set(draws[0])
 

@@ -67,7 +67,7 @@ async def test_the_bank_asks_with_the_amount_and_the_merchant(
     page = await browser.get(page_of(intent))
     assert page.status_code == 200
     assert "$1,234.56" in page.text
-    assert "Holdfast" in page.text
+    assert "Test merchant" in page.text
     assert "Ticket &lt;b&gt;1&lt;/b&gt;" in page.text
     assert "Approve" in page.text
     assert "Decline" in page.text

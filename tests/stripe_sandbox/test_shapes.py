@@ -115,7 +115,7 @@ async def objects() -> dict[str, list[Json]]:
         expiry = {"card[exp_month]": "1", "card[exp_year]": "2040"}
         await http.post("/v1/payment_methods", data=form | expiry)
         kinds = ("payment_intent", "charge", "refund", "payment_method", "event")
-        return {kind: [found.body for found in sandbox.ledger.page(kind)] for kind in kinds}
+        return {kind: [found.body for found in sandbox.ledger.objects(kind)] for kind in kinds}
 
 
 @pytest.mark.parametrize("path", FIELDS)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devstack.process import Part
-from devstack.settings import Shape, StackSettings
+from devstack.settings import ProcessCounts, StackSettings
 from devstack.stack import Stack
 from tests.versions.deployment import DEPLOYMENT
 
@@ -28,7 +28,9 @@ class TwoBuilds(Stack):
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = StackSettings.on_free_ports(tmp_path_factory.mktemp("versions"), Shape(workers=3))
+    settings = StackSettings.on_free_ports(
+        tmp_path_factory.mktemp("versions"), ProcessCounts(workers=3)
+    )
     environ: dict[str, Any] = {k: v for k, v in os.environ.items() if k != "STRIPE_API_KEY"}
     with TwoBuilds(settings, environ | {"PAYMENT_WAIT": "2"}) as stack:
         yield stack

@@ -9,7 +9,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentVersionReq
 from temporalio.client import Client
 
 from devstack.stack import Stack
-from devstack.temporal import find_temporal, run_apart
+from devstack.temporal import find_temporal, run_in_thread
 from ticketing.worker_versions import version_status
 
 DEPLOYMENT = "holdfast"
@@ -51,17 +51,17 @@ def make_none_current(stack: Stack) -> None:
 
 def builds_of(stack: Stack, order_id: str) -> set[str]:
     """The builds that have done any of the order's tasks; an empty one for unversioned workers."""
-    return run_apart(_builds_of(stack, order_id))
+    return run_in_thread(_builds_of(stack, order_id))
 
 
 def backlog_of(stack: Stack, build: str) -> int:
     """How many tasks wait for workers of the build, as an autoscaler asks for it."""
-    return run_apart(_backlog_of(stack, build))
+    return run_in_thread(_backlog_of(stack, build))
 
 
 def told_of(stack: Stack, build: str) -> str:
     """What a worker of the build logs about it."""
-    return run_apart(_told_of(stack, build))
+    return run_in_thread(_told_of(stack, build))
 
 
 async def _told_of(stack: Stack, build: str) -> str:

@@ -1,8 +1,8 @@
-"""Run a command that dies with its parent: `python tethered.py PARENT_PID COMMAND ...`.
+"""Run a command that dies with its parent: `python die_with_parent.py PARENT_PID COMMAND ...`.
 
 A parent killed with SIGKILL cannot stop its children, so on Linux the kernel does: the
 parent-death signal outlives `exec`.
-It fires when the *thread* that started the child ends, so start parts from a thread that stays.
+It fires when the *thread* that started the child ends, so start parts from one that outlives them.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ def main() -> None:
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the tether was on
+        if os.getppid() != parent:  # it died before prctl took effect
             os.kill(os.getpid(), signal.SIGKILL)
     os.execvp(command[0], command)  # noqa: S606 - a shell would be one more process to end
 
