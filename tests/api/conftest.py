@@ -1,6 +1,5 @@
 """An API that runs in the test's own event loop, and people who use it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
@@ -9,27 +8,19 @@ from uuid import uuid4
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
-from pydantic import SecretStr
 from pymongo import AsyncMongoClient
-from temporalio.envconfig import ClientConfigProfile
 
 from api.app import create_app
-from ticketing.models import DOCUMENT_MODELS
-from ticketing.mongodb import BSONDocument, connect_mongodb
+from tests import settings
+from ticketing.mongodb import BSONDocument
 from ticketing.settings import (
     ApiSettings,
-    LogSettings,
     MongoDBSettings,
     OperatorSettings,
-    PurchaseSettings,
-    RateLimitSettings,
-    SessionSettings,
     StripeBrowserSettings,
 )
 
 BASE_URL = "http://holdfast.example"
-NOBODY_LISTENS = "127.0.0.1:1"
-JWT_KEY = "a-key-of-the-tests-that-is-long-enough"
 PASSWORD = "correct horse battery"
 
 Mongo = AsyncMongoClient[BSONDocument]
@@ -37,46 +28,10 @@ Json = dict[str, Any]
 
 
 @pytest.fixture
-def mongodb_settings(mongodb_url: str) -> MongoDBSettings:
-    """One database for all tests of the API: making and dropping one takes longer than a test."""
-    return MongoDBSettings(url=SecretStr(mongodb_url), database="test_api")
-
-
-async def empty(settings: MongoDBSettings) -> None:
-    """Delete all documents, through a client of its own.
-
-    While other tests hold up the event loop, a client that lasts cannot look at its servers.
-    It then gives its connections up just when it is used again, and `delete_many` is not retried.
-    """
-    async with Mongo(settings.url.get_secret_value()) as mongo:
-        database = mongo[settings.database]
-        names = [document.Settings.name for document in DOCUMENT_MODELS]
-        await asyncio.gather(*(database[name].delete_many({}) for name in names))
-
-
-@pytest.fixture
-async def mongodb(
-    mongodb_settings: MongoDBSettings,
-) -> AsyncIterator[Mongo]:
-    """A connected client; the documents are bound to a database that is empty."""
-    await empty(mongodb_settings)
-    client = await connect_mongodb(mongodb_settings)  # makes an index that a test has dropped
-    yield client
-    await client.close()
-
-
-@pytest.fixture
 def api_settings(mongodb_settings: MongoDBSettings) -> ApiSettings:
-    """The test's own database, and a Temporal that does not respond."""
-    return ApiSettings(
-        mongodb=mongodb_settings,
-        temporal=ClientConfigProfile(address=NOBODY_LISTENS),
-        log=LogSettings(),
-        session=SessionSettings(jwt_keys=(SecretStr(JWT_KEY),), cookie_secure=False),
-        purchase=PurchaseSettings(),
-        limits=RateLimitSettings(rate_limits="off"),
-        stripe=StripeBrowserSettings(),
-        operator=OperatorSettings(),
+    """A Temporal that does not respond, no webhooks and no operators."""
+    return settings.api_settings(mongodb_settings).model_copy(
+        update={"stripe": StripeBrowserSettings(), "operator": OperatorSettings()}
     )
 
 

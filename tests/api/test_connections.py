@@ -30,7 +30,7 @@ from api.http.connections import HEAD_WITHIN, READ_WITHIN, ConnectionState
 from api.http.middleware import BODY_WITHIN, LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS
 from api.server import KEEP_ALIVE, ApiServer
 from stripe_sandbox.server import listen
-from tests.purchases.marketplace import api_settings
+from tests.settings import api_settings
 from ticketing.settings import MongoDBSettings
 
 HEAD_SECONDS = HEAD_WITHIN.total_seconds()

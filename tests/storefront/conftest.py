@@ -7,21 +7,18 @@ import pytest
 from beanie import init_beanie
 from fastapi import FastAPI
 from pydantic import SecretStr
-from temporalio.envconfig import ClientConfigProfile
 
 from api.app import create_app
 from api.users import passwords
-from tests.api.conftest import JWT_KEY, NOBODY_LISTENS, Mongo, empty, sign_up
+from tests import settings
+from tests.api.conftest import Mongo, sign_up
+from tests.databases import empty
 from tests.storefront.browser import Browser
 from ticketing.models import DOCUMENT_MODELS
 from ticketing.settings import (
     ApiSettings,
-    LogSettings,
     MongoDBSettings,
     OperatorSettings,
-    PurchaseSettings,
-    RateLimitSettings,
-    SessionSettings,
     StripeBrowserSettings,
 )
 
@@ -29,15 +26,9 @@ from ticketing.settings import (
 @pytest.fixture(scope="session")
 def api_settings(mongodb_url: str) -> ApiSettings:
     """A database for all tests of the pages, and a Temporal that does not respond."""
-    return ApiSettings(
-        mongodb=MongoDBSettings(url=SecretStr(mongodb_url), database="test_storefront"),
-        temporal=ClientConfigProfile(address=NOBODY_LISTENS),
-        log=LogSettings(),
-        session=SessionSettings(jwt_keys=(SecretStr(JWT_KEY),), cookie_secure=False),
-        purchase=PurchaseSettings(),
-        limits=RateLimitSettings(rate_limits="off"),
-        stripe=StripeBrowserSettings(),
-        operator=OperatorSettings(),
+    mongodb = MongoDBSettings(url=SecretStr(mongodb_url), database="test_storefront")
+    return settings.api_settings(mongodb).model_copy(
+        update={"stripe": StripeBrowserSettings(), "operator": OperatorSettings()}
     )
 
 
