@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from beanie import init_beanie
+from fastapi import FastAPI
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
@@ -13,10 +15,14 @@ from devstack.temporal import running_temporal_dev_server
 from stripe_sandbox.testing import RunningSandbox, running_sandbox
 from tests.databases import empty
 from tests.purchases.contract import Documentation
-from tests.settings import api_settings
+from tests.settings import api_settings, settings_of_an_api_alone
+from ticketing.models import DOCUMENT_MODELS
 from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import MongoDBSettings, StripeApiSettings
+
+CHEAP_KIB = 8
+"""The least memory that argon2 takes for a hash."""
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +46,31 @@ def documentation(mongodb_url: str) -> Documentation:
     return Documentation(create_app(api_settings(mongodb)))
 
 
+@pytest.fixture(scope="session")
+async def lasting_app(mongodb_url: str) -> AsyncIterator[FastAPI]:
+    """An API with its lifespan running; starting one takes longer than most tests of it."""
+    mongodb = MongoDBSettings(url=SecretStr(mongodb_url), database="test_lasting_app")
+    with pytest.MonkeyPatch.context() as cheap_hashes:
+        cheap_hashes.setattr(passwords, "MEMORY_KIB", CHEAP_KIB)
+        app = create_app(settings_of_an_api_alone(mongodb))
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def shared_app(lasting_app: FastAPI) -> FastAPI:
+    """It has an empty database, to which the documents are bound; the test leaves it as it is."""
+    mongodb = lasting_app.state.settings.mongodb
+    await empty(mongodb)
+    database = lasting_app.state.mongo[mongodb.database]
+    await init_beanie(database=database, document_models=DOCUMENT_MODELS, skip_indexes=True)
+    return lasting_app
+
+
 @pytest.fixture(autouse=True)
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Almost everybody signs up first: hashing as a server does would take longer than the rest."""
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
+    monkeypatch.setattr(passwords, "MEMORY_KIB", CHEAP_KIB)
 
 
 @pytest.fixture

@@ -35,3 +35,9 @@ def api_settings(mongodb: MongoDBSettings, temporal_address: str = NOBODY_LISTEN
         stripe=StripeBrowserSettings(webhook_secret=SecretStr(WEBHOOK_SECRET)),
         operator=OperatorSettings(token=SecretStr(OPERATOR_TOKEN)),
     )
+
+
+def settings_of_an_api_alone(mongodb: MongoDBSettings) -> ApiSettings:
+    """Settings of an API that finds no Temporal, takes no webhooks and knows no operator."""
+    changes = {"stripe": StripeBrowserSettings(), "operator": OperatorSettings()}
+    return api_settings(mongodb).model_copy(update=changes)

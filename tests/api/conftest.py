@@ -11,14 +11,9 @@ from httpx import ASGITransport, AsyncClient, Response
 from pymongo import AsyncMongoClient
 
 from api.app import create_app
-from tests import settings
+from tests.settings import settings_of_an_api_alone
 from ticketing.mongodb import BSONDocument
-from ticketing.settings import (
-    ApiSettings,
-    MongoDBSettings,
-    OperatorSettings,
-    StripeBrowserSettings,
-)
+from ticketing.settings import ApiSettings, MongoDBSettings
 
 BASE_URL = "http://holdfast.example"
 PASSWORD = "correct horse battery"
@@ -29,15 +24,12 @@ Json = dict[str, Any]
 
 @pytest.fixture
 def api_settings(mongodb_settings: MongoDBSettings) -> ApiSettings:
-    """A Temporal that does not respond, no webhooks and no operators."""
-    return settings.api_settings(mongodb_settings).model_copy(
-        update={"stripe": StripeBrowserSettings(), "operator": OperatorSettings()}
-    )
+    return settings_of_an_api_alone(mongodb_settings)
 
 
 @pytest.fixture
 async def app(api_settings: ApiSettings, mongodb: Mongo) -> AsyncIterator[FastAPI]:
-    """The API with its lifespan running; `mongodb` has emptied its database."""
+    """An API of the test's own, which it may change; `mongodb` has emptied its database."""
     app = create_app(api_settings)
     async with app.router.lifespan_context(app):
         yield app
