@@ -7,6 +7,8 @@ from beanie import init_beanie
 from fastapi import FastAPI
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling
 
 from api.app import create_app
 from api.users import passwords
@@ -15,6 +17,7 @@ from devstack.temporal import running_temporal_dev_server
 from stripe_sandbox.testing import RunningSandbox, running_sandbox
 from tests.databases import empty
 from tests.purchases.contract import Documentation
+from tests.scheduling import SlowFilesFirst, put_slow_files_first
 from tests.settings import api_settings, settings_of_an_api_alone
 from ticketing.models import DOCUMENT_MODELS
 from ticketing.mongodb import BSONDocument, connect_mongodb
@@ -23,6 +26,15 @@ from ticketing.settings import MongoDBSettings, StripeApiSettings
 
 CHEAP_KIB = 8
 """The least memory that argon2 takes for a hash."""
+
+
+@pytest.hookimpl(trylast=True)  # others shuffle them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    put_slow_files_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    return SlowFilesFirst(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
