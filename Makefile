@@ -9,7 +9,7 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo browser test faults faults-control properties fuzz bench \
+.PHONY: help install run demo browser test test-all faults faults-control properties fuzz bench \
 	screenshots operations-pictures lint record-histories format lock image clean
 
 help: ## List the targets
@@ -32,8 +32,13 @@ browser: ## Install Chromium, if there is none: the tests look at the pages with
 		echo "The tests of the storefront need Chromium, and here it cannot be installed." >&2; \
 		echo "Name one: make $(MAKECMDGOALS) CHROMIUM=/path/to/chromium" >&2; exit 1; }
 
-test: $(INSTALLED) browser ## Run the tests; ARGS="-k expires" picks some
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+test: $(INSTALLED) browser ## Run all but the long tests; ARGS="-k expires" picks some
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-all: $(INSTALLED) browser ## Run every test, the long ones as well
+	$(PYTEST) $(ARGS)
 
 faults: $(INSTALLED) ## Break everything while customers shop; SEED=7 repeats a run
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)

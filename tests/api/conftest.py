@@ -1,6 +1,5 @@
 """An API that runs in the test's own event loop, and people who use it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
@@ -9,27 +8,14 @@ from uuid import uuid4
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
-from pydantic import SecretStr
 from pymongo import AsyncMongoClient
-from temporalio.envconfig import ClientConfigProfile
 
 from api.app import create_app
-from ticketing.models import DOCUMENT_MODELS
-from ticketing.mongodb import BSONDocument, connect_mongodb
-from ticketing.settings import (
-    ApiSettings,
-    LogSettings,
-    MongoDBSettings,
-    OperatorSettings,
-    PurchaseSettings,
-    RateLimitSettings,
-    SessionSettings,
-    StripeBrowserSettings,
-)
+from tests.settings import settings_of_an_api_alone
+from ticketing.mongodb import BSONDocument
+from ticketing.settings import ApiSettings, MongoDBSettings
 
 BASE_URL = "http://holdfast.example"
-NOBODY_LISTENS = "127.0.0.1:1"
-JWT_KEY = "a-key-of-the-tests-that-is-long-enough"
 PASSWORD = "correct horse battery"
 
 Mongo = AsyncMongoClient[BSONDocument]
@@ -37,52 +23,13 @@ Json = dict[str, Any]
 
 
 @pytest.fixture
-def mongodb_settings(mongodb_url: str) -> MongoDBSettings:
-    """One database for all tests of the API: making and dropping one takes longer than a test."""
-    return MongoDBSettings(url=SecretStr(mongodb_url), database="test_api")
-
-
-async def empty(settings: MongoDBSettings) -> None:
-    """Delete all documents, through a client of its own.
-
-    While other tests hold up the event loop, a client that lasts cannot look at its servers.
-    It then gives its connections up just when it is used again, and `delete_many` is not retried.
-    """
-    async with Mongo(settings.url.get_secret_value()) as mongo:
-        database = mongo[settings.database]
-        names = [document.Settings.name for document in DOCUMENT_MODELS]
-        await asyncio.gather(*(database[name].delete_many({}) for name in names))
-
-
-@pytest.fixture
-async def mongodb(
-    mongodb_settings: MongoDBSettings,
-) -> AsyncIterator[Mongo]:
-    """A connected client; the documents are bound to a database that is empty."""
-    await empty(mongodb_settings)
-    client = await connect_mongodb(mongodb_settings)  # makes an index that a test has dropped
-    yield client
-    await client.close()
-
-
-@pytest.fixture
 def api_settings(mongodb_settings: MongoDBSettings) -> ApiSettings:
-    """The test's own database, and a Temporal that does not respond."""
-    return ApiSettings(
-        mongodb=mongodb_settings,
-        temporal=ClientConfigProfile(address=NOBODY_LISTENS),
-        log=LogSettings(),
-        session=SessionSettings(jwt_keys=(SecretStr(JWT_KEY),), cookie_secure=False),
-        purchase=PurchaseSettings(),
-        limits=RateLimitSettings(rate_limits="off"),
-        stripe=StripeBrowserSettings(),
-        operator=OperatorSettings(),
-    )
+    return settings_of_an_api_alone(mongodb_settings)
 
 
 @pytest.fixture
 async def app(api_settings: ApiSettings, mongodb: Mongo) -> AsyncIterator[FastAPI]:
-    """The API with its lifespan running; `mongodb` has emptied its database."""
+    """An API of the test's own, which it may change; `mongodb` has emptied its database."""
     app = create_app(api_settings)
     async with app.router.lifespan_context(app):
         yield app

@@ -31,8 +31,8 @@ from api.http.middleware import BODY_WITHIN, LARGEST_BODY, LARGEST_HEAD, MOST_HE
 from api.resources import resources_of
 from api.server import KEEP_ALIVE, ApiServer
 from stripe_sandbox.server import listen
-from tests.purchases.marketplace import api_settings
 from tests.resources import unconnected
+from tests.settings import api_settings
 from ticketing.settings import MongoDBSettings
 
 HEAD_SECONDS = HEAD_WITHIN.total_seconds()

@@ -44,6 +44,11 @@ FOREIGN_CHARSETS = [
 ]
 
 
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
+
+
 def part(name: str, value: bytes) -> bytes:
     return b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (
         name.encode(),

@@ -17,7 +17,6 @@ from api.app import create_app
 from api.http.rate_limit_storage import MongoDBWindows
 from api.http.rate_limits import ORDER, SIGN_IN, SIGN_UP, Limit
 from api.resources import resources_of
-from api.users import passwords
 from api.users.service import find_user
 from tests.api.conftest import (
     BASE_URL,
@@ -42,12 +41,6 @@ FROM_AN_ADDRESS = next(limit for limit in SIGN_IN if limit.name == "sign-in-addr
 def api_settings(api_settings: ApiSettings) -> ApiSettings:
     """As everywhere, but with limits."""
     return api_settings.model_copy(update={"limits": ON})
-
-
-@pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of passwords are tried here."""
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
 
 
 def visit_from(app: FastAPI, address: str) -> AsyncClient:

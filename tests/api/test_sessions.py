@@ -17,7 +17,6 @@ from api.app import create_app
 from api.users.sessions import key_id
 from tests.api.conftest import (
     BASE_URL,
-    JWT_KEY,
     PASSWORD,
     Mongo,
     assert_problem,
@@ -25,11 +24,17 @@ from tests.api.conftest import (
     sign_up,
     visit,
 )
+from tests.settings import JWT_KEY
 from ticketing.clock import utc_now
 from ticketing.settings import ApiSettings, SessionSettings
 
 TIMES = ("iat", "exp")
 OTHER_KEY = "another-key-that-is-long-enough-too"
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 def claims(**changes: Any) -> dict[str, Any]:

@@ -16,6 +16,11 @@ from tests.api.conftest import (
 from ticketing.models import RevokedSession
 
 
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
+
+
 async def test_signing_out_clears_the_cookie_and_ends_the_session_everywhere(
     app: FastAPI, client: AsyncClient
 ) -> None:

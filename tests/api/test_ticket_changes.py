@@ -7,6 +7,7 @@ from datetime import datetime
 
 import pytest
 from beanie import PydanticObjectId
+from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from api.http.etags import Precondition
@@ -20,6 +21,11 @@ JSON = {"Content-Type": "application/json"}
 
 
 Change = Callable[..., Awaitable[Response]]
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 async def put(

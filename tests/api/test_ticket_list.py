@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from beanie import PydanticObjectId
+from fastapi import FastAPI
 from httpx import AsyncClient
 
 from api.app import create_app
@@ -13,6 +14,11 @@ from tests.api.conftest import Mongo, assert_problem, list_ticket, visit
 from tests.api.tickets import GONE, HELD, SOME_ID, insert, ticket
 from ticketing.models import Ticket
 from ticketing.settings import ApiSettings
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 async def listed(client: AsyncClient, **query: Any) -> list[str]:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 
 from tests.api.conftest import assert_problem, list_ticket
@@ -12,6 +13,11 @@ from ticketing.models import Ticket
 
 UNKNOWN = "6740f3a2c1b5d94e8f1a2b3c"
 JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 async def test_a_ticket_is_listed_for_sale(seller: AsyncClient) -> None:

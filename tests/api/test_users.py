@@ -73,6 +73,11 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
     assert "Set-Cookie" not in wrong.headers
 
 
+@pytest.fixture(autouse=True)
+def cheap_hashes() -> None:
+    """None here: these are the hashes of a server."""
+
+
 class RecordingPasswords(Passwords):
     def __init__(self) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped
 from playwright.async_api import Page, ViewportSize
 
 from tests.browser.person import People
-from tests.browser.tour import ROUNDS, Round
+from tests.browser.tour import ROUNDS, Round, accounts
 
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 360, "height": 740}
@@ -34,7 +34,13 @@ LOOKS = (
 
 
 @pytest.mark.timeout(600)  # axe reads every page four times, and the machine may be busy
-@pytest.mark.parametrize("round", ROUNDS, ids=lambda round: round.__name__)
+@pytest.mark.parametrize(
+    "round",
+    [
+        pytest.param(round, id=round.__name__, marks=() if round is accounts else pytest.mark.long)
+        for round in ROUNDS
+    ],
+)
 async def test_pages_have_no_fault_in_light_and_dark_on_a_desktop_and_a_phone(
     people: People, round: Round
 ) -> None:

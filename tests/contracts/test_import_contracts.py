@@ -31,6 +31,14 @@ BREAKING_IMPORTS = {
         "from ticketing.money import format_amount",
     ),
     "Only the gateway speaks to Stripe": ("workflows/orders.py", "import stripe"),
+    "In the API only api.temporal speaks to Temporal": (
+        "api/orders/service.py",
+        "from temporalio.client import Client",
+    ),
+    "The storefront is a sub-application: only the API's root imports it": (
+        "api/http/middleware.py",
+        "from api.storefront.errors import error_page",
+    ),
 }
 """The module that breaks the contract, and its import."""
 

@@ -82,6 +82,7 @@ def reservations(buyer: httpx.Client) -> list[Json]:
 PROMISED = {"available": 29, "reserved": 5, "sold": 6}
 
 
+@pytest.mark.long
 def test_the_market_has_tickets_of_every_status_on_its_first_page(stack: Stack) -> None:
     said = filled(stack)
 
@@ -95,6 +96,7 @@ def test_the_market_has_tickets_of_every_status_on_its_first_page(stack: Stack) 
     assert len({ticket["title"] for ticket in tickets}) == len(LISTINGS)
 
 
+@pytest.mark.long
 def test_whoever_reads_the_answer_finds_the_storefront_and_can_sign_in(stack: Stack) -> None:
     said = filled(stack)
 
@@ -107,6 +109,7 @@ def test_whoever_reads_the_answer_finds_the_storefront_and_can_sign_in(stack: St
         assert httpx.post(f"{stack.urls['api']}/api/users/signin", json=user).status_code == 200
 
 
+@pytest.mark.long
 def test_made_again_it_changes_nothing(stack: Stack) -> None:
     filled(stack)
     before = demo_tickets(stack)
@@ -116,6 +119,7 @@ def test_made_again_it_changes_nothing(stack: Stack) -> None:
     assert demo_tickets(stack) == before
 
 
+@pytest.mark.long
 def test_made_again_it_makes_what_has_gone(stack: Stack) -> None:
     filled(stack)
     with signed_in(stack, CLEO.email) as buyer:
@@ -132,6 +136,7 @@ def test_made_again_it_makes_what_has_gone(stack: Stack) -> None:
     assert statuses(demo_tickets(stack)) == PROMISED
 
 
+@pytest.mark.long
 def test_a_purchase_that_was_cut_short_is_paid(stack: Stack) -> None:
     filled(stack)
     (listing, *_) = (listing for listing in LISTINGS if listing.sold_to)
@@ -151,6 +156,7 @@ def test_a_purchase_that_was_cut_short_is_paid(stack: Stack) -> None:
     assert (now["status"], now["orderId"]) == ("sold", reserved.json()["id"])
 
 
+@pytest.mark.long
 def test_a_ticket_that_somebody_else_holds_is_left_to_them(stack: Stack) -> None:
     filled(stack)
     with signed_in(stack, CLEO.email) as cleo, signed_in(stack, "guest@x.test", new=True) as guest:
@@ -166,6 +172,7 @@ def test_a_ticket_that_somebody_else_holds_is_left_to_them(stack: Stack) -> None
         assert guest.delete(f"/api/orders/{taken.json()['id']}").status_code == 200
 
 
+@pytest.mark.long
 def test_a_payment_that_stripe_has_not_answered_is_not_said_to_be_a_sale(
     tmp_path: Path,
 ) -> None:
@@ -182,6 +189,7 @@ def test_a_payment_that_stripe_has_not_answered_is_not_said_to_be_a_sale(
     assert "29 available, 11 reserved, 0 sold." in said
 
 
+@pytest.mark.long
 def test_an_account_with_another_password_is_named(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

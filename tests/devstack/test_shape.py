@@ -17,6 +17,8 @@ from tests.devstack.waiting import eventually
 Json = dict[str, Any]
 MEMBERS = ("mongodb-1", "mongodb-2", "mongodb-3")
 
+pytestmark = pytest.mark.long  # elections of a replica set of three
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

@@ -107,6 +107,7 @@ def test_it_stops_without_a_trace_and_open_orders_go_on_where_they_were(
         assert _wait_until_stopped(process, parts) == 0
 
 
+@pytest.mark.long
 def test_after_a_crash_of_everything_it_starts_again(
     settings: StackSettings, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_after_a_crash_of_everything_it_starts_again(
         _wait_until_up(process, log)
 
 
+@pytest.mark.long
 def test_a_part_that_dies_is_named_and_the_rest_stops(
     settings: StackSettings, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def assert_nothing_is_left_over(stack: Stack, load: Load) -> None:
     assert violations(evidence, load.promises) == []
 
 
+@pytest.mark.long
 def test_a_rolling_restart_of_the_api_under_load_leaves_no_request_unanswered(
     stack: Stack,
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_rolling_restart_of_the_api_under_load_leaves_no_request_unanswered(
     assert_nothing_is_left_over(stack, load)
 
 
+@pytest.mark.long
 def test_control_an_api_that_dies_leaves_requests_unanswered(stack: Stack) -> None:
     with Load(stack) as load:
         load.wait_for_purchases(3)
@@ -55,6 +57,7 @@ def test_control_an_api_that_dies_leaves_requests_unanswered(stack: Stack) -> No
     assert_nothing_is_left_over(stack, load)
 
 
+@pytest.mark.long
 def test_control_without_a_drain_somebody_finds_the_door_closed(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

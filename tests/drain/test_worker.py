@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from devstack.stack import Stack
 from tests.devstack.stripe_faults import stripe_fault
@@ -27,6 +28,7 @@ def seconds_to_pay(buyer: httpx.Client, order: Json) -> float:
     return time.monotonic() - began_at
 
 
+@pytest.mark.long
 def test_a_rolling_restart_of_the_workers_under_load_loses_no_step_and_fails_no_request(
     stack: Stack,
 ) -> None:
@@ -48,6 +50,7 @@ def test_a_rolling_restart_of_the_workers_under_load_loses_no_step_and_fails_no_
     assert_nothing_is_left_over(stack, load)
 
 
+@pytest.mark.long
 def test_control_workers_that_die_leave_steps_to_be_begun_again(stack: Stack) -> None:
     def is_everybody_at_stripe() -> bool:
         unpaid = load.promises.reserved.keys() - load.promises.paid
@@ -85,6 +88,7 @@ def test_control_an_order_of_a_worker_that_died_waits(stack: Stack) -> None:
     assert lost_tasks(stack, [order["id"]])
 
 
+@pytest.mark.long
 def test_a_step_at_stripe_that_is_under_way_is_ended_and_not_begun_again(stack: Stack) -> None:
     with (
         person(stack.urls["api"]) as buyer,
@@ -103,6 +107,7 @@ def test_a_step_at_stripe_that_is_under_way_is_ended_and_not_begun_again(stack: 
     assert begun_again(stack, [order["id"]]) == 0
 
 
+@pytest.mark.long
 def test_control_a_step_of_workers_that_die_is_begun_again(stack: Stack) -> None:
     with (
         person(stack.urls["api"]) as buyer,

@@ -10,6 +10,8 @@ import pytest
 from tests.faults.plan import draw_control, draw_plan
 from tests.faults.run import Rules, carry_out
 
+pytestmark = pytest.mark.long
+
 RULES = Rules(reservation_ttl=10, payment_wait=3, patience=90, quiet_within=90)
 IMPATIENT = Rules(reservation_ttl=8, payment_wait=3, patience=15, quiet_within=15)
 """What a removed guard leaves behind may never come to an end."""

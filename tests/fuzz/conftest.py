@@ -1,12 +1,8 @@
-"""The servers of the purchase tests; and how much was tried is told at the end."""
+"""How much was tried is told at the end."""
 
 from collections import Counter
 
 import pytest
-
-from tests.purchases.conftest import documentation, temporal_address
-
-__all__ = ["documentation", "temporal_address"]
 
 ANSWERS = pytest.StashKey[Counter[int]]()
 """How often each status was answered."""

@@ -8,7 +8,8 @@ from typing import Any
 from schemathesis import Case
 
 from tests.purchases.contract import Json
-from tests.purchases.marketplace import OPERATOR_TOKEN, Marketplace, Person
+from tests.purchases.marketplace import Marketplace, Person
+from tests.settings import OPERATOR_TOKEN
 
 EMAIL, PASSWORD = "known@example.com", "correct horse battery"
 """The one account that has a password."""

@@ -44,7 +44,8 @@ from tests.fuzz.bodies import RawBody, raw_bodies
 from tests.fuzz.conftest import ANSWERS
 from tests.fuzz.scenes import EMAIL, PASSWORD, AnyCase, Caller, Situation, stage
 from tests.purchases.contract import Documentation
-from tests.purchases.marketplace import Marketplace, api_settings, open_marketplace
+from tests.purchases.marketplace import Marketplace, open_marketplace
+from tests.settings import api_settings
 from ticketing.errors import OrderNotFound, PaymentInProgress
 from ticketing.models import DOCUMENT_MODELS
 from ticketing.mongodb import connect_mongodb
@@ -89,7 +90,7 @@ CHECKS = [
 def described() -> dict[str, Operation]:
     """The operations of the API, as it describes them itself; nothing is connected to."""
     nowhere = MongoDBSettings(url=SecretStr("mongodb://nobody.example"))
-    app = create_app(api_settings(nowhere, "127.0.0.1:1"))
+    app = create_app(api_settings(nowhere))
     schema = schemathesis.openapi.from_dict(app.openapi())
     operations = (found.ok() for found in schema.get_all_operations() if isinstance(found, Ok))
     return {operation.label: operation for operation in operations}

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 from api.app import create_app
 from api.http.metrics import RequestMetricsMiddleware
 from api.http.spans import RequestSpansMiddleware
-from tests.purchases.marketplace import api_settings
+from tests.settings import api_settings
 from ticketing.settings import ApiSettings, MetricsSettings, MongoDBSettings, TracingSettings
 
 WATCHING = {RequestMetricsMiddleware, RequestSpansMiddleware}
@@ -15,7 +15,7 @@ WATCHING = {RequestMetricsMiddleware, RequestSpansMiddleware}
 @pytest.fixture
 def settings() -> ApiSettings:
     nowhere = MongoDBSettings(url=SecretStr("mongodb://127.0.0.1:1"))
-    return api_settings(nowhere, "127.0.0.1:1")
+    return api_settings(nowhere)
 
 
 def watching(settings: ApiSettings) -> set[type[object]]:

@@ -4,11 +4,14 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from devstack.process import REPOSITORY
 
 KINDS = ["completed", "declined", "expired"]
 
 
+@pytest.mark.long
 def test_it_tells_what_each_kind_of_order_leaves_behind() -> None:
     command = [sys.executable, "-m", "bench.cost_of_an_order", "--orders", "2"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)

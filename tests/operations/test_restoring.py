@@ -32,6 +32,8 @@ from ticketing.invariants import Scope
 from ticketing.mongodb import BSONDocument
 from workflows.reconciliation import ReconciliationInput, ReconciliationWorkflow
 
+pytestmark = pytest.mark.long
+
 PAST_DEADLINES_MS = 2 * 3600 * 1000
 """Longer than an order that Temporal knows nothing of is left alone after its deadline."""
 

@@ -100,6 +100,7 @@ def _block(beginning: str) -> tuple[str, str]:
         if block["scene"] not in ("unwanted", "lost") and "workflow cancel" not in block["commands"]
     ],
 )
+@pytest.mark.long
 def test_what_is_shown_can_be_pasted(on_call: OnCall, number: int) -> None:
     block = BLOCKS[number]
     scene = on_call.scenes[block["scene"]] if block["scene"] else None
@@ -112,10 +113,12 @@ def _may_be_silent(block: re.Match[str]) -> bool:
 
 
 @pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.long
 def test_a_query_to_save_is_one_that_temporal_takes(on_call: OnCall, query: str) -> None:
     on_call.type(f"temporal workflow count --query '{query}'")
 
 
+@pytest.mark.long
 def test_an_order_is_found_by_whatever_the_caller_has(on_call: OnCall) -> None:
     commands, scene = _block("PaymentIntentId = ")
     found = on_call.scenes[scene]
@@ -127,6 +130,7 @@ def test_an_order_is_found_by_whatever_the_caller_has(on_call: OnCall) -> None:
     eventually(is_found_by_all)  # the list may be a second behind
 
 
+@pytest.mark.long
 def test_a_buyer_is_found_by_their_address_however_it_is_written(on_call: OnCall) -> None:
     commands, _ = _block("buyer@example.com")
 
@@ -135,6 +139,7 @@ def test_a_buyer_is_found_by_their_address_however_it_is_written(on_call: OnCall
     assert on_call.scenes["completed"].buyer in said
 
 
+@pytest.mark.long
 def test_what_an_order_waits_for_can_be_read(on_call: OnCall) -> None:
     commands, scene = _block("workflow metadata")
 
@@ -150,6 +155,7 @@ def test_what_an_order_waits_for_can_be_read(on_call: OnCall) -> None:
     ("command", "status"),
     [("workflow cancel", "cancelled"), ("workflow update execute", "cancelled")],
 )
+@pytest.mark.long
 def test_an_order_that_is_not_paid_can_be_cancelled(
     on_call: OnCall, command: str, status: str
 ) -> None:
@@ -161,6 +167,7 @@ def test_an_order_that_is_not_paid_can_be_cancelled(
     eventually(lambda: on_call.market.order(cancelled)["status"] == status)
 
 
+@pytest.mark.long
 def test_a_lost_charge_can_be_entered(on_call: OnCall) -> None:
     commands, scene = _block("insert_one")
     lost = on_call.scenes[scene]

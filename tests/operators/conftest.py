@@ -6,27 +6,19 @@ from tests.market import Market
 from tests.operators.operator import Operator, market_of
 from tests.purchases.conftest import (
     buyer,
-    documentation,
     idle_market,
-    mongodb,
-    mongodb_settings,
     other_buyer,
     seller,
-    temporal_address,
 )
 from tests.purchases.conftest import market as marketplace
 from tests.purchases.marketplace import Marketplace
 
 __all__ = [
     "buyer",
-    "documentation",
     "idle_market",
     "marketplace",
-    "mongodb",
-    "mongodb_settings",
     "other_buyer",
     "seller",
-    "temporal_address",
 ]
 
 

@@ -93,14 +93,25 @@ async def order_of(handle: Handle) -> Order | None:
 # --- every recorded path ------------------------------------------------------------------
 
 
-@pytest.mark.timeout(600)  # up to eight tasks, each reset and brought to its end
-@pytest.mark.parametrize(
-    ("path", "change"),
-    [
+SHORT = {
+    ("completed", resell),
+    ("declined", take_ticket_away),
+    ("completed_after_authentication", resell),
+    ("refunded", nothing),
+}
+"""One of each kind; the others are long."""
+
+PATHS_AND_CHANGES = [
+    pytest.param(path, change, marks=() if (path.__name__, change) in SHORT else pytest.mark.long)
+    for path, change in [
         *product(PATHS[OrderWorkflow], [nothing, refund, resell, take_ticket_away]),
         *product(PATHS[RefundWorkflow], [nothing, take_ticket_away]),
-    ],
-)
+    ]
+]
+
+
+@pytest.mark.timeout(600)  # up to eight tasks, each reset and brought to its end
+@pytest.mark.parametrize(("path", "change"), PATHS_AND_CHANGES)
 async def test_a_path_reset_to_any_task_takes_no_money_for_nothing(
     market: Market, operator: Operator, path: WorkflowPath, change: WorldChange
 ) -> None:
@@ -209,7 +220,14 @@ async def left_alone(_market: Market, _operator: Operator, _purchase: Purchase) 
 Meanwhile = Callable[[Market, Operator, Purchase], Awaitable[None]]
 
 
-@pytest.mark.parametrize("meanwhile", [reconciled_and_resold, freed_by_hand, left_alone])
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        reconciled_and_resold,
+        pytest.param(freed_by_hand, marks=pytest.mark.long),
+        pytest.param(left_alone, marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_terminated_order_that_is_reset_takes_no_money_for_nothing(
     market: Market, operator: Operator, stage: Stage, meanwhile: Meanwhile

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from beanie import PydanticObjectId
+from beanie import PydanticObjectId, init_beanie
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
@@ -25,23 +25,19 @@ from api.resources import resources_of
 from api.temporal.connection import TemporalConnection
 from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
 from stripe_sandbox.webhooks import sign
-from tests.api.conftest import BASE_URL, JWT_KEY, sign_up
+from tests.api.conftest import BASE_URL, sign_up
 from tests.purchases.contract import CHARGE, Documentation, Json, assert_charge, assert_order
 from tests.purchases.waiting import eventually
 from tests.resources import connected, exchange
+from tests.settings import WEBHOOK_SECRET, api_settings
 from ticketing.clock import utc_now
 from ticketing.invariants import order_violations, ticket_violations
-from ticketing.models import Charge, Order, StripeEvent, Ticket, User
-from ticketing.mongodb import BSONDocument, bind_documents
+from ticketing.models import DOCUMENT_MODELS, Charge, Order, StripeEvent, Ticket, User
+from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
 from ticketing.settings import (
     ApiSettings,
-    LogSettings,
     MongoDBSettings,
-    OperatorSettings,
-    PurchaseSettings,
-    RateLimitSettings,
-    SessionSettings,
     StripeApiSettings,
     StripeBrowserSettings,
 )
@@ -52,8 +48,6 @@ from worker import create_worker
 from workflows import WORKFLOWS
 
 WEBHOOKS = "/api/webhooks/stripe"
-WEBHOOK_SECRET = "whsec_of_the_tests"
-OPERATOR_TOKEN = "the-operator-token-of-the-tests-is-long"
 
 Written = dict[str, list[BSONDocument]]
 
@@ -215,7 +209,8 @@ class Marketplace:
 
     async def bind_documents(self) -> None:
         """Let all documents go through the test's own client."""
-        await bind_documents(self.mongo[self.settings.mongodb.database])
+        database = self.mongo[self.settings.mongodb.database]
+        await init_beanie(database=database, document_models=DOCUMENT_MODELS, skip_indexes=True)
 
     @asynccontextmanager
     async def working(self, workflows: Sequence[type] = WORKFLOWS) -> AsyncIterator[None]:
@@ -371,21 +366,6 @@ class Marketplace:
             await self._workflow_of(str(order.id)).describe()
         ).status is WorkflowExecutionStatus.RUNNING
         return running is not order.status.is_closed
-
-
-def api_settings(mongodb: MongoDBSettings, temporal_address: str) -> ApiSettings:
-    """The default rules on the given servers, and a task queue that nobody else uses."""
-    return ApiSettings(
-        mongodb=mongodb,
-        temporal=ClientConfigProfile(address=temporal_address),
-        task_queue=f"purchases-{uuid4().hex}",
-        log=LogSettings(),
-        session=SessionSettings(jwt_keys=(SecretStr(JWT_KEY),), cookie_secure=False),
-        purchase=PurchaseSettings(),
-        limits=RateLimitSettings(rate_limits="off"),
-        stripe=StripeBrowserSettings(webhook_secret=SecretStr(WEBHOOK_SECRET)),
-        operator=OperatorSettings(token=SecretStr(OPERATOR_TOKEN)),
-    )
 
 
 @asynccontextmanager

@@ -7,8 +7,9 @@ from httpx import Response
 from pymongo.errors import AutoReconnect, OperationFailure
 from temporalio.client import WorkflowHistory
 
-from tests.api.conftest import JWT_KEY, sign_in, sign_up
-from tests.purchases.marketplace import WEBHOOK_SECRET, Marketplace, Person
+from tests.api.conftest import sign_in, sign_up
+from tests.purchases.marketplace import Marketplace, Person
+from tests.settings import JWT_KEY, WEBHOOK_SECRET
 from ticketing.models import User
 from ticketing.observability.logs import MINIMUM_LEVELS
 

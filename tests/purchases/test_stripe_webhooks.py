@@ -10,8 +10,9 @@ from api.payments.webhooks import StripeWebhookService
 from stripe_sandbox.webhooks import sign
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
-from tests.purchases.marketplace import WEBHOOK_SECRET, Marketplace, Person
+from tests.purchases.marketplace import Marketplace, Person
 from tests.purchases.waiting import eventually
+from tests.settings import WEBHOOK_SECRET
 from ticketing.clock import utc_now
 from ticketing.models import Order, StripeEvent
 from ticketing.payments.webhooks import IntentEvent

@@ -1,6 +1,6 @@
 """Whatever happens to orders, in whatever order.
 
-Short and the same in every `make test`; `make properties` looks further (EXAMPLES, SEED).
+Short and the same in every `make test-all`; `make properties` looks further (EXAMPLES, SEED).
 """
 
 import asyncio
@@ -41,12 +41,15 @@ LONG_RUN = settings(
 CONTROL = settings(EVERY_RUN, max_examples=60, phases=[Phase.generate], report_multiple_bugs=False)
 """It has to be found; the smallest example is of no interest."""
 
-pytestmark = pytest.mark.filterwarnings(
-    # temporalio's and asyncio's, where a worker is cut off in the middle of an activity.
-    "ignore:Cannot find activity to cancel:UserWarning",
-    "ignore:(?s).*ResourceWarning. unclosed <socket:pytest.PytestUnraisableExceptionWarning",
-    "ignore:unclosed <socket:ResourceWarning",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings(
+        # temporalio's and asyncio's, where a worker is cut off in the middle of an activity.
+        "ignore:Cannot find activity to cancel:UserWarning",
+        "ignore:(?s).*ResourceWarning. unclosed <socket:pytest.PytestUnraisableExceptionWarning",
+        "ignore:unclosed <socket:ResourceWarning",
+    ),
+]
 
 RESERVING = ("list_ticket", "reserve", "reserve_all_at_once")
 PAYING = ("pay", "authenticate", "cancel", "let_time_pass", "reserve")

@@ -4,52 +4,26 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from beanie import init_beanie
 from fastapi import FastAPI
-from pydantic import SecretStr
-from temporalio.envconfig import ClientConfigProfile
 
 from api.app import create_app
 from api.resources import resources_of
-from api.users import passwords
-from tests.api.conftest import JWT_KEY, NOBODY_LISTENS, Mongo, empty, sign_up
+from tests.api.conftest import sign_up
 from tests.storefront.browser import Browser
-from ticketing.models import DOCUMENT_MODELS
 from ticketing.settings import (
     ApiSettings,
-    LogSettings,
-    MongoDBSettings,
-    OperatorSettings,
-    PurchaseSettings,
-    RateLimitSettings,
-    SessionSettings,
-    StripeBrowserSettings,
 )
 
 
-@pytest.fixture(scope="session")
-def api_settings(mongodb_url: str) -> ApiSettings:
-    """A database for all tests of the pages, and a Temporal that does not respond."""
-    return ApiSettings(
-        mongodb=MongoDBSettings(url=SecretStr(mongodb_url), database="test_storefront"),
-        temporal=ClientConfigProfile(address=NOBODY_LISTENS),
-        log=LogSettings(),
-        session=SessionSettings(jwt_keys=(SecretStr(JWT_KEY),), cookie_secure=False),
-        purchase=PurchaseSettings(),
-        limits=RateLimitSettings(rate_limits="off"),
-        stripe=StripeBrowserSettings(),
-        operator=OperatorSettings(),
-    )
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
-@pytest.fixture(scope="session")
-async def lasting_app(api_settings: ApiSettings) -> AsyncIterator[FastAPI]:
-    """The API with its lifespan running; starting one takes longer than most tests here."""
-    with pytest.MonkeyPatch.context() as cheap_hashes:
-        cheap_hashes.setattr(passwords, "MEMORY_KIB", 8)
-        app = create_app(api_settings)
-    async with app.router.lifespan_context(app):
-        yield app
+@pytest.fixture
+def api_settings(app: FastAPI) -> ApiSettings:
+    """For another API on the same database."""
+    return resources_of(app).settings
 
 
 @asynccontextmanager
@@ -64,16 +38,6 @@ async def make_account(app: FastAPI, email: str) -> None:
     """Let somebody sign up elsewhere."""
     async with Browser(app) as browser:
         await sign_up(browser.http, email=email)
-
-
-@pytest.fixture
-async def app(lasting_app: FastAPI, api_settings: ApiSettings) -> FastAPI:
-    """The API with an empty database, to which the documents are bound."""
-    await empty(api_settings.mongodb)
-    mongo: Mongo = resources_of(lasting_app).mongo
-    database = mongo[api_settings.mongodb.database]
-    await init_beanie(database=database, document_models=DOCUMENT_MODELS, skip_indexes=True)
-    return lasting_app
 
 
 @pytest.fixture

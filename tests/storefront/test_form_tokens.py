@@ -6,7 +6,8 @@ from httpx import Cookies
 from pydantic import SecretStr
 
 from api.storefront.form_tokens import FIELD
-from tests.api.conftest import JWT_KEY, PASSWORD, list_ticket
+from tests.api.conftest import PASSWORD, list_ticket
+from tests.settings import JWT_KEY
 from tests.storefront.browser import SITE, Browser
 from tests.storefront.conftest import make_account, running
 from ticketing.models import Ticket

@@ -9,7 +9,6 @@ from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 from api import dependencies
 from api.http.rate_limits import By, Limit
 from api.storefront import accounts
-from api.users import passwords
 from tests.api.conftest import PASSWORD, list_ticket, sign_up
 from tests.storefront.browser import Browser, Page
 from tests.storefront.conftest import running
@@ -29,7 +28,6 @@ async def limited(
         monkeypatch.setattr(accounts, kind, per_hour)
     per_minute = (Limit("orders", By.ACCOUNT, RateLimitItemPerMinute(A_FEW)),)
     monkeypatch.setattr(dependencies, "ORDER", per_minute)
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
     settings = api_settings.model_copy(update={"limits": RateLimitSettings(rate_limits="on")})
     async with running(settings) as app:
         yield app

@@ -17,6 +17,8 @@ from tests.devstack.waiting import eventually
 from tests.tls.certificates import NAME, Authority, Signed
 from tests.tls.proxy import TlsProxy, tls_before
 
+pytestmark = pytest.mark.long
+
 API_KEY = "asecetic"
 """Of letters that HPACK writes with five bits each, so that they can be found again."""
 

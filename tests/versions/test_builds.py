@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from devstack.stack import Stack
 from tests.devstack.test_shape import has_status, list_ticket, pay, person, reserve
 from tests.devstack.waiting import eventually
@@ -15,6 +17,8 @@ from tests.versions.deployment import (
     temporal,
     told_of,
 )
+
+pytestmark = pytest.mark.long
 
 
 def test_no_build_gets_orders_before_one_is_made_current_and_the_workers_say_how(

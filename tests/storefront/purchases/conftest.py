@@ -5,34 +5,19 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 
-from api.users import passwords
 from tests.api.conftest import sign_up
 from tests.purchases.conftest import (
-    documentation,
     idle_market,
     market,
-    mongodb,
-    mongodb_settings,
-    temporal_address,
 )
 from tests.purchases.marketplace import Marketplace
 from tests.storefront.browser import Browser
 from tests.storefront.purchases.shopping import PUBLISHABLE_KEY, set_stripe
 
 __all__ = [
-    "documentation",
     "idle_market",
     "market",
-    "mongodb",
-    "mongodb_settings",
-    "temporal_address",
 ]
-
-
-@pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everybody here signs up first."""
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
 
 
 @pytest.fixture

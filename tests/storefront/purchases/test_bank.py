@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.api.conftest import BASE_URL
-from tests.purchases.marketplace import WEBHOOK_SECRET, WEBHOOKS, Marketplace
+from tests.purchases.marketplace import WEBHOOKS, Marketplace
+from tests.settings import WEBHOOK_SECRET
 from tests.storefront.browser import SITE, Browser, Page
 from tests.storefront.purchases.shopping import (
     ASKS_THE_BANK,
