@@ -27,7 +27,7 @@ def test_a_ratio_is_that_of_what_was_measured_side_by_side() -> None:
         (None, 2, None),
     ],
 )
-def test_a_target_is_reached_or_not_or_there_is_none(
+def test_a_row_says_whether_its_target_is_reached(
     target: Target | None, value: float, is_ok: bool | None
 ) -> None:
     assert absolute_row("sold", value, "", target).is_ok is is_ok
@@ -55,7 +55,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_figures_take_the_place_of_earlier_ones_of_their_benchmark_alone(kept: Path) -> None:
+def test_results_replace_earlier_ones_of_the_same_benchmark_only(kept: Path) -> None:
     first: dict[str, list[Row | Curve]] = {
         "rush": [absolute_row("sold", 2, "", Target("==", 1))],
         "memory": [
@@ -81,7 +81,7 @@ def test_figures_take_the_place_of_earlier_ones_of_their_benchmark_alone(kept: P
     assert (kept / "plots" / "memory.svg").read_text().startswith("<?xml")
 
 
-def test_the_kept_figures_are_those_of_the_document() -> None:
+def test_the_stored_results_are_those_of_the_document() -> None:
     rows = json.loads(results.LATEST.read_text())
     assert rows
     shown = results.headlines(rows)

@@ -49,7 +49,7 @@ def test_every_platform_gets_one_version_of_each_package_and_a_mongod(
     assert set(_versions("requirements-app.lock", system, machine)) <= set(everything)
 
 
-def test_the_image_gets_every_dependency_of_the_app_and_no_server_of_the_stack() -> None:
+def test_the_image_gets_every_dependency_and_no_server_of_the_stack() -> None:
     app = {line.partition("==")[0] for line in _lines("requirements-app.lock")}
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert _names(project["dependencies"]) <= app

@@ -1,4 +1,4 @@
-"""What goes wrong at the Stripe sandbox of a running stack, told to it over HTTP."""
+"""Faults of the Stripe sandbox in a running stack, set over HTTP."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from devstack.stack import Stack
 
 @contextmanager
 def stripe_fault(stack: Stack, **rule: Any) -> Iterator[None]:
-    """The sandbox's fault, in force until the block ends."""
+    """A fault rule that is active during the block."""
     assert httpx.post(_faults(stack), json=rule).is_success
     try:
         yield
@@ -20,7 +20,7 @@ def stripe_fault(stack: Stack, **rule: Any) -> Iterator[None]:
 
 
 def has_struck(stack: Stack) -> bool:
-    """Whether the one fault that holds requests has all that it was to hold."""
+    """Whether the `held` fault holds as many requests as it should."""
     (rule,) = httpx.get(_faults(stack)).json()["faults"]
     return bool(rule["times"] == 0)
 

@@ -1,4 +1,4 @@
-"""`make demo`: tickets to look at, in a running stack."""
+"""`make demo` fills a running stack with tickets."""
 
 import http.server
 import os
@@ -35,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def make_demo(api_port: int) -> subprocess.CompletedProcess[str]:
-    """Run `python -m devstack.demo`, with a proxy about that it must not ask."""
+    """Run `python -m devstack.demo`, with a proxy in the environment that it must not use."""
     environ = {**os.environ, "API_PORT": str(api_port), "HTTP_PROXY": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "devstack.demo"]
     return subprocess.run(
@@ -44,7 +44,7 @@ def make_demo(api_port: int) -> subprocess.CompletedProcess[str]:
 
 
 def filled(stack: Stack) -> str:
-    """Make the demo; what it says."""
+    """Run the demo; its output."""
     done = make_demo(stack.settings.api_port)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -110,7 +110,7 @@ def test_whoever_reads_the_answer_finds_the_storefront_and_can_sign_in(stack: St
 
 
 @pytest.mark.long
-def test_made_again_it_changes_nothing(stack: Stack) -> None:
+def test_a_second_run_changes_nothing(stack: Stack) -> None:
     filled(stack)
     before = demo_tickets(stack)
 
@@ -120,7 +120,7 @@ def test_made_again_it_changes_nothing(stack: Stack) -> None:
 
 
 @pytest.mark.long
-def test_made_again_it_makes_what_has_gone(stack: Stack) -> None:
+def test_a_second_run_creates_what_is_missing(stack: Stack) -> None:
     filled(stack)
     with signed_in(stack, CLEO.email) as buyer:
         for order in reservations(buyer):
@@ -137,7 +137,7 @@ def test_made_again_it_makes_what_has_gone(stack: Stack) -> None:
 
 
 @pytest.mark.long
-def test_a_purchase_that_was_cut_short_is_paid(stack: Stack) -> None:
+def test_an_interrupted_purchase_is_paid(stack: Stack) -> None:
     filled(stack)
     (listing, *_) = (listing for listing in LISTINGS if listing.sold_to)
     assert listing.sold_to is not None
@@ -225,7 +225,7 @@ class _SomethingElse(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_another_program_on_the_port_is_told_from_holdfast() -> None:
+def test_another_program_on_the_port_is_recognized() -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _SomethingElse) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         done = make_demo(server.server_port)

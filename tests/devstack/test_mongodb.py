@@ -12,7 +12,7 @@ from devstack.ports import free_ports
 
 @pytest.fixture
 def path_with_mongod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that is the whole PATH, with a mongod that tells version 7."""
+    """A directory that is the whole PATH, with a mongod that reports version 7."""
     return _put_mongod_on_path(tmp_path, monkeypatch, version="7.0.5")
 
 

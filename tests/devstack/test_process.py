@@ -41,7 +41,7 @@ def test_a_part_dies_with_a_parent_that_was_killed(tmp_path: Path, stands_still:
     eventually(lambda: not is_alive(pid))
 
 
-def test_a_part_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_part_that_ends_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('the reason')"]
     part = Part("worker", command, tmp_path / "worker.log", is_ready=lambda: False)
     part.start()
@@ -49,7 +49,7 @@ def test_a_part_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path) -> Non
         part.wait_until_ready()
 
 
-def test_a_part_that_never_gets_ready_is_told_after_the_timeout(tmp_path: Path) -> None:
+def test_a_part_that_never_gets_ready_is_reported_after_the_timeout(tmp_path: Path) -> None:
     part = Part("api", SLEEP, tmp_path / "api.log", is_ready=lambda: False)
     part.start()
     try:
@@ -60,7 +60,7 @@ def test_a_part_that_never_gets_ready_is_told_after_the_timeout(tmp_path: Path) 
     assert part.exit_code == -signal.SIGTERM
 
 
-def test_a_part_that_ignores_being_asked_is_killed(tmp_path: Path) -> None:
+def test_a_part_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     script = f"""
 import pathlib, signal, time
@@ -76,7 +76,7 @@ time.sleep(600)
     assert part.exit_code == -signal.SIGKILL
 
 
-def test_a_frozen_part_stands_still_goes_on_and_can_be_asked_to_stop(tmp_path: Path) -> None:
+def test_a_frozen_part_can_be_resumed_and_stopped(tmp_path: Path) -> None:
     beats = tmp_path / "beats"
     script = "import sys, time\nwhile True: open(sys.argv[1], 'a').write('.'); time.sleep(0.01)"
     part = Part("heart", [sys.executable, "-c", script, str(beats)], tmp_path / "log", beats.exists)

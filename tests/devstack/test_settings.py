@@ -16,7 +16,7 @@ from devstack.settings import ProcessCounts, StackSettings, check_ports, read_st
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port that somebody listens on."""
+    """A port that is taken."""
     with socket.create_server((LOOPBACK, 0)) as server:
         yield server.getsockname()[1]
 
@@ -54,7 +54,7 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         read_stack_settings()
 
 
-def test_each_process_of_a_shape_has_a_port_and_every_member_is_in_the_url(tmp_path: Path) -> None:
+def test_every_process_has_a_port_and_every_member_is_in_the_url(tmp_path: Path) -> None:
     settings = StackSettings.on_free_ports(tmp_path, ProcessCounts(mongodb=3, api=2, workers=2))
     assert settings.process_counts == ProcessCounts(mongodb=3, api=2, workers=2)
     assert len(set(settings.ports.values())) == len(settings.ports) == 12
@@ -68,7 +68,7 @@ def test_each_process_of_a_shape_has_a_port_and_every_member_is_in_the_url(tmp_p
     assert members == [(LOOPBACK, port) for port in settings.mongodb_ports]
 
 
-def test_secrets_are_made_once_and_only_the_owner_can_read_them(tmp_path: Path) -> None:
+def test_secrets_are_generated_once_and_only_the_owner_can_read_them(tmp_path: Path) -> None:
     settings = StackSettings.on_free_ports(tmp_path / "stack")
     first = app_environment(settings, {})
     second = app_environment(settings, {})
@@ -80,7 +80,7 @@ def test_secrets_are_made_once_and_only_the_owner_can_read_them(tmp_path: Path) 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_secret_that_an_earlier_version_did_not_make_is_added(tmp_path: Path) -> None:
+def test_a_secret_missing_from_an_older_file_is_added(tmp_path: Path) -> None:
     file = tmp_path / "secrets.env"
     file.write_text("JWT_KEYS=from-before\n")
     first = app_environment(StackSettings.on_free_ports(tmp_path), {})
@@ -120,7 +120,7 @@ def test_with_a_stripe_key_the_users_stripe_settings_stay(tmp_path: Path) -> Non
     assert "STRIPE_API_BASE" not in environment
 
 
-def test_demos_and_load_tests_are_not_limited_unless_somebody_asks_for_it(tmp_path: Path) -> None:
+def test_rate_limits_are_off_unless_the_user_sets_them(tmp_path: Path) -> None:
     settings = StackSettings.on_free_ports(tmp_path)
 
     assert app_environment(settings, {})["RATE_LIMITS"] == "off"

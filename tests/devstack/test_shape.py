@@ -1,4 +1,4 @@
-"""The stack with several of a kind: what is left goes on when one is killed or frozen."""
+"""A stack with several processes of a kind keeps working when one is killed or frozen."""
 
 import os
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(autouse=True)
 def whole(stack: Stack) -> Iterator[None]:
-    """Whatever a test has killed or frozen is there again for the next."""
+    """Restart what a test has killed or frozen."""
     yield
     for part in stack.parts.values():
         part.thaw()
@@ -41,7 +41,7 @@ def whole(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def person(url: str) -> Iterator[httpx.Client]:
-    """Somebody who has signed up."""
+    """A client that has signed up."""
     user = {"email": f"{os.urandom(4).hex()}@example.com", "password": "a long password"}
     with httpx.Client(base_url=url, timeout=60) as client:
         assert client.post("/api/users/signup", json=user).status_code == 201
@@ -96,7 +96,7 @@ def pid_of(stack: Stack, name: str) -> int:
 
 
 def titles_at(stack: Stack, member: str) -> list[str]:
-    """The titles of the tickets that one member has, whether it is the primary or not."""
+    """The titles of the tickets on one member, primary or secondary."""
     port = stack.settings.mongodb_ports[MEMBERS.index(member)]
     url = f"mongodb://127.0.0.1:{port}/?directConnection=true&readPreference=secondaryPreferred"
     with MongoClient[Json](url) as client:
@@ -118,7 +118,7 @@ def test_each_part_has_its_name_and_serves(stack: Stack) -> None:
     assert [httpx.get(f"{url}/readyz").status_code for url in stack.api_urls] == [200, 200]
 
 
-def test_a_killed_primary_is_replaced_and_what_was_answered_is_there(stack: Stack) -> None:
+def test_a_killed_primary_is_replaced_without_losing_answered_writes(stack: Stack) -> None:
     killed = primary_of(stack)
     with person(stack.urls["api"]) as seller:
         before = list_ticket(seller)
@@ -133,7 +133,7 @@ def test_a_killed_primary_is_replaced_and_what_was_answered_is_there(stack: Stac
     eventually(lambda: sold_meanwhile["title"] in titles_at(stack, killed))
 
 
-def test_a_frozen_primary_is_replaced_and_follows_when_it_goes_on(stack: Stack) -> None:
+def test_a_frozen_primary_is_replaced_and_rejoins_as_a_secondary(stack: Stack) -> None:
     frozen = primary_of(stack)
     pid = pid_of(stack, frozen)
     with person(stack.urls["api"]) as seller:
@@ -152,7 +152,7 @@ def test_a_frozen_primary_is_replaced_and_follows_when_it_goes_on(stack: Stack) 
     assert is_alive(pid)
 
 
-def test_the_other_api_and_worker_go_on_and_webhooks_reach_them(stack: Stack) -> None:
+def test_the_other_api_and_worker_take_over_webhooks_included(stack: Stack) -> None:
     stack.kill("api-1")
     stack.kill("worker-1")
     with person(stack.api_urls[1]) as buyer:
@@ -168,7 +168,7 @@ def test_the_other_api_and_worker_go_on_and_webhooks_reach_them(stack: Stack) ->
     eventually(lambda: undelivered_events(stack) == [])
 
 
-def test_a_majority_that_was_killed_comes_back_together(stack: Stack) -> None:
+def test_a_killed_majority_restarts_together(stack: Stack) -> None:
     for name in MEMBERS[:2]:
         stack.kill(name)
     eventually(lambda: stack.primary() is None)

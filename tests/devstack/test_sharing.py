@@ -1,4 +1,4 @@
-"""Two API processes share nothing but MongoDB and their settings, and are one to their clients."""
+"""Two API processes that share only MongoDB and their settings look like one to clients."""
 
 import os
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from devstack.stack import Stack
 from tests.devstack.test_shape import Json, created, list_ticket, pay, person, reserve
 
 SIGN_INS = 20
-"""So many wrong passwords an hour are taken for one account from one address."""
+"""The limit of failed sign-ins per hour, for one account from one address."""
 
 
 class Apart(Stack):
-    """Each API process and each worker with a home and a place for temporary files of its own."""
+    """Each API process and worker has its own home and temporary directory."""
 
     def _make_parts(self) -> dict[str, Part]:
         parts = super()._make_parts()
@@ -47,7 +47,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def other(stack: Stack) -> Iterator[httpx.Client]:
-    """Somebody at the second API process, who is not known yet."""
+    """A client of the second API process, not signed in."""
     with httpx.Client(base_url=stack.api_urls[1], timeout=60) as client:
         yield client
 
@@ -69,7 +69,7 @@ def test_a_session_made_at_one_works_at_the_other_and_ends_at_both(
             assert asked.status_code == 401 or asked.json()["currentUser"] is None
 
 
-def test_a_request_that_is_sent_again_to_the_other_is_the_same_request(
+def test_an_idempotent_retry_at_the_other_process_gets_the_same_answer(
     stack: Stack, other: httpx.Client
 ) -> None:
     with person(stack.api_urls[0]) as buyer, person(stack.api_urls[0]) as seller:
@@ -80,7 +80,7 @@ def test_a_request_that_is_sent_again_to_the_other_is_the_same_request(
         assert created(other.post("/api/orders", json=wish, headers=key)) == first
 
 
-def test_limits_count_what_both_were_asked(stack: Stack) -> None:
+def test_rate_limits_count_requests_to_both_processes(stack: Stack) -> None:
     email = f"{uuid4()}@example.com"
     guess = {"email": email, "password": "not the password"}
     statuses = [
@@ -90,7 +90,7 @@ def test_limits_count_what_both_were_asked(stack: Stack) -> None:
     assert statuses == [401] * SIGN_INS + [429] * 2
 
 
-def test_a_ticket_listed_at_one_is_told_by_the_other(stack: Stack) -> None:
+def test_a_ticket_listed_at_one_is_streamed_by_the_other(stack: Stack) -> None:
     with (
         person(stack.api_urls[0]) as seller,
         httpx.stream("GET", f"{stack.api_urls[1]}/api/tickets/events", timeout=30) as stream,
@@ -103,7 +103,7 @@ def test_a_ticket_listed_at_one_is_told_by_the_other(stack: Stack) -> None:
         assert any(listed["id"] in line for line in lines)
 
 
-def test_a_form_that_one_has_shown_is_taken_by_the_other(stack: Stack, other: httpx.Client) -> None:
+def test_a_form_of_one_process_is_accepted_by_the_other(stack: Stack, other: httpx.Client) -> None:
     page = httpx.get(f"{stack.api_urls[0]}/signup")
     (token,) = {
         part.partition('value="')[2].partition('"')[0]

@@ -1,4 +1,4 @@
-"""`make run`: up, stopped without a trace, and up again where it was."""
+"""`make run`: starts, stops without leftovers, and resumes where it was."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ from tests.devstack.waiting import eventually
 
 @contextmanager
 def make_run(settings: StackSettings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `python -m devstack`, and leave nothing of it."""
+    """Run `python -m devstack`, and kill what is left of it."""
     environ = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
     environ |= {name: str(port) for name, port in settings.ports.items()}
     environ["STACK_DIR"] = str(settings.stack_dir)
@@ -68,7 +68,7 @@ def settings(tmp_path: Path) -> StackSettings:
     return StackSettings.on_free_ports(tmp_path / "stack")
 
 
-def test_it_stops_without_a_trace_and_open_orders_go_on_where_they_were(
+def test_it_stops_without_leftovers_and_resumes_open_orders(
     settings: StackSettings, tmp_path: Path
 ) -> None:
     log = tmp_path / "first.log"

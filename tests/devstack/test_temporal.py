@@ -1,4 +1,4 @@
-"""The embedded Temporal server knows our search attributes, also on a database made before."""
+"""The embedded Temporal server has our search attributes, even on an older database."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ async def _known(client: Client) -> set[str]:
     return set(answer.custom_attributes)
 
 
-async def test_search_attributes_are_there_and_an_older_database_gets_the_new_ones(
+async def test_search_attributes_are_added_to_a_new_and_to_an_older_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_temporal_dev_server(tmp_path) as address:

@@ -1,4 +1,4 @@
-"""Paying by card without JavaScript: the shop's form sends the card to the sandbox."""
+"""Payment by card without JavaScript: the shop's form posts the card to the sandbox."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -36,13 +36,13 @@ async def browser(sandbox: RunningSandbox) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def send(browser: httpx.AsyncClient, **fields: str | None) -> httpx.Response:
-    """Send the form with a good card, but for these fields; None leaves one out."""
+    """Post the form of a valid card with these fields changed; None omits one."""
     form = {name: value for name, value in {**CARD, **fields}.items() if value is not None}
     return await browser.post("/_sandbox/cards", data=form)
 
 
 def told(answer: httpx.Response) -> dict[str, list[str]]:
-    """What the shop is told by where the buyer is sent."""
+    """The query parameters of the URL that the buyer is sent back to."""
     assert answer.status_code == 303, answer.text
     return parse_qs(urlsplit(answer.headers["location"]).query, keep_blank_values=True)
 
@@ -73,7 +73,7 @@ async def test_the_buyer_comes_back_with_a_payment_method_that_pays(
     assert intent.status == "requires_capture"
 
 
-async def test_the_card_is_the_one_that_was_written(
+async def test_the_payment_method_has_the_submitted_card(
     client: Any, browser: httpx.AsyncClient
 ) -> None:
     answer = await send(browser, number="3782-822463-10005", cvc="1234", expiry="01/2041")
@@ -85,7 +85,7 @@ async def test_the_card_is_the_one_that_was_written(
 @pytest.mark.parametrize(
     "expiry", ["12 / 40", "12/40", "1240", "12/2040", "12 / 2040", " 12/40 ", "122040"]
 )
-async def test_an_expiry_is_taken_as_people_write_it(
+async def test_an_expiry_date_is_accepted_in_every_common_format(
     client: Any, browser: httpx.AsyncClient, expiry: str
 ) -> None:
     answer = await send(browser, expiry=expiry)
@@ -121,7 +121,7 @@ LAST_YEAR = datetime.now(UTC).year - 1
         ({"cvc": "abc"}, "invalid_cvc"),
     ],
 )
-async def test_a_card_that_is_refused_is_named_by_stripes_code(
+async def test_a_refused_card_returns_stripes_error_code(
     browser: httpx.AsyncClient,
     sandbox: RunningSandbox,
     wrong: dict[str, str | None],
@@ -133,7 +133,7 @@ async def test_a_card_that_is_refused_is_named_by_stripes_code(
     assert list(sandbox.ledger.objects("payment_method")) == []
 
 
-async def test_what_the_shop_had_in_its_address_stays_there(browser: httpx.AsyncClient) -> None:
+async def test_the_return_urls_own_query_is_kept(browser: httpx.AsyncClient) -> None:
     address = f"{SHOP}?tab=pay&tab=2&empty=&card_error=invalid_cvc#form"
     answer = await send(browser, return_url=address)
     query = told(answer)
@@ -166,7 +166,7 @@ async def test_what_the_shop_had_in_its_address_stays_there(browser: httpx.Async
         ("javascript:alert(1)", False),
     ],
 )
-async def test_a_buyer_is_sent_to_this_machine_only(
+async def test_the_form_redirects_to_loopback_urls_only(
     browser: httpx.AsyncClient, sandbox: RunningSandbox, address: str | None, followed: bool
 ) -> None:
     answer = await send(browser, return_url=address)
@@ -185,7 +185,7 @@ async def test_a_body_that_is_no_form_is_refused(browser: httpx.AsyncClient) -> 
 
 
 @pytest.mark.parametrize("number", ["4242424242424242", "4111111111111111", "4242424242424241"])
-async def test_the_number_is_kept_nowhere(
+async def test_the_card_number_is_not_stored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, number: str
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -58,7 +58,7 @@ DECLINES = [
 
 
 @pytest.mark.parametrize(("name", "number", "code", "decline_code"), DECLINES)
-async def test_a_declined_card_leaves_a_payment_that_wants_another_one(
+async def test_after_a_decline_the_payment_requires_another_method(
     client: Any,
     sandbox: RunningSandbox,
     name: str,
@@ -123,7 +123,7 @@ AUTHENTICATED = [
 
 
 @pytest.mark.parametrize(("method", "status", "code"), AUTHENTICATED)
-async def test_an_approved_authentication_moves_the_payment_on(
+async def test_an_approved_authentication_authorizes_the_payment(
     client: Any, sandbox: RunningSandbox, method: str, status: str, code: str | None
 ) -> None:
     intent = await pay(client, method)
@@ -156,7 +156,7 @@ async def test_with_a_return_url_the_next_action_is_a_redirect(
     assert intent.next_action.redirect_to_url.url.startswith(f"{sandbox.url}/authenticate?")
 
 
-async def test_off_session_a_bank_that_must_ask_declines(client: Any) -> None:
+async def test_off_session_a_required_authentication_is_a_decline(client: Any) -> None:
     for more in ({"off_session": True}, {"error_on_requires_action": True}):
         with pytest.raises(stripe.CardError) as declined:
             await pay(client, "pm_card_authenticationRequired", **more)
@@ -173,7 +173,7 @@ async def test_authentication_can_be_asked_for(client: Any) -> None:
     assert intent.status == "requires_capture"
 
 
-async def test_methods_from_the_dashboard_may_redirect_so_they_need_a_return_url(
+async def test_automatic_payment_methods_need_a_return_url(
     client: Any, sandbox: RunningSandbox
 ) -> None:
     params = {"amount": 2000, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True}

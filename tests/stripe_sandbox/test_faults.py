@@ -1,4 +1,4 @@
-"""Faults on demand, and what a retry with the same key makes of each."""
+"""Faults on demand, and the effect of a retry with the same key."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -76,7 +76,7 @@ async def test_a_lost_answer_and_a_retry_with_the_same_key_make_one_charge(
 async def test_without_a_key_a_retry_after_a_lost_answer_pays_twice(
     client: Any, sandbox: RunningSandbox
 ) -> None:
-    """The control: what the keys are for."""
+    """The control of the tests before it."""
     sandbox.set_fault("lost_answer")
     with pytest.raises(stripe.APIConnectionError):
         await authorize(client, "one")
@@ -125,7 +125,7 @@ async def test_a_rate_limit_is_not_stored(client: Any, sandbox: RunningSandbox) 
     assert (await authorize(client)).status == "requires_capture"
 
 
-async def test_latency_is_waited_for_and_then_it_is_done(
+async def test_a_request_with_latency_takes_effect_after_the_delay(
     client: Any, sandbox: RunningSandbox
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -172,7 +172,7 @@ async def test_a_client_that_gives_up_waiting_finds_what_was_done(
     assert replayed(intent)
 
 
-async def test_a_fault_meets_only_the_requests_it_matches(
+async def test_a_fault_applies_only_to_requests_that_match(
     client: Any, sandbox: RunningSandbox
 ) -> None:
     sandbox.set_fault("error", method="POST", path="/v1/payment_intents/*/capture", times=None)
@@ -196,12 +196,12 @@ def test_a_star_is_one_segment_and_two_are_any_number() -> None:
     "wrong",
     [{"path": "*"}, {"times": 0}, {"probability": 2}, {"delay_seconds": -1}, {"status": 404}],
 )
-def test_a_rule_that_can_meet_nothing_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_rule_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FaultRule(kind=FaultKind.ERROR, **wrong)
 
 
-def test_chances_repeat_with_their_seed() -> None:
+def test_the_same_seed_gives_the_same_faults() -> None:
     draws = []
     for _ in range(2):
         rule = FaultRule(kind=FaultKind.ERROR, probability=0.5, seed=7)
@@ -269,7 +269,9 @@ async def test_faults_can_be_forbidden() -> None:
         assert (await http.post("/_sandbox/faults", json={"kind": "error"})).status_code == 404
 
 
-async def test_the_ledger_tells_what_moved(client: Any, sandbox: RunningSandbox) -> None:
+async def test_the_ledger_shows_captured_and_refunded_amounts(
+    client: Any, sandbox: RunningSandbox
+) -> None:
     intent = await authorize(client, metadata={"order_id": "o1"})
     await client.payment_intents.capture_async(intent.id)
     await client.refunds.create_async({"payment_intent": intent.id, "amount": 500})

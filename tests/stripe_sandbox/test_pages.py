@@ -1,4 +1,4 @@
-"""The pages people see: the bank's, and the sandbox's front page."""
+"""The bank's page and the sandbox's front page."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -83,7 +83,7 @@ async def test_the_bank_asks_with_the_amount_and_the_merchant(
         ("decline", "requires_payment_method", "Payment declined", "failed"),
     ],
 )
-async def test_a_press_moves_the_payment_and_shows_or_redirects(
+async def test_a_decision_changes_the_payment_and_shows_or_redirects(
     client: Any,
     browser: httpx.AsyncClient,
     decision: str,
@@ -105,7 +105,7 @@ async def test_a_press_moves_the_payment_and_shows_or_redirects(
     assert query["redirect_status"] == [redirect_status]
 
 
-async def test_the_decision_is_the_first_press(
+async def test_only_the_first_decision_counts(
     client: Any, browser: httpx.AsyncClient, sandbox: RunningSandbox
 ) -> None:
     intent = await pay(client, return_url=SHOP)
@@ -115,7 +115,7 @@ async def test_the_decision_is_the_first_press(
     assert sandbox.payment_intent(intent.id)["status"] == "requires_capture"
 
 
-async def test_a_press_after_a_cancel_says_that_it_was_cancelled(
+async def test_a_decision_after_a_cancel_shows_the_cancellation(
     client: Any, browser: httpx.AsyncClient, sandbox: RunningSandbox
 ) -> None:
     intent = await pay(client)
@@ -169,7 +169,7 @@ async def test_a_card_that_is_declined_after_the_approval_says_so(
         ("http://[broken/", False),
     ],
 )
-async def test_the_buyer_is_sent_only_where_the_merchant_said_or_to_this_machine(
+async def test_the_buyer_is_sent_only_to_the_merchants_or_a_loopback_url(
     client: Any, browser: httpx.AsyncClient, asked: str, followed: bool
 ) -> None:
     intent = await pay(client, return_url=SHOP)
@@ -182,7 +182,7 @@ async def test_the_buyer_is_sent_only_where_the_merchant_said_or_to_this_machine
 @pytest.mark.parametrize(
     ("decision", "redirect_status"), [("approve", "succeeded"), ("decline", "failed")]
 )
-async def test_a_shop_on_this_machine_gets_the_buyer_back_as_its_link_asks(
+async def test_a_loopback_return_url_of_the_link_is_used(
     client: Any, browser: httpx.AsyncClient, decision: str, redirect_status: str
 ) -> None:
     intent = await pay(client)
@@ -199,7 +199,7 @@ async def test_a_shop_on_this_machine_gets_the_buyer_back_as_its_link_asks(
 
 
 @pytest.mark.parametrize("ending", ["approve", "decline", "cancel"])
-async def test_a_payment_that_waits_no_longer_offers_the_way_back(
+async def test_a_decided_payment_links_back_to_the_merchant(
     client: Any, browser: httpx.AsyncClient, ending: str
 ) -> None:
     intent = await pay(client)
@@ -224,7 +224,7 @@ async def test_a_return_url_is_an_http_url(client: Any, url: str) -> None:
     assert refused.value.param == "return_url"
 
 
-async def test_an_unknown_secret_or_decision_moves_nothing(
+async def test_an_unknown_secret_or_decision_changes_nothing(
     client: Any, browser: httpx.AsyncClient, sandbox: RunningSandbox
 ) -> None:
     intent = await pay(client)
@@ -237,7 +237,7 @@ async def test_an_unknown_secret_or_decision_moves_nothing(
     assert sandbox.payment_intent(intent.id)["status"] == "requires_action"
 
 
-async def test_the_front_page_lists_cards_and_payments_that_wait(
+async def test_the_front_page_lists_cards_and_recent_payments(
     client: Any, browser: httpx.AsyncClient
 ) -> None:
     waiting = await pay(client, metadata={"order_id": "<o1>"})

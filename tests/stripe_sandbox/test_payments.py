@@ -151,7 +151,7 @@ async def test_a_captured_payment_can_neither_be_cancelled_nor_captured_again(cl
         assert error_of(error).payment_intent.status == "succeeded"
 
 
-async def test_a_cancelled_payment_can_neither_be_captured_nor_confirmed_nor_cancelled(
+async def test_a_canceled_payment_cannot_be_captured_confirmed_or_canceled(
     client: Any,
 ) -> None:
     intent = await pay(client)

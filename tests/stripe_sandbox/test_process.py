@@ -66,7 +66,7 @@ def authorize(client: Any) -> Any:
     )
 
 
-async def test_a_kill_loses_neither_payments_nor_answers_nor_owed_events(tmp_path: Path) -> None:
+async def test_a_kill_loses_no_payment_answer_or_pending_event(tmp_path: Path) -> None:
     port, webhook_port = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     options = (

@@ -1,4 +1,4 @@
-"""What is read, listed and refused, whatever the payment."""
+"""Requests in general: reading, listing, searching, and errors."""
 
 import time
 from collections.abc import AsyncIterator
@@ -152,7 +152,7 @@ async def test_unknown_ids_are_missing_resources(client: Any) -> None:
         assert missing.value.param
 
 
-async def test_a_route_that_stripe_does_not_have_is_a_404_in_its_shape(
+async def test_an_unknown_route_is_a_404_in_stripes_format(
     client: Any, sandbox: RunningSandbox
 ) -> None:
     async with httpx.AsyncClient(base_url=sandbox.url) as http:
@@ -172,7 +172,7 @@ async def test_only_test_keys_are_accepted(sandbox: RunningSandbox, key: str) ->
         assert (await http.get("/v1/balance", auth=("sk_test_x", ""))).status_code == 200
 
 
-async def test_a_publishable_key_makes_methods_and_reads_one_payment_with_its_secret(
+async def test_a_publishable_key_creates_methods_and_reads_a_payment_by_secret(
     client: Any, sandbox: RunningSandbox
 ) -> None:
     intent = await pay(client)

@@ -171,7 +171,7 @@ async def test_events_are_listed_and_no_longer_pending_once_delivered(
         ),
     ],
 )
-async def test_each_way_a_payment_can_go_has_its_events(
+async def test_every_outcome_of_a_payment_has_its_events(
     client: Any,
     sandbox: RunningSandbox,
     endpoint: Endpoint,
@@ -219,7 +219,7 @@ async def test_a_replayed_answer_is_no_new_event(
     assert len(endpoint.types) == 3
 
 
-async def test_a_slow_endpoint_holds_nobody_up(
+async def test_a_slow_webhook_endpoint_delays_no_request(
     client: Any, sandbox: RunningSandbox, endpoint: Endpoint
 ) -> None:
     endpoint.hold = asyncio.Event()
@@ -248,7 +248,7 @@ async def test_a_change_that_failed_is_no_event(
     assert sandbox.events() == []
 
 
-async def test_events_owed_at_a_restart_are_delivered_after_it(
+async def test_events_pending_at_a_restart_are_delivered_after_it(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     database = tmp_path / "stripe.sqlite3"
@@ -265,7 +265,7 @@ async def test_events_owed_at_a_restart_are_delivered_after_it(
     assert {event.id for event in endpoint.events} == owed
 
 
-async def test_each_event_goes_to_one_of_several_urls_and_past_those_that_do_not_take_it() -> None:
+async def test_each_event_goes_to_one_of_several_urls_that_acknowledges_it() -> None:
     taken: dict[str, list[str]] = {"one": [], "two": [], "down": [], "broken": []}
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -295,7 +295,7 @@ async def test_each_event_goes_to_one_of_several_urls_and_past_those_that_do_not
     assert all(taken.values())
 
 
-async def test_an_endpoint_may_be_named_later(endpoint: Endpoint) -> None:
+async def test_a_webhook_endpoint_can_be_set_later(endpoint: Endpoint) -> None:
     async with (
         running_sandbox(webhook_transport=endpoint.transport) as sandbox,
         stripe_client(sandbox.url) as stripe_api,
