@@ -1,9 +1,12 @@
 """The storefront: a sub-application whose errors are pages, beside the JSON API."""
 
+from typing import Any
+
 from fastapi import APIRouter, Depends
+from starlette.datastructures import URLPath
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import Match, Mount
-from starlette.types import Scope
+from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.types import Receive, Scope, Send
 
 from api.dependencies import refuse_foreign_cookie
 from api.http.errors import error_handlers
@@ -12,8 +15,8 @@ from api.storefront import accounts, browsing, buying, sales, selling
 from api.storefront.errors import render_refusal
 
 
-class Storefront(Mount):
-    """Every path that is not for programs."""
+class Storefront(BaseRoute):
+    """Every path that is not for programs, whatever characters it holds."""
 
     def __init__(self) -> None:
         router = APIRouter(
@@ -24,9 +27,15 @@ class Storefront(Mount):
         for pages in (browsing, accounts, selling, buying, sales):
             router.include_router(pages.router)
         handlers = error_handlers(render_refusal, router.routes)
-        super().__init__("/", ExceptionMiddleware(router, handlers))
+        self._app = ExceptionMiddleware(router, handlers)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http" or is_for_programs(scope):
             return Match.NONE, {}
-        return super().matches(scope)
+        return Match.FULL, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        raise NoMatchFound(name, path_params)

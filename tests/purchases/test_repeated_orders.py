@@ -13,7 +13,7 @@ from httpx import Response
 
 from activities.reservations import ReservationActivities, ReserveTicket
 from api.orders import reservations
-from api.orders import service as orders
+from api.temporal import orders
 from api.temporal.orders import OrderWorkflowClient, ReservationProgress
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json, assert_order

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from beanie import Document
-from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.client import (
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowHistory,
+    WorkflowUpdateStage,
+)
 
 from tests.market import Market, Purchase, RefundHandle
 from workflows.orders import (
@@ -123,9 +128,16 @@ async def completed_after_lost_answers(market: Market) -> Purchase:
 
 async def two_payments_at_once(market: Market) -> Purchase:
     purchase = await market.reserve()
+    market.sandbox.set_fault("held", path="/v1/payment_intents")
     first, second = await purchase.submit_payment(), await purchase.submit_payment()
     await purchase.decision(second)
-    await purchase.decision(first)
+    deciding = await purchase.handle.start_update(
+        OrderWorkflow.await_payment_decision,
+        str(first),
+        wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+    )
+    market.sandbox.clear_faults()
+    await deciding.result()
     return purchase
 
 
