@@ -50,7 +50,7 @@ class UndecidedPayment:
 
 @dataclass(frozen=True)
 class BegunPayment:
-    """Whether the attempt is the order's current one, and how the order stands."""
+    """Whether the attempt is the order's current one, and the order's status."""
 
     is_begun: bool
     order_status: OrderStatus
@@ -101,7 +101,7 @@ class CancelOrder:
 
 
 class TicketNotHeld(Exception):
-    """A paid order does not hold its ticket: somebody changed the data by hand."""
+    """A paid order does not hold its ticket: the data was changed by hand."""
 
 
 class OrderActivities:
@@ -179,7 +179,7 @@ class OrderActivities:
         An order that was sold, paid back and given up since stays cancelled, and says so.
 
         Raises:
-            TicketNotHeld: retried until somebody has looked, since the money has moved.
+            TicketNotHeld: retried until an operator repairs it, since the money has moved.
         """
 
         async def complete(session: AsyncClientSession) -> tuple[OrderStatus, Order | None]:
@@ -224,7 +224,7 @@ class OrderActivities:
 
     @activity.defn
     async def cancel_order(self, input: CancelOrder) -> OrderStatus:
-        """Cancel the order and release its ticket; how the order stands then.
+        """Cancel the order and release its ticket; returns the order's status then.
 
         Cancels an order only in the state that the caller saw: unpaid, or with the payment that
         has failed. An order that was completed stays completed, and says so, and one for which a
@@ -367,7 +367,7 @@ async def _undecided_payment(
 
 
 async def _status_of(order_id: PydanticObjectId, session: AsyncClientSession) -> OrderStatus:
-    """How the order stands; one that somebody deleted by hand is as good as cancelled."""
+    """The order's status; one that was deleted by hand counts as cancelled."""
     order = await Order.get(order_id, session=session)
     return OrderStatus.CANCELLED if order is None else order.status
 

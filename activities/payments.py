@@ -17,7 +17,7 @@ from ticketing.statuses import ChargeStatus, OrderStatus, TimelineCode
 
 
 class PaymentOutcome(StrEnum):
-    """Where a payment attempt stands at Stripe."""
+    """The state of a payment attempt at Stripe."""
 
     AUTHENTICATION_REQUIRED = "authentication_required"
     """The bank wants the buyer."""
@@ -145,7 +145,7 @@ class PaymentActivities:
 
     @activity.defn
     async def read_payment(self, input: AttemptedIntent) -> PaymentState:
-        """Ask Stripe where the attempt stands. Safe to run twice: it only reads."""
+        """Read the attempt's state at Stripe. Safe to run twice: it only reads."""
         return await self._state_of(await self._gateway.read(input.intent_id), input.amount)
 
     @activity.defn

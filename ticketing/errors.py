@@ -32,7 +32,7 @@ from ticketing.problem_codes import ProblemCode
 
 
 class TicketingError(Exception):
-    """A fact that the caller is told; rendered as RFC 9457 problem details by the API."""
+    """Why a request is refused; the API renders it as RFC 9457 problem details."""
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     code: ClassVar[ProblemCode] = ProblemCode.INTERNAL_ERROR

@@ -40,7 +40,7 @@ async def connect_mongodb(
     """Connect, bind the documents to the database and create missing indexes.
 
     Writes are acknowledged by a majority and reads see only what a majority has, so nothing
-    that was answered is rolled back by a failover. Listeners hear of every command.
+    that was answered is rolled back by a failover. Listeners are notified of every command.
 
     Raises:
         PyMongoError: no primary answered in time.
@@ -70,7 +70,7 @@ async def in_transaction(
     *,
     read_concern: ReadConcern | None = None,
 ) -> T:
-    """Carry out the step in one transaction, and again if another one was in its way."""
+    """Run the step in a transaction; repeat it after a conflict with another transaction."""
     async with mongo.start_session() as session:
         return await session.with_transaction(step, read_concern=read_concern)
 

@@ -16,7 +16,7 @@ CHECK_INTERVAL = timedelta(seconds=30)
 
 async def log_version_status(client: Client, version: WorkerDeploymentVersion) -> None:
     """Log whether the version gets new orders; warn for as long as no version does."""
-    told = ""
+    logged = ""
     while True:
         try:
             status_line, is_trouble = await version_status(client, version)
@@ -24,9 +24,9 @@ async def log_version_status(client: Client, version: WorkerDeploymentVersion) -
             status_line, is_trouble = f"cannot tell which build is current: {error.message}", False
         if is_trouble:
             logger.warning(status_line)
-        elif status_line != told:
+        elif status_line != logged:
             logger.info(status_line)
-        told = status_line
+        logged = status_line
         await asyncio.sleep(CHECK_INTERVAL.total_seconds())
 
 

@@ -1,8 +1,8 @@
 """Signals: anybody may send anything, so each is read and checked here, and none ever raises.
 
-A signal cannot be refused: it is in the history when the workflow hears of it. A handler that
-raised would fail this workflow task and every later one. So both workflows take their signals by
-one dynamic handler, which is given raw payloads, and drop what they cannot read.
+A signal cannot be refused: it is in the history before the workflow sees it. A handler that
+raises would fail this workflow task and every later one. So both workflows receive their signals
+in one dynamic handler, which gets raw payloads, and drop what they cannot read.
 """
 
 from collections.abc import Callable, Sequence

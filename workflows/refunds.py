@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.steps import run_database_activity, run_shielded, run_stripe_activity
 
 STRIPE_TIMEOUT = timedelta(minutes=2)
-"""Longer than all the requests of one try, so that an answer is heard rather than abandoned."""
+"""Longer than all the requests of one try take, so that no answer is lost."""
 
 FIRST_DELAY = timedelta(minutes=1)
 LONGEST_DELAY = timedelta(hours=1)

@@ -25,11 +25,11 @@ Measured with temporalio 1.35: with 5 s allowed, such a step still ran after 45 
 """
 
 STRIPE_TIMEOUT = timedelta(seconds=20)
-"""Longer than the gateway's own, so that an answer is heard rather than abandoned."""
+"""Longer than the gateway's own timeout, so that its answer is not lost."""
 STRIPE_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
 )
-"""For as long as it takes: nothing is released on an unknown answer, and no promise is dropped."""
+"""Retried without end: no ticket is released while the outcome is unknown."""
 
 A = TypeVar("A")
 P = TypeVar("P")

@@ -1,4 +1,4 @@
-"""How many things stand open, for Prometheus."""
+"""Gauges for Prometheus: open reservations and open violations."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger("holdfast.worker")
 
 
 class Gauges:
-    """Numbers that every worker counts for itself: their maximum is right, their sum is not."""
+    """Every worker measures all of them, so take their maximum and not their sum."""
 
     def __init__(self, meter: MetricMeter) -> None:
         self._reservations = meter.create_gauge(
@@ -26,12 +26,12 @@ class Gauges:
         self._open_violations = ViolationLog(meter)
 
     async def measure_forever(self) -> None:
-        """Count now and then; while MongoDB does not answer, the last numbers stay."""
+        """Measure at intervals; while MongoDB does not answer, the last values stay."""
         while True:
             try:
                 await self.measure()
             except PyMongoError as error:
-                logger.warning("what stands open was not counted: %s", type(error).__name__)
+                logger.warning("the gauges were not measured: %s", type(error).__name__)
             await asyncio.sleep(INTERVAL.total_seconds())
 
     async def measure(self) -> None:

@@ -9,11 +9,9 @@ from beanie import PydanticObjectId
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from api.app import create_app
-from tests.api.conftest import Mongo, assert_problem, list_ticket, visit
+from tests.api.conftest import assert_problem, list_ticket
 from tests.api.tickets import GONE, HELD, SOME_ID, insert, ticket
 from ticketing.models import Ticket
-from ticketing.settings import ApiSettings
 
 
 @pytest.fixture
@@ -152,19 +150,6 @@ async def test_a_search_finds_the_title_that_an_edit_has_given(seller: AsyncClie
     assert answer.status_code == 200
     assert await listed(seller, q="bjork") == ["Björk in Berlin"]
     assert await listed(seller, q="radiohead") == []
-
-
-async def test_tickets_of_before_words_were_kept_are_found_once_the_api_has_started(
-    mongodb: Mongo, api_settings: ApiSettings
-) -> None:
-    await insert(ticket(0, title="Björk in Berlin"), ticket(1, title="Radiohead"))
-    tickets = Ticket.get_pymongo_collection()
-    await tickets.update_many({}, {"$unset": {"words": True}})
-    app = create_app(api_settings)
-
-    async with app.router.lifespan_context(app), visit(app) as client:
-        assert await listed(client, q="bjork") == ["Björk in Berlin"]
-    assert [t["words"] async for t in tickets.find()] == [["berlin", "bjork", "in"], ["radiohead"]]
 
 
 async def test_a_search_goes_with_every_other_filter(client: AsyncClient) -> None:

@@ -42,7 +42,7 @@ class Order(Document):
 
     @property
     def was_abandoned(self) -> bool:
-        """Whether it was never promised to its buyer, who was told to try again.
+        """Whether the reservation was abandoned: its buyer got a 503 and no order.
 
         An order that expired after all has reached its deadline.
         """
@@ -62,7 +62,7 @@ class Order(Document):
                 unique=True,
                 partialFilterExpression={"status": {"$in": [str(s) for s in HOLDING_STATUSES]}},
             ),
-            # And that nobody holds more tickets unpaid than one may.
+            # And that no buyer holds more unpaid tickets than allowed.
             IndexModel(
                 [("user_id", ASCENDING), ("slot", ASCENDING)],
                 name="one_unpaid_order_per_slot",

@@ -1,7 +1,7 @@
-"""The fence before money: today's documents say whether Stripe may be asked, and no history does.
+"""The fence before money: the documents decide whether Stripe may be asked, not a history.
 
 An operator may reset a workflow to any event, start one by hand, or restore an older Temporal. So
-money is set aside and taken only behind a conditional write on what the order is now
+money is authorized and captured only after a conditional write on the order's current state
 (docs/adr/0023-fence-before-money.md).
 """
 
@@ -18,10 +18,10 @@ from ticketing.statuses import ChargeStatus, OrderStatus
 
 
 class PaymentFence:
-    """Lets a payment pass whose charge is undecided and whose order awaits it with its ticket.
+    """Lets a payment pass if its charge is undecided, and its order awaits it and holds the ticket.
 
-    Whoever closes an order writes its undecided charge too, so of a payment that passes and a
-    closing order one comes first, and the other sees it.
+    Closing an order also writes its undecided charge, so the payment and the closing conflict:
+    one comes first, and the other sees it.
     """
 
     def __init__(self, mongo: AsyncMongoClient[BSONDocument]) -> None:

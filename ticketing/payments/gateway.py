@@ -56,7 +56,7 @@ class StripeGateway:
         meter: MetricMeter = MetricMeter.noop,
         tracer: Tracer | None = None,
     ) -> None:
-        # It keeps an id in the home directory, and tells Stripe of this machine.
+        # It stores an id in the home directory, and sends facts about this machine to Stripe.
         stripe.enable_telemetry = False
         self._http = InstrumentedHTTPXClient(
             timeout=HTTP_TIMEOUT_SECONDS, meter=meter, tracer=tracer or NoOpTracer()
@@ -71,7 +71,7 @@ class StripeGateway:
         self._intents = stripe_api.payment_intents
         self._refunds = stripe_api.refunds
         self._spent_keys: dict[str, int] = {}
-        """By a step's first key, how many of its keys nothing will ever come of."""
+        """By a step's first key, how many of its keys are spent."""
 
     async def close(self) -> None:
         """Close the connections to Stripe."""
@@ -138,7 +138,7 @@ class StripeGateway:
     async def refund(
         self, intent_id: str, *, idempotency_key: str, later_key: str
     ) -> IntentRefunds:
-        """Give back what is left of the captured money, if any is; how it stands then.
+        """Refund what is left of the captured money, if any; returns all refunds then.
 
         Stripe repeats its first answer to a key for a day, and for a refund that may be out of
         date: the balance was short and is not any more, or the refund failed in the end. Then
@@ -159,7 +159,7 @@ class StripeGateway:
         return refunds
 
     async def refunds_of(self, intent_id: str) -> IntentRefunds:
-        """What was captured under the intent and what of it went back, in whatever way."""
+        """What was captured under the intent, and all of its refunds."""
         intent = await self.read(intent_id)
         params: RefundListParams = {"payment_intent": intent_id, "limit": 100}
         page = await _translate_errors(self._refunds.list_async(params))
@@ -262,12 +262,13 @@ class StripeGateway:
         *,
         find_existing: Callable[[], Awaitable[T | None]],
     ) -> T:
-        """Ask under the key; where Stripe repeats an old failure, look, then ask anew.
+        """Send the request under the key, or under the next one if Stripe replays a failure.
 
-        Stripe answers a key as it first did, even if that was a 500 or a no that does not hold
-        any more, so under such a key nothing would ever come of the step. The keys that follow
-        are derived from the first, and a retry walks the same way, past the keys that this
-        process knows to be spent. So whoever was held up on the way meets only used keys.
+        Stripe answers a key as it did at first, even with a 500 or a refusal that no longer
+        holds, so that the step could never succeed under such a key. Before the next key is
+        used, the object is looked up: it may exist. The further keys are derived from the first,
+        and a retry goes through them in the same order, past those that this process knows to be
+        spent; so a try that was delayed finds only used keys.
         """
         while (number := self._spent_keys.get(idempotency_key, 0) + 1) <= MAX_KEYS:
             key = idempotency_key if number == 1 else f"{idempotency_key}:{number}"
@@ -285,7 +286,7 @@ class StripeGateway:
 
 
 class _KeyIsSpent(Exception):
-    """Stripe says nothing new under this key: it stored a failure, a no, or other parameters."""
+    """Stripe replays a failure or a refusal for this key, or has it with other parameters."""
 
 
 async def _request_intent(request: Awaitable[stripe.PaymentIntent]) -> PaymentIntent:
@@ -302,10 +303,10 @@ async def _request_intent(request: Awaitable[stripe.PaymentIntent]) -> PaymentIn
 
 
 async def _translate_errors(request: Awaitable[T]) -> T:
-    """Await a request and sort what can go wrong into a definite no and an unknown outcome.
+    """Await a request; translate Stripe's errors into a refusal or an unknown outcome.
 
-    Raised anew without its cause, since a `StripeError` carries the whole body and an error
-    of an activity is kept in the workflow's history.
+    They are raised without their cause, since a `StripeError` carries the whole body, and an
+    activity's error is stored in the workflow's history.
     """
     try:
         return await request
@@ -351,7 +352,7 @@ def _refund(refund: stripe.Refund) -> Refund:
 
 
 def _is_replayed(error: stripe.StripeError) -> bool:
-    """Whether this is what Stripe said to the key before, and not what it found now."""
+    """Whether Stripe replays its first answer to the key."""
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     return headers.get("idempotent-replayed") == "true"
 

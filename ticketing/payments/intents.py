@@ -24,7 +24,7 @@ class IntentStatus(StrEnum):
 
 
 FINAL_STATUSES = frozenset({IntentStatus.SUCCEEDED, IntentStatus.CANCELED})
-"""What an intent never becomes anything else from."""
+"""The statuses in which an intent stays."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PaymentIntent:
 
     @property
     def is_ended(self) -> bool:
-        """Whether nothing of it is ours, or ever will be; known only with its refunds."""
+        """Whether it holds no money of the buyer's, and never will; needs its refunds."""
         if self.status is IntentStatus.SUCCEEDED:
             return not self.amount_kept
         return self.status is IntentStatus.CANCELED
@@ -60,18 +60,18 @@ class PaymentIntent:
 
 
 class PaymentRefused(Exception):
-    """Stripe's definite no to a request: nothing was done, and asking again gets the same."""
+    """Stripe has refused a request for good: nothing was done, and a retry gets the same answer."""
 
     def __init__(self, code: str, *, is_replayed: bool = False) -> None:
         super().__init__(f"Stripe refused the request: {code}")
         self.code = code
         self.is_replayed = is_replayed
-        """Whether Stripe repeats an earlier no to the same key, which may be out of date."""
+        """Whether Stripe replays an earlier refusal for the same key, which may be out of date."""
 
 
 class PaymentOutcomeUnknown(Exception):
     """Stripe did not answer, or not with an outcome: it may or may not have done it.
 
-    Only asking again under the same idempotency key tells. The message carries Stripe's
-    status, code and request id, and never a body: bodies hold client secrets.
+    Only a retry under the same idempotency key shows which. The message holds Stripe's status,
+    code and request id, and never a body: bodies hold client secrets.
     """
