@@ -1,7 +1,5 @@
 """The storefront: a sub-application whose errors are pages, beside the JSON API."""
 
-from typing import Any
-
 from fastapi import APIRouter, Depends
 from starlette.datastructures import URLPath
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -37,5 +35,5 @@ class Storefront(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
-    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+    def url_path_for(self, name: str, /, **path_params: object) -> URLPath:
         raise NoMatchFound(name, path_params)
