@@ -1,4 +1,4 @@
-"""What must hold of every ticket and order, and whether it does: for operators."""
+"""Violations of the invariants of tickets and orders, for operators."""
 
 from datetime import datetime
 from typing import Annotated
@@ -24,8 +24,8 @@ from ticketing.models import ViolationStatus
 router = APIRouter(prefix="/api/operations", tags=["operations"], dependencies=[OperatorOnly])
 
 
-class FindingView(ApiModel):
-    """A broken invariant of one ticket or order."""
+class ViolationView(ApiModel):
+    """A violated invariant of one ticket or order."""
 
     id: Id
     invariant: Invariant
@@ -37,19 +37,20 @@ class FindingView(ApiModel):
     order_id: Id | None
     intent_id: str | None = Field(description="Stripe's payment intent.")
     status: ViolationStatus = Field(
-        description="`open` wants an operator; `repaired` was put right; `resolved` is gone."
+        description="`open`: an operator has to act; `repaired`: repaired automatically; "
+        "`resolved`: no longer found."
     )
     found_at: datetime
     last_seen_at: datetime
-    resolved_at: datetime | None = Field(description="When it was repaired, or no longer seen.")
+    resolved_at: datetime | None = Field(description="When it was repaired, or no longer found.")
 
 
-class CheckedView(ApiModel):
-    """How many of each were looked at."""
+class CheckedCountsView(ApiModel):
+    """How many of each were checked."""
 
     tickets: int
     orders: int
-    workflows: int = Field(description="Running ones.")
+    workflows: int = Field(description="Running workflows.")
     intents: int = Field(description="Stripe's payment intents.")
 
 
@@ -59,34 +60,36 @@ class RunView(ApiModel):
     scope: Scope
     started_at: datetime
     finished_at: datetime | None = Field(description="Null while it runs.")
-    checked: CheckedView
-    reported: int = Field(description="Anomalies that were seen and left to an operator.")
-    repaired: int = Field(description="Anomalies that were put right.")
+    checked: CheckedCountsView
+    reported: int = Field(description="Violations that were found and left to an operator.")
+    repaired: int = Field(description="Violations that were repaired.")
     unexamined: int = Field(
-        description="Suspects and pages that could not be looked at; the next run does."
+        description="Candidates and pages that could not be examined; left to the next run."
     )
 
 
-class FindingPage(Page[FindingView]):
-    """Some findings, newest first, and the run that looked last."""
+class ViolationPage(Page[ViolationView]):
+    """A page of violations, newest first, and the latest run."""
 
-    last_run: RunView | None = Field(description="The run that began last; null before the first.")
+    last_run: RunView | None = Field(
+        description="The run that was started last; null before the first."
+    )
 
 
-class FindingQuery(PageQuery):
-    """Which findings."""
+class ViolationQuery(PageQuery):
+    """Which violations."""
 
     status: ViolationStatus | None = ViolationStatus.OPEN
 
 
 class CheckQuery(QueryModel):
-    """How much to check."""
+    """What to check."""
 
     scope: Scope = Scope.RECENT
 
 
 class RequestedCheck(ApiModel):
-    """A check that will be made; `lastRun` of the list tells when it is through."""
+    """A requested check; `lastRun` of the list tells when it has finished."""
 
     scope: Scope
 
@@ -95,14 +98,14 @@ class RequestedCheck(ApiModel):
     "/invariants",
     responses=problems(NotOperator, RouteNotFound, InvalidInput),
 )
-async def list_findings(
-    query: Annotated[FindingQuery, Query()], invariants: Invariants
-) -> FindingPage:
-    """Broken invariants, newest first; unless asked otherwise, those that want an operator."""
+async def list_violations(
+    query: Annotated[ViolationQuery, Query()], invariants: Invariants
+) -> ViolationPage:
+    """Violated invariants, newest first; by default only the open ones."""
     found = await invariants.find(query.status, query)
     last_run = await invariants.last_run()
-    return FindingPage(
-        items=[FindingView.model_validate(finding) for finding in found.documents],
+    return ViolationPage(
+        items=[ViolationView.model_validate(violation) for violation in found.items],
         next_cursor=found.next_cursor,
         last_run=last_run and RunView.model_validate(last_run),
     )
@@ -123,6 +126,6 @@ async def list_findings(
 async def check_invariants(
     query: Annotated[CheckQuery, Query()], invariants: Invariants
 ) -> RequestedCheck:
-    """Check now, or once more when the check that runs is through; never two at once."""
+    """Check now, or once more after the running check; never two at once."""
     await invariants.check(query.scope)
     return RequestedCheck(scope=query.scope)
