@@ -87,8 +87,8 @@ async def browse(
         tickets=found.items,
         next_page=query.address(cursor=found.next_cursor) if found.next_cursor else None,
         errors=errors,
-        sorts=SORT_LABELS,
-        shown=STATUS_LABELS,
+        sort_labels=SORT_LABELS,
+        status_labels=STATUS_LABELS,
         position=position,
     )
 

@@ -179,7 +179,7 @@ async def show_order(
         payment_method=_payment_method(query),
         card_error=_card_error(query),
         position=position,
-        follow=_poll_query(order),
+        poll_query=_poll_query(order),
         bank_page=_bank_page(request, cards, order_id, order.client_secret),
         return_url=_absolute_url(request, f"/orders/{order_id}"),
     )
