@@ -59,7 +59,7 @@ async def _serve(app: FastAPI, server: uvicorn.Server) -> None:
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"holdfast api: {message}", file=sys.stderr)  # noqa: T201 - to whoever starts it
+    print(f"holdfast api: {message}", file=sys.stderr)  # noqa: T201 - the program's output
     return status
 
 

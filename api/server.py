@@ -81,7 +81,7 @@ def _config(app: FastAPI, settings: ApiSettings) -> uvicorn.Config:
         lifespan="off",
         http=BoundedProtocol,
         log_config=None,
-        access_log=False,  # RequestLogMiddleware's lines leave out the query
+        access_log=False,  # RequestLogMiddleware logs without the query
         proxy_headers=False,
         server_header=False,
         ws="none",

@@ -91,7 +91,7 @@ class ReservationService:
     ) -> None:
         self._workflows = workflows
         self._rules = rules
-        self._refused_orders = refusal_counter
+        self._refusal_counter = refusal_counter
         self._in_flight = in_flight
 
     async def reserve(
@@ -141,7 +141,7 @@ class ReservationService:
         try:
             return await reserving
         except TicketingError as refusal:
-            self._refused_orders.count(refusal)
+            self._refusal_counter.count(refusal)
             raise
 
     async def _reserve(

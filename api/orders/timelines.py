@@ -6,7 +6,7 @@ from datetime import datetime
 from beanie import PydanticObjectId
 
 from api.http.models import path_id
-from api.orders.timeline_words import Reader, message_for, shown_reason
+from api.orders.timeline_messages import Reader, message_for, shown_reason
 from ticketing.errors import OrderNotFound
 from ticketing.models import Order, TimelineEntry
 from ticketing.observability.logs import bind_order_id

@@ -1,4 +1,4 @@
-"""Payments: submitted as a fact, decided by the order's workflow."""
+"""Payments: submitted to the order's workflow, which decides them."""
 
 from datetime import timedelta
 

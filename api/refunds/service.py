@@ -8,7 +8,7 @@ from beanie import PydanticObjectId
 from api.http.idempotency import derived_id
 from api.http.models import path_id
 from api.orders.service import OrderWithCharges, with_charges
-from api.orders.timeline_words import refund_failure_message
+from api.orders.timeline_messages import refund_failure_message
 from api.temporal.errors import TemporalOutcomeUnknown, WorkflowAlreadyStarted, WorkflowNotFound
 from api.temporal.refunds import RefundProgress, RefundWorkflowClient
 from ticketing.errors import (
@@ -113,9 +113,7 @@ class RefundService:
             await self._workflows.request(order, relist=request.relist, request_name=request.name)
         except WorkflowAlreadyStarted:
             return  # refunded just now; the order tells
-        await self._progress(
-            order, request
-        )  # raises if a concurrent request with the key started it
+        await self._progress(order, request)  # raises IdempotencyKeyReused after a concurrent start
         try:
             await self._wait_for_result(order)
         except (TimeoutError, TemporalOutcomeUnknown, WorkflowNotFound):

@@ -21,7 +21,7 @@ from api.http.idempotency import derived_id
 from api.http.models import path_id
 from api.http.pagination import PageQuery
 from api.orders.service import OrderWithCharges
-from api.orders.timeline_words import PAYMENT_FAILURE_MESSAGES
+from api.orders.timeline_messages import PAYMENT_FAILURE_MESSAGES
 from api.payments.routes import PaymentBody
 from api.payments.service import PAY_ROUTE
 from api.storefront.browsing import find_own_order

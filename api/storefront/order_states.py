@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from api.orders.service import OrderWithCharges
-from api.orders.timeline_words import (
+from api.orders.timeline_messages import (
     CANCELLATION_MESSAGES,
     MESSAGES,
     PAYMENT_FAILURE_MESSAGES,

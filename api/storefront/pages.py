@@ -113,7 +113,6 @@ class PageRenderer:
 
 
 def is_htmx_request(headers: Headers) -> bool:
-    """Whether htmx has sent the request."""
     return "hx-request" in headers
 
 

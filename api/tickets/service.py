@@ -87,9 +87,9 @@ def _words_condition(words: list[str]) -> dict[str, Any]:
     other words are compared afterwards.
     """
     by_length = sorted(words, key=len, reverse=True)
-    looked_up, compared = by_length[:INDEXED_WORDS], by_length[INDEXED_WORDS:]
-    others = {"$expr": {"$setIsSubset": [compared, "$words"]}} if compared else {}
-    return {"words": {"$all": looked_up}, **others}
+    longest, others = by_length[:INDEXED_WORDS], by_length[INDEXED_WORDS:]
+    others_match = {"$expr": {"$setIsSubset": [others, "$words"]}} if others else {}
+    return {"words": {"$all": longest}, **others_match}
 
 
 @dataclass(frozen=True)

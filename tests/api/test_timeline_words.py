@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.orders.timeline_words import (
+from api.orders.timeline_messages import (
     CANCELLATION_MESSAGES,
     DECLINE_REASONS,
     MESSAGES,
