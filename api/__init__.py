@@ -1,1 +1,1 @@
-"""HTTP: routes, what they need, and how their refusals look."""
+"""The HTTP API and the storefront."""

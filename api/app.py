@@ -7,7 +7,7 @@ from functools import partial
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api.dependencies import refuse_foreign_cookie
+from api.dependencies import refuse_cross_origin_cookie
 from api.http.errors import error_handlers
 from api.http.metrics import RequestMetrics, RequestMetricsMiddleware
 from api.http.middleware import (
@@ -19,13 +19,13 @@ from api.http.middleware import (
 from api.http.openapi import DESCRIPTION, TAGS, TITLE, VERSION, install_openapi, operation_id
 from api.http.paths import STATIC_PATH
 from api.http.problems import problems, render_problem
-from api.http.rate_limits import RateLimitHeadersMiddleware, RateLimits
+from api.http.rate_limits import RateLimiter, RateLimitHeadersMiddleware
 from api.http.spans import RequestSpansMiddleware
 from api.operations import health
 from api.operations import routes as operations
 from api.orders import routes as orders
 from api.orders import timeline_routes
-from api.orders.refusal_counter import RefusedOrders
+from api.orders.refusal_counter import RefusalCounter
 from api.payments import routes as payments
 from api.payments import webhook_routes
 from api.refunds import routes as refunds
@@ -37,7 +37,7 @@ from api.temporal.connection import TemporalConnection
 from api.tickets import feed_routes
 from api.tickets import routes as tickets
 from api.users import routes as users
-from api.users.sessions import Sessions
+from api.users.sessions import SessionService
 from ticketing.errors import (
     ContentTooLarge,
     MongoDBUnavailable,
@@ -54,7 +54,7 @@ from ticketing.temporal import connect_temporal
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """The API; it connects when its lifespan starts, and closes what it opened when it ends."""
+    """The API. Its lifespan opens the connections and closes them."""
     app = FastAPIOffline(
         title=TITLE,
         version=VERSION,
@@ -64,7 +64,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         generate_unique_id_function=operation_id,
         redirect_slashes=False,
         redoc_url=None,
-        dependencies=[Depends(refuse_foreign_cookie)],
+        dependencies=[Depends(refuse_cross_origin_cookie)],
         responses=problems(
             RequestTimeout,
             ContentTooLarge,
@@ -77,7 +77,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.include_router(health.router)
     for resource in (
         users,
-        feed_routes,  # before the tickets, lest it is taken for the id of one
+        feed_routes,  # before the tickets, or "events" would be taken for a ticket's id
         tickets,
         orders,
         timeline_routes,
@@ -94,7 +94,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     for kind, handler in error_handlers(render_problem, app.routes).items():
         app.add_exception_handler(kind, handler)
     install_openapi(app)
-    # The last one added is the outermost.
+    # The middleware added last is the outermost.
     app.add_middleware(EncodingMiddleware, render=render_refusal)
     app.add_middleware(RequestLimitMiddleware, render=render_refusal)
     app.add_middleware(RateLimitHeadersMiddleware)
@@ -132,13 +132,13 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             temporal=TemporalConnection(connect),
             tracer=telemetry.tracer,
             request_metrics=RequestMetrics(telemetry.meter),
-            refused_orders=RefusedOrders(telemetry.meter),
-            rate_limits=RateLimits(settings.limits),
-            sessions=Sessions(settings.session),
+            refusal_counter=RefusalCounter(telemetry.meter),
+            rate_limits=RateLimiter(settings.limits),
+            sessions=SessionService(settings.session),
         )
-        # Without Temporal nobody can buy, but everybody can look. So it is not waited for, only
-        # begun, lest the first buyer waits for it.
-        resources.temporal.begin()
+        # Everything but buying works without Temporal, so the start does not wait for it. It
+        # only begins to connect, so that the first buyer need not wait for that.
+        resources.temporal.start_connecting()
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""What routes ask for: one alias per dependency."""
+"""The dependencies of the routes, one alias each."""
 
 from typing import Annotated
 
@@ -12,9 +12,8 @@ from fastapi.security import (
 from pydantic import WithJsonSchema
 from pymongo import AsyncMongoClient
 
-from api.http.idempotency import HEADER, KEY_PATTERN, parse_key
-from api.http.rate_limits import ORDER
-from api.http.rate_limits import RateLimits as RateLimiter
+from api.http.idempotency import IDEMPOTENCY_KEY_HEADER, KEY_PATTERN, parse_key
+from api.http.rate_limits import ORDER_LIMITS, RateLimiter
 from api.operations.service import InvariantService
 from api.orders.reservations import ReservationService
 from api.orders.service import OrderService
@@ -27,26 +26,27 @@ from api.temporal.connection import TemporalConnection
 from api.tickets.feed import TicketFeed
 from api.tickets.service import TicketService
 from api.users.service import UserService
-from api.users.sessions import COOKIE, SignedInUser, require_operator
-from api.users.sessions import Sessions as SessionKeeper
+from api.users.sessions import SESSION_COOKIE, SessionService, SignedInUser, require_operator
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings
 
-# These only document; api/users/sessions.py reads the request itself.
+# These schemes only document the API; api/users/sessions.py reads the request itself.
 bearer_scheme = OAuth2PasswordBearer(
     tokenUrl="/api/users/token",
     auto_error=False,
     scheme_name="bearer",
-    description="The token of `POST /api/users/token`. Where a cookie is sent too, this counts.",
+    description="The token of `POST /api/users/token`; takes precedence over a cookie.",
 )
 cookie_scheme = APIKeyCookie(
-    name=COOKIE,
+    name=SESSION_COOKIE,
     auto_error=False,
     scheme_name="cookie",
-    description="The session that signing up and signing in set.",
+    description="The session cookie, set by signing up and signing in.",
 )
 operator_scheme = HTTPBearer(
-    auto_error=False, scheme_name="operator", description="The `OPERATOR_TOKEN` of the setting."
+    auto_error=False,
+    scheme_name="operator",
+    description="The value of the `OPERATOR_TOKEN` setting.",
 )
 
 
@@ -54,7 +54,7 @@ async def settings(request: Request) -> ApiSettings:
     return resources_of(request.app).settings
 
 
-async def sessions(request: Request) -> SessionKeeper:
+async def sessions(request: Request) -> SessionService:
     return resources_of(request.app).sessions
 
 
@@ -79,11 +79,11 @@ async def current_user(
     _bearer: Annotated[str | None, Security(bearer_scheme)],
     _cookie: Annotated[str | None, Security(cookie_scheme)],
 ) -> SignedInUser:
-    return await resources_of(request.app).sessions.required(request)
+    return await resources_of(request.app).sessions.require_user(request)
 
 
 async def optional_user(request: Request) -> SignedInUser | None:
-    return await resources_of(request.app).sessions.optional(request)
+    return await resources_of(request.app).sessions.optional_user(request)
 
 
 async def idempotency_key(
@@ -91,12 +91,12 @@ async def idempotency_key(
     _documented: Annotated[
         str | None,
         Header(
-            alias=HEADER,
-            description="A name that the client makes up for this request, best a UUID, and sends "
-            "again with every repetition of it. The same key and the same body get the first "
-            "answer again; with another body the key is refused (422), and while the first "
-            "request is being carried out it may be told so (409, `Retry-After`). "
-            "Each user and each route has keys of its own.",
+            alias=IDEMPOTENCY_KEY_HEADER,
+            description="A key that the client chooses for this request, ideally a UUID, and sends "
+            "again with every retry. The same key with the same body gets the first answer "
+            "again; with another body it is refused (422), and while the first request is "
+            "still being processed it may be refused as well (409, `Retry-After`). "
+            "Keys are separate for each user and each route.",
         ),
         WithJsonSchema(
             {
@@ -107,47 +107,47 @@ async def idempotency_key(
         ),
     ] = None,
 ) -> str | None:
-    sent = request.headers.getlist(HEADER)
+    sent = request.headers.getlist(IDEMPOTENCY_KEY_HEADER)
     return parse_key(", ".join(sent)) if sent else None
 
 
 async def same_origin(request: Request) -> None:
-    resources_of(request.app).sessions.refuse_foreign_origin(request)
+    resources_of(request.app).sessions.refuse_cross_origin(request)
 
 
-async def refuse_foreign_cookie(request: Request) -> None:
-    resources_of(request.app).sessions.refuse_foreign_cookie(request)
+async def refuse_cross_origin_cookie(request: Request) -> None:
+    resources_of(request.app).sessions.refuse_cross_origin_cookie(request)
 
 
 Settings = Annotated[ApiSettings, Depends(settings)]
-Sessions = Annotated[SessionKeeper, Depends(sessions)]
+Sessions = Annotated[SessionService, Depends(sessions)]
 RateLimits = Annotated[RateLimiter, Depends(rate_limits)]
 Mongo = Annotated[AsyncMongoClient[BSONDocument], Depends(mongo)]
 Temporal = Annotated[TemporalConnection, Depends(temporal)]
 Feed = Annotated[TicketFeed, Depends(ticket_feed)]
-"""The changes of tickets; it starts to watch with its first use."""
+"""The stream of ticket changes; it starts watching MongoDB on first use."""
 
 CurrentUser = Annotated[SignedInUser, Depends(current_user)]
-"""Whoever is signed in; without a session the answer is 401."""
+"""The signed-in user; without a session the answer is 401."""
 OptionalUser = Annotated[SignedInUser | None, Depends(optional_user)]
-"""Whoever is signed in, or none."""
+"""The signed-in user, or None."""
 
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
-"""The key by which the client repeats a request, if it sends one; a malformed one is 422."""
+"""The client's idempotency key, or None; a malformed one is answered 422."""
 
 SameOrigin = Depends(same_origin)
-"""For routes that hand out a cookie: no other site may sign a browser in."""
+"""For routes that set the session cookie: no other site may sign a browser in."""
 
 
 async def limit_orders(request: Request, user: CurrentUser, limits: RateLimits) -> None:
-    await limits.count(ORDER, request, str(user.id))
+    await limits.count(ORDER_LIMITS, request, str(user.id))
 
 
 OrderLimits = Depends(limit_orders)
-"""For the route that reserves; too many requests are refused with 429."""
+"""For the routes that reserve tickets; too many requests are answered 429."""
 
 
-async def operator(
+async def authorize_operator(
     settings: Settings,
     _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(operator_scheme)],
     request: Request,
@@ -155,11 +155,11 @@ async def operator(
     require_operator(request, settings.operator)
 
 
-OperatorOnly = Depends(operator)
-"""For the operators' routes: 404 while there is no operator token, else 401 without it."""
+OperatorOnly = Depends(authorize_operator)
+"""For the operators' routes: 404 while no operator token is set, otherwise 401 without it."""
 
 
-# Each takes from the resources at once: every dependency takes a little of everybody's time.
+# Each reads the resources directly, because every nested dependency costs time per request.
 async def user_service(request: Request) -> UserService:
     return UserService(resources_of(request.app).passwords)
 
@@ -177,8 +177,8 @@ async def reservation_service(request: Request) -> ReservationService:
     return ReservationService(
         resources.order_workflows,
         rules=resources.settings.purchase,
-        refused_orders=resources.refused_orders,
-        under_way=resources.reservations,
+        refusal_counter=resources.refusal_counter,
+        in_flight=resources.reservations_in_flight,
     )
 
 

@@ -1,4 +1,4 @@
-"""What every request may need, connected and made once for each process."""
+"""The long-lived objects that requests use, created once per process."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -9,37 +9,37 @@ from pymongo import AsyncMongoClient
 from starlette.applications import Starlette
 
 from api.http.metrics import RequestMetrics
-from api.http.rate_limits import RateLimits
-from api.orders.refusal_counter import RefusedOrders
-from api.orders.reservations import Reservations
+from api.http.rate_limits import RateLimiter
+from api.orders.refusal_counter import RefusalCounter
+from api.orders.reservations import ReservationsInFlight
 from api.temporal.connection import TemporalConnection
 from api.temporal.orders import OrderWorkflowClient
 from api.temporal.reconciliation import ReconciliationClient
 from api.temporal.refunds import RefundWorkflowClient
 from api.tickets.feed import TicketFeed
 from api.users.passwords import Passwords
-from api.users.sessions import Sessions
+from api.users.sessions import SessionService
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings
 
 
 @dataclass(frozen=True)
 class Resources:
-    """The settings, the connections, and what this process remembers between requests."""
+    """Settings, connections, and the state that this process keeps between requests."""
 
     settings: ApiSettings
     mongo: AsyncMongoClient[BSONDocument]
     temporal: TemporalConnection
     tracer: Tracer
     request_metrics: RequestMetrics
-    refused_orders: RefusedOrders
-    rate_limits: RateLimits
-    sessions: Sessions
+    refusal_counter: RefusalCounter
+    rate_limits: RateLimiter
+    sessions: SessionService
     passwords: Passwords = field(default_factory=Passwords)
     ticket_feed: TicketFeed = field(default_factory=TicketFeed)
-    reservations: Reservations = field(default_factory=Reservations)
+    reservations_in_flight: ReservationsInFlight = field(default_factory=ReservationsInFlight)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once the process is told to stop."""
+    """Set when the process has been told to stop."""
 
     @property
     def order_workflows(self) -> OrderWorkflowClient:
@@ -55,5 +55,5 @@ class Resources:
 
 
 def resources_of(app: Starlette) -> Resources:
-    """The resources of an app whose lifespan has begun."""
+    """The resources of an app whose lifespan has started."""
     return cast(Resources, app.state.resources)

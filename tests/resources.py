@@ -10,11 +10,11 @@ from temporalio.client import Client
 from temporalio.common import MetricMeter
 
 from api.http.metrics import RequestMetrics
-from api.http.rate_limits import RateLimits
-from api.orders.refusal_counter import RefusedOrders
+from api.http.rate_limits import RateLimiter
+from api.orders.refusal_counter import RefusalCounter
 from api.resources import Resources, resources_of
 from api.temporal.connection import TemporalConnection
-from api.users.sessions import Sessions
+from api.users.sessions import SessionService
 from ticketing.settings import ApiSettings
 
 
@@ -25,7 +25,7 @@ def exchange(app: FastAPI, **resources: Any) -> None:
 
 def connected(client: Client) -> TemporalConnection:
     """The API's connection, by a client that there is already."""
-    return TemporalConnection.of(client)
+    return TemporalConnection.from_client(client)
 
 
 def unconnected(settings: ApiSettings) -> Resources:
@@ -40,7 +40,7 @@ def unconnected(settings: ApiSettings) -> Resources:
         temporal=TemporalConnection(connect),
         tracer=NoOpTracer(),
         request_metrics=RequestMetrics(MetricMeter.noop),
-        refused_orders=RefusedOrders(),
-        rate_limits=RateLimits(settings.limits),
-        sessions=Sessions(settings.session),
+        refusal_counter=RefusalCounter(),
+        rate_limits=RateLimiter(settings.limits),
+        sessions=SessionService(settings.session),
     )

@@ -1,1 +1,1 @@
-"""What every request meets, whatever it is about."""
+"""HTTP concerns that all routes share: errors, limits, pagination, metrics."""

@@ -1,4 +1,4 @@
-"""Connections: how many there are, and how long and with how much each waits for its client."""
+"""Limits of client connections: their number, their timeouts, and the size of request heads."""
 
 import asyncio
 import resource
@@ -8,58 +8,58 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from api.http.middleware import LARGEST_HEAD
+from api.http.middleware import MAX_HEAD_BYTES
 from api.http.problems import ProblemResponse
 from ticketing.errors import RequestHeadTooLarge, RequestTimeout, TicketingError
 
-HEAD_WITHIN = timedelta(seconds=20)
-"""For the head of a request, from its first byte or, on a new connection, from the beginning."""
-READ_WITHIN = timedelta(seconds=60)
-"""For an answer that is waiting to be read: for its last 64 KiB, which is what is kept of it."""
-MOST_CONNECTIONS = 2_000
-"""Of one process: the streams of ticket events, and as many others. With a head and a body in
-each, they take 200 MB."""
-OWN_FILES = 200
-"""Open files for what is no connection of a client: MongoDB, Temporal, the process itself."""
+HEAD_TIMEOUT = timedelta(seconds=20)
+"""For receiving a request's head: from its first byte, or from the start of a new connection."""
+SEND_TIMEOUT = timedelta(seconds=60)
+"""For a client to read the last 64 KiB of an answer, which is how much is buffered."""
+MAX_CONNECTIONS = 2_000
+"""Per process: the streams of ticket events, and as many others. With a buffered head and body in
+each of them they take 200 MB."""
+RESERVED_FILES = 200
+"""Open files for everything but client connections: MongoDB, Temporal, the process itself."""
 
 
 class ConnectionState(ServerState):
     """All connections of a server."""
 
     waiting: dict["BoundedProtocol", None]
-    """Those that wait for their client, the longest first; the server may close them."""
+    """Connections that wait for their client, longest first; the server may close them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waiting = {}
-        self.most = _most_connections()
+        self.max_connections = _connection_limit()
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which by itself waits for its client forever, but between requests.
+    """uvicorn's protocol with limits; by itself it limits only the time between requests.
 
-    - A head is in time, or is answered 408, and is small enough, or is answered 431.
-    - Answers are read, or the connection is closed.
-    - Where there are too many connections, the one that has waited for its client for the longest
-      is closed for the new one. So whoever speaks, as a health probe does, is heard.
+    - A head that arrives too late is answered 408, one that is too large 431.
+    - A connection whose client does not read its answer is closed.
+    - With too many connections, the one that has waited longest for its client is closed in favour
+      of the new one, so that active clients, such as health probes, are always served.
 
-    The time for a body is a matter of the middleware's, which can answer as the route would.
+    The time for a body is limited by the middleware, which can render the error as the route would.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*args, **kwargs)
         state = cast(ConnectionState, self.server_state)
-        self._waiting, self._most = state.waiting, state.most
+        self._waiting, self._max_connections = state.waiting, state.max_connections
         self._head_deadline: asyncio.TimerHandle | None = None
-        self._reading_deadline: asyncio.TimerHandle | None = None
+        self._send_deadline: asyncio.TimerHandle | None = None
         self._is_within_head = False
-        self._unread_framing = 0
-        """Bytes since the last request that are not its body: heads, chunk sizes, trailers."""
+        self._framing_bytes = 0
+        """Bytes since the last request that belong to no body: heads, chunk sizes, trailers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         self._waiting[self] = None
-        if len(self.connections) > self._most:
+        if len(self.connections) > self._max_connections:
             next(iter(self._waiting))._abort()
         self._start_head_deadline()
 
@@ -70,11 +70,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unread_framing += len(data)
+        self._framing_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
-            self._start_reading_deadline()  # of the answer to what is no HTTP
-        elif self._unread_framing > LARGEST_HEAD:
+            self._start_send_deadline()  # uvicorn has answered a malformed request
+        elif self._framing_bytes > MAX_HEAD_BYTES:
             self._refuse(RequestHeadTooLarge())
         elif not self._is_answering() and self.timeout_keep_alive_task is None:
             self._start_head_deadline()
@@ -89,15 +89,15 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._unread_framing -= len(body)
+        self._framing_bytes -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._unread_framing = 0
+        self._framing_bytes = 0
         if self._is_answering():
             self._waiting.pop(self, None)
-        else:  # the body of a request that was answered without it
+        else:  # the request was answered before its body was complete
             self._stop_head_deadline()
             self._start_keep_alive()
 
@@ -106,20 +106,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._is_answering():
             self._waiting[self] = None
         if self.transport.is_closing():
-            self._start_reading_deadline()
+            self._start_send_deadline()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._start_reading_deadline()
+        self._start_send_deadline()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._reading_deadline is not None:
-            self._reading_deadline.cancel()
-            self._reading_deadline = None
+        if self._send_deadline is not None:
+            self._send_deadline.cancel()
+            self._send_deadline = None
 
     def timeout_keep_alive_handler(self) -> None:
-        self._abort()  # to close would be to wait until the last answer is read
+        self._abort()  # close() would wait until the client has read the last answer
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -133,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_head_deadline(self) -> None:
         if self._head_deadline is None:
             self._head_deadline = self.loop.call_later(
-                HEAD_WITHIN.total_seconds(), self._head_is_late
+                HEAD_TIMEOUT.total_seconds(), self._on_head_timeout
             )
 
     def _stop_head_deadline(self) -> None:
@@ -141,18 +141,18 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_deadline.cancel()
             self._head_deadline = None
 
-    def _start_reading_deadline(self) -> None:
-        if self._reading_deadline is None:
-            self._reading_deadline = self.loop.call_later(READ_WITHIN.total_seconds(), self._abort)
+    def _start_send_deadline(self) -> None:
+        if self._send_deadline is None:
+            self._send_deadline = self.loop.call_later(SEND_TIMEOUT.total_seconds(), self._abort)
 
-    def _head_is_late(self) -> None:
+    def _on_head_timeout(self) -> None:
         if self._is_within_head:
             self._refuse(RequestTimeout())
         else:
             self._abort()
 
     def _refuse(self, error: TicketingError) -> None:
-        if self._is_answering():  # another answer would end up in the middle of that one
+        if self._is_answering():  # a second answer would end up inside the first
             self._abort()
             return
         answer = ProblemResponse(error, {"Connection": "close"})
@@ -161,19 +161,19 @@ class BoundedProtocol(HttpToolsProtocol):
             head.append(b"%s: %s" % (name, value))
         self.transport.write(b"\r\n".join([*head, b"", bytes(answer.body)]))
         self.transport.close()
-        self._start_reading_deadline()
+        self._start_send_deadline()
 
     def _abort(self) -> None:
         self._waiting.pop(self, None)
         self.transport.abort()
 
 
-def _most_connections() -> int:
-    """As many as the process may have files, after it has asked for enough of them."""
-    wanted = MOST_CONNECTIONS + OWN_FILES
-    files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _connection_limit() -> int:
+    """The maximum number of connections, after raising the process's limit of open files."""
+    wanted = MAX_CONNECTIONS + RESERVED_FILES
+    files, max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != files < wanted:
-        files = wanted if most_files == resource.RLIM_INFINITY else min(wanted, most_files)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most_files))
-        return max(files - OWN_FILES, files // 2)
-    return MOST_CONNECTIONS
+        files = wanted if max_files == resource.RLIM_INFINITY else min(wanted, max_files)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, max_files))
+        return max(files - RESERVED_FILES, files // 2)
+    return MAX_CONNECTIONS

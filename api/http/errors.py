@@ -1,4 +1,4 @@
-"""From an exception to what the caller is told."""
+"""Exception handlers: each exception becomes a refusal, rendered as an answer."""
 
 import logging
 import re
@@ -37,7 +37,7 @@ from ticketing.errors import (
 
 logger = logging.getLogger(__name__)
 
-BY_STATUS: dict[int, type[TicketingError]] = {
+ERRORS_BY_STATUS: dict[int, type[TicketingError]] = {
     HTTPStatus.NOT_FOUND: RouteNotFound,
     HTTPStatus.METHOD_NOT_ALLOWED: MethodNotAllowed,
     HTTPStatus.REQUEST_TIMEOUT: RequestTimeout,
@@ -45,31 +45,30 @@ BY_STATUS: dict[int, type[TicketingError]] = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: UnsupportedMediaType,
 }
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+ROUTABLE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
-MONGODB_REFUSALS = {
+MONGODB_UNAVAILABLE_CODES = {
     13,  # Unauthorized: a role was revoked
     18,  # AuthenticationFailed
     121,  # DocumentValidationFailure
     8000,  # AtlasError: among others, a cluster out of space
     14031,  # OutOfDiskSpace
 }
-"""Answers of a database that works, and will not write for now; others are mistakes of ours.
+"""Errors of a working database that refuses to write for now; others are bugs of ours.
 
 Source: https://www.mongodb.com/docs/manual/reference/error-codes/
 """
 
-LONGEST_ECHO = 80
-"""Characters of a field's name that are said back."""
-
+MAX_FIELD_NAME_LENGTH = 80
+"""Longer names of fields are cut off in error messages."""
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def error_handlers(render: Render, routes: Sequence[BaseRoute]) -> dict[type[Exception], Handler]:
-    """How every error is answered that one of the routes may end in.
+    """The handlers for every expected error of the routes.
 
-    The rest are mistakes of ours, for the outermost middleware.
+    Other exceptions are bugs and reach the outermost middleware.
     """
     errors = ErrorRenderer(render, routes)
     return {
@@ -81,7 +80,7 @@ def error_handlers(render: Render, routes: Sequence[BaseRoute]) -> dict[type[Exc
 
 
 class ErrorRenderer:
-    """From an exception to the refusal, and to its answer."""
+    """Turns exceptions into refusals and renders them."""
 
     def __init__(self, render: Render, routes: Sequence[BaseRoute]) -> None:
         self._render = render
@@ -100,12 +99,12 @@ class ErrorRenderer:
 
     async def http_exception(self, request: Request, error: Exception) -> Response:
         exception = cast(HTTPException, error)
-        if exception.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, for any other broken body
+        if exception.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI: any other unreadable body
             return await self._unreadable_body(request, "cannot be decoded")
-        kind = BY_STATUS.get(exception.status_code, MalformedRequest)
+        kind = ERRORS_BY_STATUS.get(exception.status_code, MalformedRequest)
         headers = exception.headers
         if kind is MethodNotAllowed:
-            allowed = ", ".join(self._methods_of(request)) or "GET, HEAD"  # files: those two
+            allowed = ", ".join(self._allowed_methods(request)) or "GET, HEAD"  # static files
             headers = {"Allow": allowed}
         return self._render(request.scope, kind(), headers)
 
@@ -113,30 +112,30 @@ class ErrorRenderer:
         failure = cast(PyMongoError, error)
         if isinstance(failure, ConnectionFailure) or failure.timeout:
             logger.warning("MongoDB does not respond: %s", type(failure).__name__)
-        elif isinstance(failure, OperationFailure) and failure.code in MONGODB_REFUSALS:
-            # Not its text, which may repeat the document.
+        elif isinstance(failure, OperationFailure) and failure.code in MONGODB_UNAVAILABLE_CODES:
+            # Not its message, which may contain the document.
             logger.error("MongoDB refuses: %s, code %s", type(failure).__name__, failure.code)
         else:
             raise failure
         return self._render(request.scope, MongoDBUnavailable(), None)
 
     async def _unreadable_body(self, request: Request, message: str) -> Response:
-        # FastAPI reads a body before it runs dependencies, but whoever has to sign in first hears
-        # about that first.
+        # FastAPI reads the body before it runs the dependencies. But 401 takes precedence over 422,
+        # so the session is checked here.
         route = request.scope.get("route")
         if isinstance(route, APIRoute) and _needs_session(route.dependant):
             try:
-                await resources_of(request.app).sessions.required(request)
+                await resources_of(request.app).sessions.require_user(request)
             except TicketingError as error:
                 return self._render(request.scope, error, None)
         return self._render(request.scope, InvalidInput([FieldError("body", message)]), None)
 
-    def _methods_of(self, request: Request) -> list[str]:
-        """All that the path answers to; a router names those of one of its routes."""
+    def _allowed_methods(self, request: Request) -> list[str]:
+        """All methods of the path; Starlette's `Allow` has only those of one matching route."""
         routes = [route for route in self._routes if not isinstance(route, Mount)]
         return [
             method
-            for method in METHODS
+            for method in ROUTABLE_METHODS
             if any(
                 route.matches({**request.scope, "method": method})[0] is Match.FULL
                 for route in routes
@@ -151,12 +150,12 @@ def _needs_session(dependant: Dependant) -> bool:
 
 
 def _describe(problem: Mapping[str, Any]) -> FieldError:
-    place, *path = problem["loc"]
-    field = ".".join(str(step) for step in path)[:LONGEST_ECHO] or str(place)
-    return FieldError(field, _message_of(problem))
+    location, *path = problem["loc"]
+    field = ".".join(str(step) for step in path)[:MAX_FIELD_NAME_LENGTH] or str(location)
+    return FieldError(field, _field_message(problem))
 
 
-def _message_of(problem: Mapping[str, Any]) -> str:
+def _field_message(problem: Mapping[str, Any]) -> str:
     match problem["type"]:
         case "model_attributes_type" | "dict_type":
             return "must be a JSON object, sent as application/json"

@@ -1,8 +1,8 @@
-"""Entity tags: a document's version, so that an edit can be refused when it is stale.
+"""Entity tags: a document's version, so that a stale edit can be refused.
 
-They serve `If-Match` only. A reservation changes a ticket's status without changing its version,
-so the tag says nothing about whether a cached copy is fresh: `If-None-Match` is not answered, and
-answers are marked `no-store`.
+They serve `If-Match` only. A reservation changes a ticket's status but not its version, so the tag
+does not tell whether a cached copy is fresh: `If-None-Match` is ignored, and answers are marked
+`no-store`.
 """
 
 import re
@@ -13,17 +13,17 @@ from fastapi import Depends, Header
 
 from ticketing.errors import FieldError, InvalidInput
 
-TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-IF_MATCH = re.compile(rf"\s*(?:\*|{TAG}(?:\s*,\s*{TAG})*)\s*")
+ETAG_PATTERN = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+IF_MATCH_PATTERN = re.compile(rf"\s*(?:\*|{ETAG_PATTERN}(?:\s*,\s*{ETAG_PATTERN})*)\s*")
 
 
 @dataclass(frozen=True)
 class Precondition:
-    """The versions on which an edit may build; None is any."""
+    """The versions of the document that may be edited; None allows any."""
 
     versions: tuple[int, ...] | None = None
 
-    def holds_for(self, version: int) -> bool:
+    def matches(self, version: int) -> bool:
         return self.versions is None or version in self.versions
 
     def conditions(self) -> dict[str, Any]:
@@ -39,16 +39,16 @@ async def precondition(
     if_match: Annotated[
         str | None,
         Header(
-            description="The `ETag` that the change builds on. With a stale one nothing is changed",
+            description="The `ETag` of the version to change. With a stale one nothing is changed.",
             examples=['"1"'],
         ),
     ] = None,
 ) -> Precondition:
     if if_match is None or if_match.strip() == "*":
         return Precondition()
-    if not IF_MATCH.fullmatch(if_match):
+    if not IF_MATCH_PATTERN.fullmatch(if_match):
         raise InvalidInput([FieldError("If-Match", 'must be * or entity tags such as "1"')])
-    # A weak tag never matches (RFC 9110, section 13.1.1), nor does one that we did not make.
+    # A weak tag never matches (RFC 9110, section 13.1.1), nor does a tag that is not a version.
     strong = re.findall(r'(?<!W/)"([1-9]\d{0,14})"', if_match)
     return Precondition(tuple(int(version) for version in strong))
 

@@ -1,4 +1,4 @@
-"""How many requests there are, how long they take, and how they end."""
+"""Metrics of requests: count, duration, status, and how many are in flight."""
 
 import time
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.http.paths import STATIC_PATH
 from ticketing.observability.metrics import HTTP_REQUEST_DURATION, SECONDS, MetricMeter
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
 
 
 class RequestMetrics:
-    """The instruments."""
+    """The instruments and the number of requests in flight."""
 
     def __init__(self, meter: MetricMeter) -> None:
         self._requests = meter.create_counter(
@@ -28,12 +28,12 @@ class RequestMetrics:
         self._waiting = 0
 
     def begin(self) -> None:
-        """A request has come."""
+        """A request has arrived."""
         self._waiting += 1
         self._waiting_gauge.set(self._waiting)
 
     def end(self, scope: Scope, status: int, duration: float) -> None:
-        """Its answer has begun; 0 is the status of one that nobody will ever have."""
+        """The request's answer has begun; status 0 stands for no answer at all."""
         self._waiting -= 1
         self._waiting_gauge.set(self._waiting)
         where = {"method": method_of(scope), "route": route_of(scope)}
@@ -42,7 +42,7 @@ class RequestMetrics:
 
 
 class RequestMetricsMiddleware:
-    """Measures each request until its answer begins: a stream of events goes on for hours."""
+    """Measures each request until its answer begins, because event streams last for hours."""
 
     def __init__(self, app: ASGIApp, metrics: Callable[[], RequestMetrics]) -> None:
         self._app = app
@@ -56,14 +56,14 @@ class RequestMetricsMiddleware:
         began = time.perf_counter()
         is_answered = False
 
-        def answered(status: int) -> None:
+        def finish(status: int) -> None:
             nonlocal is_answered
             is_answered = True
             metrics.end(scope, status, time.perf_counter() - began)
 
         async def send_measured(message: Message) -> None:
             if message["type"] == "http.response.start" and not is_answered:
-                answered(message["status"])
+                finish(message["status"])
             await send(message)
 
         metrics.begin()
@@ -71,16 +71,16 @@ class RequestMetricsMiddleware:
             await self._app(scope, receive, send_measured)
         finally:
             if not is_answered:
-                answered(0)
+                finish(0)
 
 
 def method_of(scope: Scope) -> str:
-    """The request's method, if it is a usual one: a client may send any word."""
-    return scope["method"] if scope["method"] in METHODS else OTHER
+    """The request's method, or "other": clients may send anything, and each value is a series."""
+    return scope["method"] if scope["method"] in KNOWN_METHODS else OTHER
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route that was found, such as `/api/orders/{order_id}`."""
+    """The path template of the matched route, such as `/api/orders/{order_id}`."""
     if (path := getattr(scope.get("route"), "path", None)) is not None:
         return str(path)
     return STATIC_PATH if scope["path"].startswith(f"{STATIC_PATH}/") else OTHER

@@ -1,4 +1,4 @@
-"""What every request and response model shares: camelCase, frozen, no unknown fields."""
+"""Base classes of the request and response models: camelCase, frozen, no unknown fields."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from ticketing.errors import NotFound
 
 
 class ApiModel(BaseModel):
-    """What the API answers: camelCase in JSON, snake_case in Python."""
+    """A model with camelCase in JSON and snake_case in Python."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -24,24 +24,24 @@ class ApiModel(BaseModel):
 
 
 class RequestModel(ApiModel):
-    """What the API is sent: camelCase only, and no field that it does not know."""
+    """A request's model: only camelCase is accepted."""
 
     model_config = ConfigDict(populate_by_name=False, from_attributes=False)
 
 
 class QueryModel(RequestModel):
-    """Query parameters; an empty one (`?q=&sort=`), as a form sends it, counts as left out."""
+    """Query parameters. An empty one (`?q=&sort=`), as forms send it, counts as omitted."""
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_empty(cls, values: Any) -> Any:  # noqa: ANN401 - whatever was sent
+    def _drop_empty(cls, values: Any) -> Any:  # noqa: ANN401 - unvalidated input
         if not isinstance(values, dict):
             return values
         return {name: value for name, value in values.items() if value != ""}
 
 
-def _refuse_all_but_ids(value: object) -> object:
-    # ObjectId(None) would make a new id.
+def _require_object_id(value: object) -> object:
+    # ObjectId(None) would generate a new id.
     if not isinstance(value, str | ObjectId) or not ObjectId.is_valid(value):
         raise ValueError("must be an id of 24 hexadecimal digits")
     return value
@@ -49,7 +49,7 @@ def _refuse_all_but_ids(value: object) -> object:
 
 Id = Annotated[
     PydanticObjectId,
-    BeforeValidator(_refuse_all_but_ids),
+    BeforeValidator(_require_object_id),
     WithJsonSchema(
         {
             "type": "string",
@@ -62,13 +62,13 @@ Id = Annotated[
 
 
 def path_id(text: str, missing: type[NotFound]) -> PydanticObjectId:
-    """The id that a path names.
+    """The id in a path.
 
-    Taken as text by the routes and parsed here, so that a path that names nothing is told
-    after the body's own faults.
+    Routes take it as text and parse it here, so that an invalid body (422) is reported before an
+    unknown path (404).
 
     Raises:
-        NotFound: of the given class, where the text cannot be an id.
+        NotFound: of the given class, if the text is not an id.
     """
     try:
         return PydanticObjectId(text)

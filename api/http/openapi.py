@@ -23,24 +23,24 @@ while and waits for the payment; without one, the ticket is free again.
 - **Refusals** are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems, and their `code`
   never changes. Checks run in this order: signed in (401), well-formed (422), exists (404),
   allowed (403), possible now (409).
-- **Limits**: signing up, signing in and ordering too often is refused with 429, and when to come
-  back; `RateLimit` says how much is left. Whether something is too much is checked as soon as it
-  is known whose it is.
-- **Lists** come in pages: send `nextCursor` back as `cursor`, with the same filter.
-- **Lost answers**: repeat a `POST` of a ticket, an order, a payment or a refund with the
-  `Idempotency-Key` that it had, and it is carried out once and answered as it was first.
+- **Limits**: signing up, signing in and ordering too often is answered 429 with `Retry-After`;
+  `RateLimit` tells how many requests are left. The limits are checked as soon as it is known whose
+  request it is.
+- **Lists** are paginated: send `nextCursor` back as `cursor`, with the same filter.
+- **Lost answers**: repeat a `POST` of a ticket, an order, a payment or a refund with the same
+  `Idempotency-Key`; it is carried out once, and the first answer is repeated.
 - **Prices**: `POST /api/orders` with the `price` that the buyer was shown reserves the ticket at
-  that price or not at all; the order says what is going to be charged.
-- **Requests** may carry an `X-Request-Id`, which the answer repeats and the logs show.
+  that price or not at all; the order contains the amount that will be charged.
+- **Requests** may carry an `X-Request-Id`, which the answer and the logs repeat.
 """
 
 TAGS = [
     {"name": "users", "description": "Accounts and sessions."},
     {"name": "tickets", "description": "What is for sale."},
-    {"name": "orders", "description": "Purchases: a ticket reserved, then paid or given back."},
+    {"name": "orders", "description": "Purchases: a ticket is reserved, then paid or released."},
     {"name": "payments", "description": "Paying for an order."},
     {"name": "webhooks", "description": "For Stripe."},
-    {"name": "operations", "description": "For operators, who carry the operator token."},
+    {"name": "operations", "description": "For operators, with the operator token."},
     {"name": "health", "description": "For load balancers and orchestrators."},
 ]
 
@@ -49,7 +49,7 @@ DEFAULT_VALIDATION_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 
 def operation_id(route: APIRoute) -> str:
-    """The function's name, so that generated clients keep theirs when a path changes."""
+    """The function's name, so that a generated client keeps its names when a path changes."""
     return route.name
 
 
@@ -61,7 +61,7 @@ def install_openapi(app: FastAPI) -> None:
             app.openapi_schema = _describe(app)
         return app.openapi_schema
 
-    app.openapi = describe  # type: ignore[method-assign] # the way that FastAPI documents
+    app.openapi = describe  # type: ignore[method-assign] # as FastAPI documents
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _drop_default_validation_error(operation: dict[str, Any]) -> None:
-    # FastAPI adds it to every route with a parameter, even if no value of it is refused.
+    # FastAPI adds it to every route with a parameter, even if every value is valid.
     content = operation["responses"].get("422", {}).get("content", {})
     if "application/json" in content:
         del operation["responses"]["422"]

@@ -1,16 +1,15 @@
-"""Which paths are for programs; all others are pages, for people."""
+"""Which paths belong to the API and its documentation; all others are the storefront's pages."""
 
 from starlette.types import Scope
 
 STATIC_PATH = "/static"
 
-PROGRAM_PATHS = frozenset(
+NON_PAGE_SEGMENTS = frozenset(
     {"api", "docs", "openapi.json", "healthz", "readyz", "static", "static-offline-docs"}
 )
-"""The first segments of the paths that only programs ask for."""
+"""First path segments of everything that is not a page."""
 
 
-def is_for_programs(scope: Scope) -> bool:
-    """Whether the path is no page's."""
+def is_page_path(scope: Scope) -> bool:
     path: str = scope["path"]
-    return path.removeprefix("/").partition("/")[0] in PROGRAM_PATHS
+    return path.removeprefix("/").partition("/")[0] not in NON_PAGE_SEGMENTS

@@ -1,4 +1,4 @@
-"""The counters of the rate limits, kept in MongoDB for all API processes."""
+"""The rate limits' counters: kept in MongoDB, shared by all API processes."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,21 +13,21 @@ from ticketing.models import RateLimitWindow
 from ticketing.mongodb import BSONDocument
 
 
-class MongoDBWindows(Storage, MovingWindowSupport):
-    """Moving windows for `limits`, on the client that everything else uses (docs/adr/0012)."""
+class MongoDBRateLimitStorage(Storage, MovingWindowSupport):
+    """Moving windows for the library `limits`, on PyMongo's async client (docs/adr/0012)."""
 
     STORAGE_SCHEME = None
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Add the entries if they still fit into the window.
 
-        One write by the database's own clock, so any number of processes, whose clocks may
-        differ, let exactly `limit` through.
+        One write, by the database's clock, so that any number of processes, whose clocks may
+        differ, let exactly `limit` requests pass.
         """
         window = await self._windows().find_one_and_update(
             {"_id": key},
             [
-                {"$set": {"entries": _entries_of_the_last(expiry)}},
+                {"$set": {"entries": _entries_within(expiry)}},
                 {"$set": {"fits": {"$lte": [{"$size": "$entries"}, limit - amount]}}},
                 {
                     "$set": {
@@ -52,10 +52,8 @@ class MongoDBWindows(Storage, MovingWindowSupport):
         return bool(window["fits"])
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the oldest entry in the window was made, and how many there are."""
-        window = await self._windows().find_one(
-            {"_id": key}, {"entries": _entries_of_the_last(expiry)}
-        )
+        """The time of the oldest entry in the window, and the number of entries."""
+        window = await self._windows().find_one({"_id": key}, {"entries": _entries_within(expiry)})
         entries: list[datetime] = window["entries"] if window else []
         oldest = entries[0] if entries else datetime.now(UTC)
         return oldest.timestamp(), len(entries)
@@ -69,39 +67,39 @@ class MongoDBWindows(Storage, MovingWindowSupport):
         return True
 
     async def clear(self, key: str) -> None:
-        """Forget the window."""
+        """Delete the window."""
         await self._windows().delete_one({"_id": key})
 
     async def reset(self) -> int:
-        """Forget every window; the number there was."""
+        """Delete every window; returns how many there were."""
         return (await self._windows().delete_many({})).deleted_count
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Fixed windows, which let twice the limit through around their edges, are not kept."""
+        """Not supported: fixed windows let twice the limit pass around their edges."""
         raise NotImplementedError
 
     async def get(self, key: str) -> int:
-        """Of a fixed window."""
+        """Not supported, see `incr`."""
         raise NotImplementedError
 
     async def get_expiry(self, key: str) -> float:
-        """Of a fixed window."""
+        """Not supported, see `incr`."""
         raise NotImplementedError
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """What a lost database raises; passed on, and answered as everywhere."""
+        """Raised when the database is lost; not caught here, so it is answered as everywhere."""
         return PyMongoError
 
     @staticmethod
     def _windows() -> AsyncCollection[BSONDocument]:
-        # A failover may forget the last few entries; waiting for a majority would slow everybody.
+        # A failover may lose the last few entries; waiting for a majority would slow every request.
         collection: AsyncCollection[BSONDocument] = RateLimitWindow.get_pymongo_collection()
         return collection.with_options(
             write_concern=WriteConcern(w=1), read_concern=ReadConcern("local")
         )
 
 
-def _entries_of_the_last(seconds: int) -> dict[str, Any]:
+def _entries_within(seconds: int) -> dict[str, Any]:
     since = {"$subtract": ["$$NOW", seconds * 1000]}
     return {"$filter": {"input": {"$ifNull": ["$entries", []]}, "cond": {"$gt": ["$$this", since]}}}

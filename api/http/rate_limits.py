@@ -1,4 +1,4 @@
-"""How often sign-in, sign-up and ordering may be tried, by account and by address."""
+"""Rate limits of sign-in, sign-up and ordering, per account and per network address."""
 
 import hashlib
 import math
@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.client_address import client_network
-from api.http.rate_limit_storage import MongoDBWindows
+from api.http.rate_limit_storage import MongoDBRateLimitStorage
 from ticketing.errors import TooManyRequests
 from ticketing.settings import RateLimitSettings
 
 
-class By(Enum):
-    """Whose requests a limit counts together."""
+class LimitedBy(Enum):
+    """Which requests a limit counts together."""
 
     ADDRESS = ("address",)
     ACCOUNT = ("account",)
@@ -29,57 +29,57 @@ class By(Enum):
 
 @dataclass(frozen=True)
 class Limit:
-    """So many in any stretch of time that long."""
+    """A maximum number of requests within any period of a given length."""
 
     name: str
     """In the answer's `RateLimit` headers."""
-    by: By
+    by: LimitedBy
     rate: RateLimitItem
 
 
-SIGN_IN = (
-    # One person, or an office behind one address; a list of stolen passwords wants far more.
-    Limit("sign-in-address", By.ADDRESS, RateLimitItemPerMinute(60)),
-    # Less than half of what follows, so that one address cannot lock the account's owner out.
-    Limit("sign-in-account-address", By.ACCOUNT_AT_ADDRESS, RateLimitItemPerHour(20)),
-    # From wherever: 1,200 guesses a day at one password.
-    Limit("sign-in-account", By.ACCOUNT, RateLimitItemPerHour(50)),
+SIGN_IN_LIMITS = (
+    # Enough for an office behind one address; trying a list of stolen passwords needs far more.
+    Limit("sign-in-address", LimitedBy.ADDRESS, RateLimitItemPerMinute(60)),
+    # Less than half of the next limit, so that one address cannot lock out the account's owner.
+    Limit("sign-in-account-address", LimitedBy.ACCOUNT_AT_ADDRESS, RateLimitItemPerHour(20)),
+    # From any address: at most 1,200 guesses a day at one password.
+    Limit("sign-in-account", LimitedBy.ACCOUNT, RateLimitItemPerHour(50)),
 )
-SIGN_UP = (
-    # A sign-up tells whether an address has an account, so this bounds the asking, too.
-    Limit("sign-up-address", By.ADDRESS, RateLimitItemPerHour(30)),
-    Limit("sign-up-account", By.ACCOUNT, RateLimitItemPerHour(10)),
+SIGN_UP_LIMITS = (
+    # A sign-up reveals whether an e-mail address has an account, so this limits probing as well.
+    Limit("sign-up-address", LimitedBy.ADDRESS, RateLimitItemPerHour(30)),
+    Limit("sign-up-account", LimitedBy.ACCOUNT, RateLimitItemPerHour(10)),
 )
-ORDER = (
-    # A family, or a club, when a sale opens.
-    Limit("order-address", By.ADDRESS, RateLimitItemPerMinute(120)),
-    # As fast as a person in a hurry can press a button.
-    Limit("order-account", By.ACCOUNT, RateLimitItemPerMinute(30)),
+ORDER_LIMITS = (
+    # Enough for a family or a club when a sale opens.
+    Limit("order-address", LimitedBy.ADDRESS, RateLimitItemPerMinute(120)),
+    # As fast as a person can press a button.
+    Limit("order-account", LimitedBy.ACCOUNT, RateLimitItemPerMinute(30)),
 )
 
-HEADERS = "rate_limit_headers"
-"""Where the request keeps them until there is an answer."""
+HEADERS_ATTRIBUTE = "rate_limit_headers"
+"""The attribute of `request.state` that holds the headers until there is an answer."""
 
 
-class RateLimits:
-    """Counts requests, and refuses those that are too many.
+class RateLimiter:
+    """Counts requests and refuses those over a limit.
 
-    A window moves with each request, so no moment lets more than the limit through. A refused
-    request counts nothing towards the limits that come after the one that refused it.
+    Windows are moving, so no period of that length has more requests than the limit. A refused
+    request does not count towards the limits that come after the one that refused it.
     """
 
     def __init__(self, settings: RateLimitSettings) -> None:
-        self._are_on = settings.rate_limits == "on"
+        self._is_enabled = settings.rate_limits == "on"
         self._trusted_proxies = settings.trusted_proxies
-        self._limiter = MovingWindowRateLimiter(MongoDBWindows())
+        self._limiter = MovingWindowRateLimiter(MongoDBRateLimitStorage())
 
     async def count(self, limits: tuple[Limit, ...], request: Request, account: str) -> None:
-        """Count a request of the account's, whether or not there is such an account.
+        """Count a request for the account, whether or not the account exists.
 
         Raises:
-            TooManyRequests: it is one too many.
+            TooManyRequests: the request exceeds a limit.
         """
-        if not self._are_on:
+        if not self._is_enabled:
             return
         caller = {
             "account": account,
@@ -88,7 +88,7 @@ class RateLimits:
         states: list[LimitState] = []
         for limit in limits:
             states.append(await self._count(limit, caller))
-            setattr(request.state, HEADERS, _headers_of(limits, states))
+            setattr(request.state, HEADERS_ATTRIBUTE, _rate_limit_headers(limits, states))
             if states[-1].is_exceeded:
                 raise TooManyRequests(states[-1].seconds)
 
@@ -101,24 +101,24 @@ class RateLimits:
             limit.name,
             is_exceeded=not fits,
             remaining=max(window.remaining, 0) if fits else 0,
-            # The database's clock and ours may differ.
+            # The clocks of the database and of this process may differ.
             seconds=min(max(wait, 1), limit.rate.get_expiry()),
         )
 
 
 @dataclass(frozen=True)
 class LimitState:
-    """How a limit stands after a request."""
+    """The state of a limit after a request."""
 
     name: str
     is_exceeded: bool
     remaining: int
     seconds: int
-    """Until there is room for one more."""
+    """Until one more request is allowed."""
 
 
 class RateLimitHeadersMiddleware:
-    """Tells how the limits stand, whatever the answer (draft-ietf-httpapi-ratelimit-headers)."""
+    """Adds the limits' state to every answer (draft-ietf-httpapi-ratelimit-headers)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -126,13 +126,15 @@ class RateLimitHeadersMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(scope.get("state", {}).get(HEADERS, {}))
+                MutableHeaders(scope=message).update(
+                    scope.get("state", {}).get(HEADERS_ATTRIBUTE, {})
+                )
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
-def _headers_of(limits: Iterable[Limit], states: Iterable[LimitState]) -> dict[str, str]:
+def _rate_limit_headers(limits: Iterable[Limit], states: Iterable[LimitState]) -> dict[str, str]:
     return {
         "RateLimit-Policy": ", ".join(
             f'"{limit.name}";q={limit.rate.amount};w={limit.rate.get_expiry()}' for limit in limits
@@ -144,5 +146,5 @@ def _headers_of(limits: Iterable[Limit], states: Iterable[LimitState]) -> dict[s
 
 
 def _digest(*parts: str) -> str:
-    """No counter holds an e-mail address or a network address in clear."""
+    """A hash, so that no counter contains an e-mail address or a network address."""
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

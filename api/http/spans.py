@@ -1,4 +1,4 @@
-"""A span for each request, in a trace of its own or in that of a proxy that is trusted."""
+"""A span for each request: in a trusted proxy's trace, otherwise in a new one."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,7 +24,7 @@ PROBES = frozenset({"/healthz", "/readyz"})
 
 
 class RequestSpansMiddleware:
-    """Traces each request until its answer begins: a stream of events goes on for hours."""
+    """Traces each request until its answer begins, because event streams last for hours."""
 
     def __init__(
         self, app: ASGIApp, tracer: Callable[[], Tracer], trusted_proxies: Sequence[Network]
@@ -38,7 +38,7 @@ class RequestSpansMiddleware:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        span = self._begin(scope)
+        span = self._start_span(scope)
 
         async def send_traced(message: Message) -> None:
             if message["type"] == "http.response.start" and span.is_recording():
@@ -64,17 +64,17 @@ class RequestSpansMiddleware:
                 if span.is_recording():
                     end()
 
-    def _begin(self, scope: Scope) -> Span:
-        """Go on with a trusted proxy's trace, or begin one that is linked to the client's.
+    def _start_span(self, scope: Scope) -> Span:
+        """Continue a trusted proxy's trace, or start a new one with a link to the client's.
 
-        Were a client's the parent, its flag would decide whether we sample, and its id would
-        join whatever orders it likes in one trace.
+        With a client's span as the parent, the client would decide whether the request is sampled,
+        and could put any number of orders into one trace.
         """
         tracer = self._tracer()
         connection = HTTPConnection(scope)
-        theirs = self._context.extract(connection.headers)
+        remote_context = self._context.extract(connection.headers)
         if is_from_trusted_proxy(connection, self._trusted_proxies):
-            return tracer.start_span(method_of(scope), theirs, SpanKind.SERVER)
-        named = get_current_span(theirs).get_span_context()
-        links = [Link(named)] if named.is_valid else []
+            return tracer.start_span(method_of(scope), remote_context, SpanKind.SERVER)
+        remote_span = get_current_span(remote_context).get_span_context()
+        links = [Link(remote_span)] if remote_span.is_valid else []
         return tracer.start_span(method_of(scope), Context(), SpanKind.SERVER, links=links)

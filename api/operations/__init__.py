@@ -1,1 +1,1 @@
-"""What operators look at."""
+"""Health probes and the operators' routes."""

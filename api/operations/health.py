@@ -1,4 +1,4 @@
-"""Health: for load balancers and orchestrators."""
+"""Health probes for load balancers and orchestrators."""
 
 import asyncio
 import logging
@@ -21,13 +21,13 @@ router = APIRouter(tags=["health"])
 
 PROBE_TIMEOUT = timedelta(seconds=1)
 
-Part = Literal["mongodb", "temporal"]
-PARTS: tuple[Part, ...] = get_args(Part)
+Dependency = Literal["mongodb", "temporal"]
+DEPENDENCIES: tuple[Dependency, ...] = get_args(Dependency)
 Needs = Annotated[
-    tuple[Part, ...],
+    tuple[Dependency, ...],
     Query(
-        description="Which parts have to respond; repeated for several, all of them by default. "
-        "`needs=mongodb` is for balancers: without Temporal everything but buying goes on.",
+        description="Which dependencies have to respond: repeatable, by default all. "
+        "`needs=mongodb` is for balancers: everything but buying works without Temporal.",
     ),
 ]
 
@@ -38,7 +38,7 @@ class Health(BaseModel):
 
 @router.get("/healthz")
 async def get_health() -> Health:
-    """The process answers. Says nothing about what it depends on."""
+    """Liveness: the process answers. Its dependencies are not checked."""
     return Health()
 
 
@@ -47,30 +47,31 @@ async def get_readiness(
     request: Request,
     mongo: Mongo,
     temporal: Temporal,
-    needs: Needs = PARTS,
+    needs: Needs = DEPENDENCIES,
 ) -> Health:
-    """Requests can be served: MongoDB and Temporal respond. A refusal names what does not.
+    """Readiness: MongoDB and Temporal respond. A refusal names those that do not.
 
-    A process that is about to stop names itself (`api`): it still answers, so go elsewhere.
+    While the process drains, it names itself (`api`): it still serves requests, but new ones
+    should be routed elsewhere.
     """
     if resources_of(request.app).draining.is_set():
         raise NotReady(["api"], "This process is about to stop.")
-    probes: dict[Part, Callable[[], Awaitable[object]]] = {
+    probes: dict[Dependency, Callable[[], Awaitable[object]]] = {
         "mongodb": lambda: mongo.admin.command("ping"),
         "temporal": temporal.responds,
     }
-    asked = [part for part in probes if part in needs]
-    responds = await asyncio.gather(*(_responds(part, probes[part]) for part in asked))
-    unavailable: list[str] = [part for part, up in zip(asked, responds, strict=True) if not up]
+    needed = [name for name in probes if name in needs]
+    responds = await asyncio.gather(*(_responds(name, probes[name]) for name in needed))
+    unavailable: list[str] = [name for name, up in zip(needed, responds, strict=True) if not up]
     if unavailable:
         raise NotReady(unavailable)
     return Health()
 
 
-async def _responds(part: Part, probe: Callable[[], Awaitable[object]]) -> bool:
+async def _responds(name: Dependency, probe: Callable[[], Awaitable[object]]) -> bool:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT.total_seconds()):
             return bool(await probe())
     except (PyMongoError, TimeoutError) as error:
-        logger.warning("%s does not respond: %s", part, type(error).__name__)
+        logger.warning("%s does not respond: %s", name, type(error).__name__)
     return False

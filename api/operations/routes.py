@@ -1,4 +1,4 @@
-"""What must hold of every ticket and order, and whether it does: for operators."""
+"""Violations of the invariants of tickets and orders, for operators."""
 
 from datetime import datetime
 from typing import Annotated
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/operations", tags=["operations"], dependencies=[
 
 
 class ViolationView(ApiModel):
-    """A broken invariant of one ticket or order."""
+    """A violated invariant of one ticket or order."""
 
     id: Id
     invariant: Invariant
@@ -37,19 +37,20 @@ class ViolationView(ApiModel):
     order_id: Id | None
     intent_id: str | None = Field(description="Stripe's payment intent.")
     status: ViolationStatus = Field(
-        description="`open` wants an operator; `repaired` was put right; `resolved` is gone."
+        description="`open`: an operator has to act; `repaired`: repaired automatically; "
+        "`resolved`: no longer found."
     )
     found_at: datetime
     last_seen_at: datetime
-    resolved_at: datetime | None = Field(description="When it was repaired, or no longer seen.")
+    resolved_at: datetime | None = Field(description="When it was repaired, or no longer found.")
 
 
-class CheckedView(ApiModel):
-    """How many of each were looked at."""
+class CheckedCountsView(ApiModel):
+    """How many of each were checked."""
 
     tickets: int
     orders: int
-    workflows: int = Field(description="Running ones.")
+    workflows: int = Field(description="Running workflows.")
     intents: int = Field(description="Stripe's payment intents.")
 
 
@@ -59,18 +60,20 @@ class RunView(ApiModel):
     scope: Scope
     started_at: datetime
     finished_at: datetime | None = Field(description="Null while it runs.")
-    checked: CheckedView
-    reported: int = Field(description="Violations that were left to an operator.")
+    checked: CheckedCountsView
+    reported: int = Field(description="Violations that were found and left to an operator.")
     repaired: int = Field(description="Violations that were repaired.")
     unexamined: int = Field(
-        description="Candidates and pages that could not be read; the next run tries again."
+        description="Candidates and pages that could not be examined; left to the next run."
     )
 
 
 class ViolationPage(Page[ViolationView]):
-    """Some violations, newest first, and the run that looked last."""
+    """A page of violations, newest first, and the latest run."""
 
-    last_run: RunView | None = Field(description="The run that began last; null before the first.")
+    last_run: RunView | None = Field(
+        description="The run that was started last; null before the first."
+    )
 
 
 class ViolationQuery(PageQuery):
@@ -80,13 +83,13 @@ class ViolationQuery(PageQuery):
 
 
 class CheckQuery(QueryModel):
-    """How much to check."""
+    """What to check."""
 
     scope: Scope = Scope.RECENT
 
 
 class RequestedCheck(ApiModel):
-    """A check that will be made; `lastRun` of the list tells when it is through."""
+    """A requested check; `lastRun` of the list tells when it has finished."""
 
     scope: Scope
 
@@ -98,11 +101,11 @@ class RequestedCheck(ApiModel):
 async def list_violations(
     query: Annotated[ViolationQuery, Query()], invariants: Invariants
 ) -> ViolationPage:
-    """Broken invariants, newest first; unless asked otherwise, those that want an operator."""
+    """Violated invariants, newest first; by default only the open ones."""
     found = await invariants.find(query.status, query)
     last_run = await invariants.last_run()
     return ViolationPage(
-        items=[ViolationView.model_validate(violation) for violation in found.documents],
+        items=[ViolationView.model_validate(violation) for violation in found.items],
         next_cursor=found.next_cursor,
         last_run=last_run and RunView.model_validate(last_run),
     )
@@ -123,6 +126,6 @@ async def list_violations(
 async def check_invariants(
     query: Annotated[CheckQuery, Query()], invariants: Invariants
 ) -> RequestedCheck:
-    """Check now, or once more when the check that runs is through; never two at once."""
+    """Check now, or once more after the running check; never two at once."""
     await invariants.check(query.scope)
     return RequestedCheck(scope=query.scope)

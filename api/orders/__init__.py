@@ -1,1 +1,1 @@
-"""Orders: reserved, read and cancelled."""
+"""Orders: reserved, read and cancelled; their timelines."""

@@ -1,4 +1,4 @@
-"""How many orders are refused, and why: told where they are refused, also without a workflow."""
+"""The metric of refused orders, counted in the API because most refusals start no workflow."""
 
 from ticketing.errors import (
     OwnTicket,
@@ -12,7 +12,7 @@ from ticketing.errors import (
 )
 from ticketing.observability.metrics import ORDERS, ORDERS_HELP, MetricMeter
 
-REASONS: tuple[type[TicketingError], ...] = (
+COUNTED_REFUSALS: tuple[type[TicketingError], ...] = (
     TicketNotFound,
     OwnTicket,
     TicketReserved,
@@ -23,8 +23,8 @@ REASONS: tuple[type[TicketingError], ...] = (
 )
 
 
-class RefusedOrders:
-    """Counts each refusal once; not the same answer that a repeated request is given again."""
+class RefusalCounter:
+    """Counts each refusal once, not its repetitions to a repeated request."""
 
     def __init__(self, meter: MetricMeter = MetricMeter.noop) -> None:
         orders = meter.create_counter(ORDERS, ORDERS_HELP)
@@ -32,12 +32,13 @@ class RefusedOrders:
             error.code: orders.with_additional_attributes(
                 {"outcome": "refused", "reason": error.code}
             )
-            for error in REASONS
+            for error in COUNTED_REFUSALS
         }
         for counter in self._counters.values():
-            counter.add(0)  # a series that begins with its first event has never increased
+            counter.add(
+                0
+            )  # Prometheus sees no increase in a series that starts with its first event
 
     def count(self, refusal: TicketingError) -> None:
-        """An order was refused."""
         if counter := self._counters.get(refusal.code):
             counter.add(1)

@@ -1,4 +1,4 @@
-"""Reservations: made for buyers, and found again; the workflow decides."""
+"""Reservations: made for buyers, or found again; the workflow decides."""
 
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -9,8 +9,8 @@ from pymongo.errors import PyMongoError
 
 from activities.reservations import free_slot
 from api.http.idempotency import derived_ids
-from api.orders.refusal_counter import RefusedOrders
-from api.orders.service import OrderWithCharges, order_under, with_charges
+from api.orders.refusal_counter import RefusalCounter
+from api.orders.service import OrderWithCharges, find_buyers_order, with_charges
 from api.orders.single_flight import CallCancelled, SingleFlight
 from api.temporal.errors import WorkflowAlreadyStarted
 from api.temporal.orders import Offer, OrderWorkflowClient
@@ -36,7 +36,7 @@ from ticketing.statuses import OrderStatus, TicketStatus
 from workflows.orders import OrderInput
 
 RESERVE_ROUTE = "POST /api/orders"
-"""Part of the ids that follow from an idempotency key: never to be changed."""
+"""Part of the ids derived from idempotency keys: must never change."""
 
 LEAVES_NO_TRACE = (None, ProblemCode.TEMPORAL_UNAVAILABLE, ProblemCode.PRICE_CHANGED)
 """Outcomes of a workflow without an order, after which a request is looked at anew."""
@@ -44,47 +44,47 @@ LEAVES_NO_TRACE = (None, ProblemCode.TEMPORAL_UNAVAILABLE, ProblemCode.PRICE_CHA
 
 @dataclass(frozen=True)
 class ReservationRequest:
-    """Who wants which ticket."""
+    """A buyer's request for a ticket."""
 
     buyer_id: PydanticObjectId
     ticket_id: PydanticObjectId
     price: int | None = None
-    """The only one at which the buyer wants it; whoever names none takes the ticket's."""
+    """The price that the buyer was shown; None accepts any price."""
     is_repeatable: bool = False
-    """Whether it has a key, under which its answer can be asked for again."""
+    """Whether it has an idempotency key, so that the client can ask for its answer again."""
 
 
 @dataclass(frozen=True)
 class ReservedOrder:
-    """The order that holds the ticket for the caller, and whether this request made it."""
+    """The order that holds the ticket for the caller, and whether this request created it."""
 
     order: OrderWithCharges
     is_new: bool
 
 
-Reservations = SingleFlight[PydanticObjectId, Order]
-"""The reservations that this process is making, by ticket.
+ReservationsInFlight = SingleFlight[PydanticObjectId, Order]
+"""The reservations in flight in this process, by ticket id.
 
-The reservation's transaction decides who gets a ticket, whatever happens here. But a rush of buyers
-who all saw it free would start a workflow each, and all but one of them for nothing.
+They only save work: the reservation's transaction decides who gets the ticket. Without them, each
+buyer in a rush who saw the ticket available would start a workflow, and all but one in vain.
 """
 
 
 class ReservationService:
-    """Holds tickets for buyers, each under an order of its own."""
+    """Reserves tickets for buyers, each with an order of its own."""
 
     def __init__(
         self,
         workflows: OrderWorkflowClient,
         *,
         rules: PurchaseSettings,
-        refused_orders: RefusedOrders,
-        under_way: Reservations,
+        refusal_counter: RefusalCounter,
+        in_flight: ReservationsInFlight,
     ) -> None:
         self._workflows = workflows
         self._rules = rules
-        self._refused_orders = refused_orders
-        self._under_way = under_way
+        self._refusal_counter = refusal_counter
+        self._in_flight = in_flight
 
     async def reserve(
         self,
@@ -94,26 +94,26 @@ class ReservationService:
         *,
         price: int | None = None,
     ) -> ReservedOrder:
-        """Reserve the ticket, or find the order under which the buyer already holds it.
+        """Reserve the ticket, or find the order with which the buyer already holds it.
 
-        With a key, whoever asks again gets the first answer again. A reservation that was not
-        made in time holds nothing and never will, so the key's next id is tried.
+        With an idempotency key, a repeated request gets the first answer again. A reservation
+        that was abandoned holds nothing and never will, so then the key's next id is tried.
 
         Raises:
             TicketNotFound: there is no such ticket.
-            OwnTicket: the buyer is its seller.
+            OwnTicket: the buyer is the seller.
             TicketReserved: another order holds it.
             TicketSold: it is sold.
-            PriceChanged: it is not to be had at this price, or the buyer holds it at another.
-            TooManyReservations: the buyer holds as many unpaid tickets as one may.
-            IdempotencyKeyReused: the key came first with another ticket, or another price.
+            PriceChanged: the ticket, or the order that holds it for the buyer, has another price.
+            TooManyReservations: the buyer has the maximum number of unpaid orders.
+            IdempotencyKeyReused: the key was first used with another ticket or price.
             RequestInProgress: the first request with the key is not answered yet.
-            TemporalUnavailable: no worker answered in time; no ticket is held for it.
-            TemporalOutcomeUnknown: Temporal did not answer, and a ticket may be held for it.
+            TemporalUnavailable: no worker answered in time; the ticket is not reserved.
+            TemporalOutcomeUnknown: Temporal did not answer; the ticket may be reserved.
         """
         request = ReservationRequest(buyer_id, ticket_id, price, idempotency_key is not None)
         if idempotency_key is None:
-            return await self._or_count(self._reserve(PydanticObjectId(), request))
+            return await self._counting_refusals(self._reserve(PydanticObjectId(), request))
         order_ids = derived_ids(RESERVE_ROUTE, buyer_id, idempotency_key)
         while True:
             answer = await self._reserve_or_repeat(next(order_ids), request)
@@ -123,62 +123,62 @@ class ReservationService:
     async def _reserve_or_repeat(
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
-        """The answer under this id, made now or before; None if it was abandoned."""
-        if await order_under(order_id, request.buyer_id) is None:
+        """Reserve with this order id, or repeat its answer; None if it was abandoned."""
+        if await find_buyers_order(order_id, request.buyer_id) is None:
             with suppress(WorkflowAlreadyStarted):
-                return await self._or_count(self._reserve(order_id, request))
-        return await self._repeat(order_id, request)
+                return await self._counting_refusals(self._reserve(order_id, request))
+        return await self._repeat_answer(order_id, request)
 
-    async def _or_count(self, reserving: Awaitable[ReservedOrder]) -> ReservedOrder:
+    async def _counting_refusals(self, reserving: Awaitable[ReservedOrder]) -> ReservedOrder:
         try:
             return await reserving
         except TicketingError as refusal:
-            self._refused_orders.count(refusal)
+            self._refusal_counter.count(refusal)
             raise
 
     async def _reserve(
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder:
-        """Look at the ticket; join whoever is asking for it; else start the order's workflow.
+        """Start the order's workflow, or wait for a reservation of the ticket that is in flight.
 
         Raises:
             WorkflowAlreadyStarted: the same request came before, or at the same time.
         """
         while True:
-            if self._under_way.is_under_way(request.ticket_id):
-                # In a rush most are answered here, and the database is not asked.
+            if self._in_flight.is_in_flight(request.ticket_id):
+                # In a rush most callers are answered here, without reading the database.
                 await self._join(request)
                 continue
             ticket = await Ticket.get(request.ticket_id)
             if ticket is not None and ticket.order_id == order_id:
                 raise WorkflowAlreadyStarted
-            ticket = _for_sale(ticket, request.buyer_id)
+            ticket = _require_for_sale(ticket, request.buyer_id)
             if ticket.status is TicketStatus.RESERVED:
-                # Answered without a workflow, so a rush for one ticket costs next to nothing.
-                return await self._held_by(request, ticket)
+                # Answered without a workflow, so that a rush for one ticket costs very little.
+                return await self._existing_reservation(request, ticket)
             if request.price not in (None, ticket.price):
                 raise PriceChanged(ticket.price)
-            if self._under_way.is_under_way(request.ticket_id):
+            if self._in_flight.is_in_flight(request.ticket_id):
                 continue
             try:
                 start = self._start(order_id, request, ticket)
-                return _first_answer(await self._under_way.lead(request.ticket_id, start))
+                return _as_first_answered(await self._in_flight.run(request.ticket_id, start))
             except TicketReserved:
-                now = _for_sale(await Ticket.get(request.ticket_id), request.buyer_id)
-                return await self._held_by(request, now)
+                now = _require_for_sale(await Ticket.get(request.ticket_id), request.buyer_id)
+                return await self._existing_reservation(request, now)
 
     async def _join(self, request: ReservationRequest) -> None:
-        """Wait for whoever is reserving the ticket; return if it may be asked for again.
+        """Wait for the reservation in flight; return if the caller may try for itself.
 
         Raises:
-            OwnTicket, TicketReserved, TemporalUnavailable: the other's outcome is this one's, too.
+            OwnTicket, TicketReserved, TemporalUnavailable: the outcome is also the caller's.
         """
         try:
-            order = await self._under_way.outcome(request.ticket_id)
+            order = await self._in_flight.wait(request.ticket_id)
         except TemporalUnavailable:
             raise
         except (TicketingError, PyMongoError, WorkflowAlreadyStarted, CallCancelled):
-            return  # the other buyer's own affair
+            return  # this failure concerns only the other buyer
         if order.seller_id == request.buyer_id:
             raise OwnTicket
         if order.user_id != request.buyer_id:
@@ -187,11 +187,11 @@ class ReservationService:
     async def _start(
         self, order_id: PydanticObjectId, request: ReservationRequest, ticket: Ticket
     ) -> Order:
-        """Have the order's workflow reserve the ticket; the order, as it was recorded.
+        """Start the order's workflow and return the order that it created.
 
         Raises:
             TicketingError: the workflow refused.
-            MongoDBUnavailable: a primary that was elected a moment ago does not show it yet.
+            MongoDBUnavailable: a newly elected primary does not have the order yet.
         """
         bind_order_id(order_id)
         slot = await self._free_slot(order_id, request.buyer_id, ticket)
@@ -216,63 +216,65 @@ class ReservationService:
                 raise MongoDBUnavailable
         except (MongoDBUnavailable, PyMongoError):
             if not request.is_repeatable:
-                await self._give_back(order_id)
+                await self._cancel_unreported_order(order_id)
             raise
         return order
 
-    async def _give_back(self, order_id: PydanticObjectId) -> None:
-        """Cancel an order that its buyer will never hear of; unheard, it expires."""
+    async def _cancel_unreported_order(self, order_id: PydanticObjectId) -> None:
+        """Cancel an order whose id the client will never learn; if this fails, it expires."""
         with suppress(TicketingError):
             await self._workflows.cancel(order_id)
 
-    async def _repeat(
+    async def _repeat_answer(
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
-        """What the first request under this id was answered; None if it was abandoned."""
-        order = await order_under(order_id, request.buyer_id)
+        """The first answer of this order id; None if the reservation was abandoned."""
+        order = await find_buyers_order(order_id, request.buyer_id)
         if order is None or order.status is OrderStatus.CREATED:
             progress = await self._workflows.reservation_progress(order_id)
             if progress.ticket_id != str(request.ticket_id):
                 raise IdempotencyKeyReused
             if progress.is_reserving:
                 raise RequestInProgress
-            order = await order_under(order_id, request.buyer_id)
+            order = await find_buyers_order(order_id, request.buyer_id)
         if order is None:
             return await self._repeat_refusal(order_id, request)
         if order.ticket_id != request.ticket_id:
             raise IdempotencyKeyReused
         if order.was_abandoned:
             return None
-        # Had the first request named another price than the order's, there would be no order.
+        # If the first request had had a price other than the order's, there would be no order.
         if request.price not in (None, order.ticket.price):
             raise IdempotencyKeyReused
-        return _first_answer(order)
+        return _as_first_answered(order)
 
     async def _repeat_refusal(
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
-        refusal = await self._workflows.refusal_of(order_id)
+        refusal = await self._workflows.reservation_refusal(order_id)
         if refusal in LEAVES_NO_TRACE:
             return None
         ticket = await Ticket.get(request.ticket_id)
         if refusal is ProblemCode.TICKET_RESERVED and ticket is not None:
-            return await self._held_by(request, ticket)
+            return await self._existing_reservation(request, ticket)
         raise error_of(refusal)
 
     async def _free_slot(
         self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
     ) -> int | None:
-        """A look that spares most a workflow; the reservation itself decides."""
+        """Check the limit before starting a workflow; the reservation itself decides."""
         slot = await free_slot(str(buyer_id), self._rules.max_reservations, str(order_id))
         if slot is not None:
             return slot
-        # The other half of a double click may have reserved this very ticket meanwhile.
+        # After a double click, the other request may have reserved this ticket meanwhile.
         now = await Ticket.get(ticket.id)
         if now is not None and now.status is TicketStatus.AVAILABLE:
             raise TooManyReservations
         return None
 
-    async def _held_by(self, request: ReservationRequest, ticket: Ticket) -> ReservedOrder:
+    async def _existing_reservation(
+        self, request: ReservationRequest, ticket: Ticket
+    ) -> ReservedOrder:
         order = await Order.get(ticket.order_id) if ticket.order_id else None
         if order is None or order.user_id != request.buyer_id or order.status.is_closed:
             raise TicketReserved
@@ -283,7 +285,7 @@ class ReservationService:
         return ReservedOrder((await with_charges([order]))[0], is_new=False)
 
     async def _wait_until_recorded(self, order: Order) -> None:
-        """Promise nothing that the other request is not promised either."""
+        """Wait for the reservation's final outcome, as the request that made it does."""
         assert order.id is not None  # noqa: S101 - it was read
         progress = await self._workflows.reservation_progress(order.id)
         if not progress.is_reserving:
@@ -293,11 +295,11 @@ class ReservationService:
             raise _error_of(reservation.refusal, reservation.price)
 
 
-def _for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
-    """The ticket, free or reserved.
+def _require_for_sale(ticket: Ticket | None, buyer_id: PydanticObjectId) -> Ticket:
+    """The ticket, available or reserved.
 
     Raises:
-        TicketNotFound, OwnTicket, TicketSold: whoever asks cannot buy it.
+        TicketNotFound, OwnTicket, TicketSold: the buyer can never buy it.
     """
     if ticket is None:
         raise TicketNotFound
@@ -313,8 +315,8 @@ def _error_of(refusal: ProblemCode, price: int) -> TicketingError:
     return PriceChanged(price) if refusal is ProblemCode.PRICE_CHANGED else error_of(refusal)()
 
 
-def _first_answer(order: Order) -> ReservedOrder:
-    """The order as it was when the ticket was reserved, whatever has become of it since."""
+def _as_first_answered(order: Order) -> ReservedOrder:
+    """The order as it was right after the reservation, whatever its status is now."""
     as_reserved = {
         "status": OrderStatus.CREATED,
         "cancel_reason": None,

@@ -1,4 +1,4 @@
-"""Orders: one purchase of one ticket each."""
+"""Orders: each is one purchase of one ticket."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -38,19 +38,20 @@ from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 router = APIRouter(prefix="/api/orders", tags=["orders"])
 
 
-class OrderInput(RequestModel):
+class OrderBody(RequestModel):
     """Which ticket to buy, and at which price."""
 
     ticket_id: Id
     price: Price | None = Field(
         default=None,
-        description="What the buyer was shown, in the currency's minor unit: if the ticket costs "
-        "anything else by now, it is not reserved (`price_changed`). Left out, whatever it costs.",
+        description="The price that the buyer was shown, in the currency's minor unit: if the "
+        "ticket has another price by now, it is not reserved (`price_changed`). Without it, the "
+        "ticket is reserved at any price.",
     )
 
 
 class OrderedTicket(ApiModel):
-    """The ticket as it was offered when it was reserved."""
+    """The ticket as it was when it was reserved."""
 
     id: Id
     title: str = Field(examples=["Radiohead, Berlin, row 4"])
@@ -85,11 +86,11 @@ class OrderView(ApiModel):
     cancel_reason: CancelReason | None
     ticket_id: Id
     ticket: OrderedTicket
-    expires_at: datetime = Field(description="Unpaid, the ticket is free again after this.")
+    expires_at: datetime = Field(description="If unpaid by then, the ticket is released.")
     created_at: datetime
     completed_at: datetime | None
     cancelled_at: datetime | None
-    charges: list[ChargeView] = Field(description="Every attempt to pay, first to last.")
+    charges: list[ChargeView] = Field(description="All attempts to pay, oldest first.")
 
     @classmethod
     def of(cls, found: OrderWithCharges) -> Self:
@@ -102,14 +103,14 @@ class OrderView(ApiModel):
 
     @classmethod
     def for_seller(cls, found: OrderWithCharges) -> Self:
-        """The same without why a payment failed, which is between the buyer and the bank."""
+        """Without failure codes, which concern only the buyer and the bank."""
         view = cls.of(found)
         charges = [charge.model_copy(update={"failure_code": None}) for charge in view.charges]
         return view.model_copy(update={"charges": charges})
 
 
-class OrderQuery(PageQuery):
-    """Which of one's own orders."""
+class OrderListQuery(PageQuery):
+    """Which of the caller's orders to list."""
 
     status: OrderStatus | None = None
 
@@ -122,7 +123,7 @@ class OrderQuery(PageQuery):
     responses={
         status.HTTP_200_OK: {
             "model": OrderView,
-            "description": "The caller already holds this ticket, under this order.",
+            "description": "The caller already holds this ticket with this order.",
         },
         **problems(
             NotAuthenticated,
@@ -145,11 +146,11 @@ class OrderQuery(PageQuery):
 async def create_order(
     user: CurrentUser,
     key: IdempotencyKey,
-    body: OrderInput,
+    body: OrderBody,
     reservations: Reservations,
     response: Response,
 ) -> OrderView:
-    """Reserve a ticket; it is the caller's to pay for until `expiresAt`, at the price answered."""
+    """Reserve a ticket for the caller, who can pay the answered price until `expiresAt`."""
     reserved = await reservations.reserve(user.id, body.ticket_id, key, price=body.price)
     if not reserved.is_new:
         response.status_code = status.HTTP_200_OK
@@ -159,18 +160,16 @@ async def create_order(
 
 @router.get("", responses=problems(NotAuthenticated, InvalidInput))
 async def list_orders(
-    user: CurrentUser, query: Annotated[OrderQuery, Query()], orders: Orders
+    user: CurrentUser, query: Annotated[OrderListQuery, Query()], orders: Orders
 ) -> Page[OrderView]:
-    """One's own orders, newest first."""
+    """List the caller's orders, newest first."""
     found = await orders.find(user.id, query.status, query)
-    return Page(
-        items=[OrderView.of(order) for order in found.orders], next_cursor=found.next_cursor
-    )
+    return Page(items=[OrderView.of(order) for order in found.items], next_cursor=found.next_cursor)
 
 
 @router.get("/{order_id}", responses=problems(NotAuthenticated, OrderNotFound))
 async def get_order(user: CurrentUser, order_id: str, orders: Orders) -> OrderView:
-    """One of one's own orders, with every attempt to pay for it."""
+    """Get one of the caller's orders, with all attempts to pay for it."""
     return OrderView.of(await orders.get(user.id, order_id))
 
 
@@ -187,10 +186,10 @@ async def get_order(user: CurrentUser, order_id: str, orders: Orders) -> OrderVi
     ),
 )
 async def cancel_order(user: CurrentUser, order_id: str, orders: Orders) -> OrderView:
-    """Cancel an unpaid order and give its ticket back; again, the same answer."""
+    """Cancel an unpaid order and release its ticket; repeated, the answer is the same."""
     return OrderView.of(await orders.cancel(user.id, order_id))
 
 
 def order_location(order_id: object) -> str:
-    """Where the order is read."""
+    """The path of the order."""
     return f"{router.prefix}/{order_id}"

@@ -1,4 +1,4 @@
-"""Orders: read and cancelled for their buyers; the workflow decides."""
+"""Orders: read and cancelled by their buyers; the workflow decides."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from beanie import PydanticObjectId
 from beanie.operators import In
 
 from api.http.models import path_id
-from api.http.pagination import NEWEST_FIRST, PageQuery, find_page
+from api.http.pagination import NEWEST_FIRST, PageQuery, ResultPage, find_page
 from api.temporal.orders import OrderWorkflowClient
 from ticketing.errors import (
     OrderCancelled,
@@ -25,22 +25,14 @@ from ticketing.statuses import CancelReason, OrderStatus
 
 @dataclass(frozen=True)
 class OrderWithCharges:
-    """An order and every attempt to pay for it, first to last."""
+    """An order and all attempts to pay for it, oldest first."""
 
     order: Order
     charges: list[Charge] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class FoundOrders:
-    """One page of a buyer's orders."""
-
-    orders: list[OrderWithCharges]
-    next_cursor: str | None
-
-
 class OrderService:
-    """What a buyer can do with an order besides paying for it."""
+    """What a buyer can do with orders besides reserving and paying."""
 
     def __init__(self, workflows: OrderWorkflowClient) -> None:
         self._workflows = workflows
@@ -49,35 +41,35 @@ class OrderService:
         """One of the buyer's own orders.
 
         Raises:
-            OrderNotFound: there is none, or it is somebody else's.
+            OrderNotFound: there is no such order, or it is somebody else's.
         """
-        order = await order_of(buyer_id, path_id(order_id, OrderNotFound))
+        order = await get_buyers_order(buyer_id, path_id(order_id, OrderNotFound))
         return (await with_charges([order]))[0]
 
     async def find(
         self, buyer_id: PydanticObjectId, status: OrderStatus | None, page: PageQuery
-    ) -> FoundOrders:
-        """The buyer's own orders, newest first."""
+    ) -> ResultPage[OrderWithCharges]:
+        """One page of the buyer's orders, newest first."""
         where = {"user_id": buyer_id} | ({"status": str(status)} if status else {})
         found = await find_page(
-            Order, Order.model_validate, where, NEWEST_FIRST, page, left_out=["timeline"]
+            Order, Order.model_validate, where, NEWEST_FIRST, page, exclude=["timeline"]
         )
-        return FoundOrders(await with_charges(found.documents), found.next_cursor)
+        return ResultPage(await with_charges(found.items), found.next_cursor)
 
     async def cancel(self, buyer_id: PydanticObjectId, order_id: str) -> OrderWithCharges:
-        """Cancel an order that is not paid; cancelled before is cancelled.
+        """Cancel an unpaid order; a cancelled order stays cancelled.
 
         Raises:
-            OrderNotFound: there is none, or it is somebody else's.
+            OrderNotFound: there is no such order, or it is somebody else's.
             OrderCompleted: it was paid.
             PaymentInProgress: a payment is being decided.
-            TemporalUnavailable: no worker answered in time; the order may yet be cancelled.
+            TemporalUnavailable: no worker answered in time; the order may still be cancelled later.
         """
-        order = await order_of(buyer_id, path_id(order_id, OrderNotFound))
+        order = await get_buyers_order(buyer_id, path_id(order_id, OrderNotFound))
         if not order.status.is_closed:
             assert order.id is not None  # noqa: S101 - it was read
             await self._workflows.cancel(order.id)
-            order = await existing_order(order.id)
+            order = await get_order(order.id)
         if order.status is OrderStatus.COMPLETED:
             raise OrderCompleted
         if order.status is not OrderStatus.CANCELLED:
@@ -85,21 +77,21 @@ class OrderService:
         return (await with_charges([order]))[0]
 
 
-async def order_of(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:
+async def get_buyers_order(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:
     """Read one of the buyer's own orders.
 
     Raises:
-        OrderNotFound: there is none, or it is somebody else's, which is nobody's business.
+        OrderNotFound: there is no such order, or it is somebody else's.
     """
     bind_order_id(order_id)
-    order = await order_under(order_id, buyer_id)
+    order = await find_buyers_order(order_id, buyer_id)
     if order is None:
         raise OrderNotFound
     return order
 
 
 def closed_order_error(order: Order) -> TicketingError:
-    """Why nothing can be done with a closed order."""
+    """The error for any action on a closed order."""
     if order.status is OrderStatus.COMPLETED:
         return OrderCompleted()
     if order.cancel_reason is CancelReason.EXPIRED:
@@ -107,11 +99,11 @@ def closed_order_error(order: Order) -> TicketingError:
     return OrderCancelled()
 
 
-async def order_under(order_id: PydanticObjectId, buyer_id: PydanticObjectId) -> Order | None:
+async def find_buyers_order(order_id: PydanticObjectId, buyer_id: PydanticObjectId) -> Order | None:
     return await Order.find_one({"_id": order_id, "user_id": buyer_id})
 
 
-async def existing_order(order_id: PydanticObjectId) -> Order:
+async def get_order(order_id: PydanticObjectId) -> Order:
     order = await Order.get(order_id)
     if order is None:
         raise OrderNotFound
@@ -119,7 +111,6 @@ async def existing_order(order_id: PydanticObjectId) -> Order:
 
 
 async def with_charges(orders: Iterable[Order]) -> list[OrderWithCharges]:
-    """Each order with every attempt to pay for it."""
     by_order: defaultdict[PydanticObjectId, list[Charge]] = defaultdict(list)
     ids = [order.id for order in orders]
     async for charge in Charge.find(In(Charge.order_id, ids)).sort("order_id", "attempt"):

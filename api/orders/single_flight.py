@@ -1,7 +1,7 @@
 """At most one call per key at a time, within this process.
 
-As Go's `singleflight` (https://pkg.go.dev/golang.org/x/sync/singleflight): whoever comes while a
-call is under way waits for it and shares its outcome.
+As Go's `singleflight` (https://pkg.go.dev/golang.org/x/sync/singleflight): callers that arrive
+while a call is in flight wait for it and share its outcome.
 """
 
 import asyncio
@@ -13,37 +13,36 @@ T = TypeVar("T")
 
 
 class CallCancelled(Exception):
-    """The call that was waited for was cancelled by whoever made it; it may be made again."""
+    """The awaited call was cancelled by its own caller; it may be made again."""
 
 
 class SingleFlight(Generic[K, T]):
-    """The calls that are under way, by key."""
+    """The calls in flight, by key."""
 
     def __init__(self) -> None:
         self._calls: dict[K, asyncio.Future[T]] = {}
 
-    def is_under_way(self, key: K) -> bool:
-        """Whether there is a call to wait for."""
+    def is_in_flight(self, key: K) -> bool:
         return key in self._calls
 
-    async def outcome(self, key: K) -> T:
-        """Wait for the call that is under way.
+    async def wait(self, key: K) -> T:
+        """Wait for the call that is in flight.
 
         Raises:
             KeyError: there is none.
-            CallCancelled: its maker gave it up.
+            CallCancelled: its caller was cancelled.
             Exception: whatever the call raises.
         """
         return await asyncio.shield(self._calls[key])
 
-    async def lead(self, key: K, call: Coroutine[Any, Any, T]) -> T:
-        """Make the call; there must be none under way."""
+    async def run(self, key: K, call: Coroutine[Any, Any, T]) -> T:
+        """Make the call; none with this key may be in flight."""
         flight = self._calls[key] = asyncio.get_running_loop().create_future()
         try:
             result = await call
         except BaseException as error:
             flight.set_exception(error if isinstance(error, Exception) else CallCancelled())
-            flight.exception()  # retrieved: perhaps nobody waits for it
+            flight.exception()  # marks it as retrieved, in case nobody waits
             raise
         else:
             flight.set_result(result)

@@ -1,4 +1,4 @@
-"""Timelines: what happened to an order, when and why."""
+"""Timelines of orders: what happened, when and why."""
 
 from datetime import datetime
 
@@ -15,32 +15,34 @@ router = APIRouter(prefix="/api/orders/{order_id}/timeline", tags=["orders"])
 
 
 class TimelineEntryView(ApiModel):
-    """One thing that happened to an order."""
+    """One event of an order."""
 
     at: datetime
     code: TimelineCode = Field(
         description="What happened, for programs.", examples=["payment_failed"]
     )
-    attempt: int | None = Field(description="Which payment of the order it is about.", examples=[1])
+    attempt: int | None = Field(
+        description="The number of the payment that it concerns.", examples=[1]
+    )
     reason: str | None = Field(
-        description="Why, for programs: a decline code or a cancel reason. A seller is not told "
-        "why a payment failed.",
+        description="Why, for programs: a decline code or a cancel reason. Sellers do not see why "
+        "a payment failed.",
         examples=["insufficient_funds"],
     )
     message: str = Field(
-        description="What happened and why, for its reader.",
+        description="What happened and why, for people.",
         examples=["Your bank declined the card: insufficient funds."],
     )
 
 
 class TimelineView(ApiModel):
-    """Everything that happened to an order, oldest first."""
+    """All events of an order, oldest first."""
 
     items: list[TimelineEntryView]
 
 
 @router.get("", responses=problems(NotAuthenticated, OrderNotFound))
 async def get_timeline(user: CurrentUser, order_id: str, timelines: Timelines) -> TimelineView:
-    """What happened to an order, when and why, told to its buyer or its seller."""
-    told = await timelines.read(user.id, order_id)
-    return TimelineView(items=[TimelineEntryView.model_validate(entry) for entry in told])
+    """What happened to an order, when and why, for its buyer or seller."""
+    entries = await timelines.read(user.id, order_id)
+    return TimelineView(items=[TimelineEntryView.model_validate(entry) for entry in entries])

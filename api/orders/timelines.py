@@ -1,4 +1,4 @@
-"""What happened to an order, for the two whom it concerns."""
+"""An order's timeline, for its buyer and its seller."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 from beanie import PydanticObjectId
 
 from api.http.models import path_id
-from api.orders.timeline_words import Reader, reason_for, words_for
+from api.orders.timeline_messages import Reader, message_for, shown_reason
 from ticketing.errors import OrderNotFound
 from ticketing.models import Order, TimelineEntry
 from ticketing.observability.logs import bind_order_id
@@ -14,8 +14,8 @@ from ticketing.statuses import TimelineCode
 
 
 @dataclass(frozen=True)
-class ToldEntry:
-    """One thing that happened, as its reader is told it."""
+class RenderedTimelineEntry:
+    """A timeline entry with its message for the reader."""
 
     at: datetime
     code: TimelineCode
@@ -25,13 +25,13 @@ class ToldEntry:
 
 
 class TimelineService:
-    """Reads timelines; the activities that change an order write them."""
+    """Reads timelines; activities write them."""
 
-    async def read(self, user_id: PydanticObjectId, order_id: str) -> list[ToldEntry]:
-        """What happened to an order that the user buys or sells, oldest first.
+    async def read(self, user_id: PydanticObjectId, order_id: str) -> list[RenderedTimelineEntry]:
+        """The timeline of an order that the user buys or sells, oldest entry first.
 
         Raises:
-            OrderNotFound: there is none, or it is between others.
+            OrderNotFound: there is no such order, or the user is neither buyer nor seller.
         """
         wanted = path_id(order_id, OrderNotFound)
         bind_order_id(wanted)
@@ -44,14 +44,14 @@ class TimelineService:
         if order is None:
             raise OrderNotFound
         reader = Reader.BUYER if order.user_id == user_id else Reader.SELLER
-        return [_tell(reader, entry) for entry in order.timeline]
+        return [_render(reader, entry) for entry in order.timeline]
 
 
-def _tell(reader: Reader, entry: TimelineEntry) -> ToldEntry:
-    return ToldEntry(
+def _render(reader: Reader, entry: TimelineEntry) -> RenderedTimelineEntry:
+    return RenderedTimelineEntry(
         at=entry.at,
         code=entry.code,
         attempt=entry.attempt,
-        reason=reason_for(reader, entry),
-        message=words_for(reader, entry),
+        reason=shown_reason(reader, entry),
+        message=message_for(reader, entry),
     )

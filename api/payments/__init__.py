@@ -1,1 +1,1 @@
-"""Payments, and what Stripe says of them."""
+"""Payments and Stripe's webhook events."""

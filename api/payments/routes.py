@@ -31,15 +31,15 @@ from ticketing.statuses import ChargeStatus
 router = APIRouter(prefix="/api/payments", tags=["payments"])
 
 
-class PaymentInput(RequestModel):
-    """Which order to pay, and with what."""
+class PaymentBody(RequestModel):
+    """The order to pay, and the payment method."""
 
     order_id: Id
     payment_method: Annotated[
         str,
         StringConstraints(pattern=r"^pm_[A-Za-z0-9_]+$", max_length=255),
         Field(
-            description="Stripe's id of a payment method, as Stripe.js makes it in a browser. "
+            description="Stripe's id of a payment method, created by Stripe.js in the browser. "
             "Card numbers must not be sent here.",
             examples=["pm_card_visa"],
         ),
@@ -51,9 +51,9 @@ class PendingChargeView(ChargeView):
 
     client_secret: str | None = Field(
         default=None,
-        description="Present when the bank wants the buyer: Stripe.js takes it from here. "
-        "Absent when Stripe has not answered yet: ask for the order until it says more, and pay "
-        "again if it still says `awaiting_payment`, to be told what the bank wants.",
+        description="Present if the bank requires authentication: pass it to Stripe.js. "
+        "Absent while Stripe has not answered yet: poll the order, and if it stays "
+        "`awaiting_payment`, submit the payment again to get the client secret.",
         examples=["pi_3Qx_secret_k2"],
     )
 
@@ -66,7 +66,8 @@ class PendingChargeView(ChargeView):
     responses={
         status.HTTP_202_ACCEPTED: {
             "model": PendingChargeView,
-            "description": "Not decided yet: the bank wants the buyer, or Stripe is still silent.",
+            "description": "Not decided yet: the bank requires authentication, or Stripe has not "
+            "answered.",
         },
         **problems(
             NotAuthenticated,
@@ -88,7 +89,7 @@ class PendingChargeView(ChargeView):
 async def create_payment(
     user: CurrentUser,
     key: IdempotencyKey,
-    body: PaymentInput,
+    body: PaymentBody,
     payments: Payments,
     response: Response,
 ) -> ChargeView | JSONResponse:
@@ -99,7 +100,7 @@ async def create_payment(
 
 
 def _pending(charge: Charge) -> JSONResponse:
-    """The 202, made here: a `response_model` would leave the client secret out."""
+    """The 202 as a response of its own: the `response_model` would drop the client secret."""
     view = PendingChargeView.of(charge).model_dump(mode="json", by_alias=True)
     if charge.client_secret is None:
         del view["clientSecret"]

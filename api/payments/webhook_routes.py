@@ -1,4 +1,4 @@
-"""Where Stripe tells that a payment intent has changed."""
+"""The webhook endpoint for Stripe's events."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
 
 
 class Received(ApiModel):
-    """The event was taken; Stripe need not send it again."""
+    """The event was accepted; Stripe need not send it again."""
 
     received: bool = True
 
@@ -34,7 +34,7 @@ async def take_stripe_event(
     webhooks: StripeWebhooks,
     signature: Annotated[str, Header(alias="Stripe-Signature")] = "",
 ) -> Received:
-    """Take an event that Stripe has signed; 404 while no `STRIPE_WEBHOOK_SECRET` is set."""
+    """Receive an event signed by Stripe; 404 while no `STRIPE_WEBHOOK_SECRET` is set."""
     if not settings.stripe.webhook_secret.get_secret_value():
         raise RouteNotFound
     event = read_event(await request.body(), signature, settings.stripe.webhook_secret)

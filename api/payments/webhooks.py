@@ -1,4 +1,4 @@
-"""Stripe's news, handed to the workflows that they concern."""
+"""Stripe's webhook events, signalled to the workflows that they concern."""
 
 import logging
 from contextlib import suppress
@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 
 
 class StripeWebhookService:
-    """Tells a workflow that there is news at Stripe; the workflow asks which."""
+    """Signals that something changed at Stripe; the workflow then reads Stripe's state itself."""
 
     def __init__(self, orders: OrderWorkflowClient, refunds: RefundWorkflowClient) -> None:
         self._orders = orders
         self._refunds = refunds
 
     async def take(self, event: WebhookEvent) -> None:
-        """Hand the event over once; a repeated, late or reordered one changes nothing.
+        """Signal the event once; a repeated, late or reordered event changes nothing.
 
-        Of most payments Stripe's answer has told everything by the time its events come: nobody
-        waits for these, and nothing is kept of them.
+        For most payments, Stripe's API response has already told the outcome when the events
+        arrive. Events that no order waits for are ignored and not stored.
         """
         if isinstance(event, IntentEvent):
             bind_order_id(event.order_id)
@@ -40,7 +40,7 @@ class StripeWebhookService:
         # Signal first: a crash in between makes Stripe deliver again, and a second signal
         # changes nothing, while an event marked as seen but never signalled is lost.
         await self._signal(event)
-        await self._remember(event)
+        await self._mark_seen(event)
 
     async def _signal(self, event: WebhookEvent) -> None:
         match event:
@@ -50,10 +50,10 @@ class StripeWebhookService:
                 await self._notify_refund(event)
 
     async def _notify_refund(self, event: RefundEvent) -> None:
-        """Tell the order's refund, and start it where the refund was made at Stripe itself."""
+        """Signal the order's refund workflow; start it if the refund was made at Stripe itself."""
         charge = await Charge.find_one({"stripe_id": event.intent_id})
         if charge is None or charge.status is ChargeStatus.FAILED:
-            return  # nothing of ours, or an authorization that was given up
+            return  # not one of our charges, or a cancelled authorization
         bind_order_id(charge.order_id)
         if charge.stripe_refund_id is not None:
             _report_late_failure(event, charge)
@@ -61,10 +61,10 @@ class StripeWebhookService:
         order = await Order.get(charge.order_id)
         if order is None:
             return
-        with suppress(WorkflowAlreadyStarted):  # recorded a moment ago
+        with suppress(WorkflowAlreadyStarted):  # the refund was recorded meanwhile
             await self._refunds.notify(order, event.intent_id)
 
-    async def _remember(self, event: WebhookEvent) -> None:
+    async def _mark_seen(self, event: WebhookEvent) -> None:
         seen = StripeEvent(
             id=event.id,
             type=event.type,
@@ -74,14 +74,14 @@ class StripeWebhookService:
         try:
             await seen.insert()
         except DuplicateKeyError:
-            return  # delivered twice at the same time
+            return  # delivered twice concurrently
 
 
 async def _is_authentication_pending(event: IntentEvent) -> bool:
-    """Whether the order waits for what its buyer does at the bank.
+    """Whether the order waits for its buyer's authentication at the bank.
 
-    Nobody can do anything there without the client secret, and it is stored before anybody has it;
-    so an event that is not waited for now tells nothing that the workflow will not be answered.
+    The buyer cannot authenticate without the client secret, which is stored before it is shown. So
+    an event without a stored secret tells nothing that the API response does not tell the workflow.
     """
     waiting = {
         "stripe_id": event.intent_id,
@@ -93,7 +93,7 @@ async def _is_authentication_pending(event: IntentEvent) -> bool:
 
 
 def _report_late_failure(event: RefundEvent, charge: Charge) -> None:
-    """Log that a bank sent a recorded refund back; only a person can reach the buyer then."""
+    """Log that a recorded refund failed afterwards; only an operator can resolve that."""
     if event.type == REFUND_FAILED:
         logger.error(
             "refund %s of order %s failed after it was recorded: the money is ours again",

@@ -25,13 +25,13 @@ from ticketing.statuses import OrderStatus
 router = APIRouter(prefix="/api/orders", tags=["orders"])
 
 
-class RefundInput(RequestModel):
-    """What becomes of the ticket."""
+class RefundBody(RequestModel):
+    """What happens to the ticket."""
 
     relist: StrictBool = Field(
         default=False,
-        description="Whether the ticket goes back on sale; otherwise it is withdrawn. "
-        "Of several requests for one refund the first one decides.",
+        description="Whether the ticket is put on sale again; otherwise it is withdrawn. "
+        "Among several requests for one refund, the first one decides.",
     )
 
 
@@ -41,8 +41,8 @@ class RefundInput(RequestModel):
     responses={
         status.HTTP_202_ACCEPTED: {
             "model": OrderView,
-            "description": "Stripe has not made the refund yet. It goes on by itself; "
-            "asking again tells.",
+            "description": "Stripe has not made the refund yet. It continues in the background; "
+            "repeat the request for its state.",
         },
         **problems(
             NotAuthenticated,
@@ -63,11 +63,11 @@ async def refund_order(
     user: CurrentUser,
     key: IdempotencyKey,
     order_id: str,
-    body: RefundInput,
+    body: RefundBody,
     refunds: Refunds,
     response: Response,
 ) -> OrderView:
-    """Give the buyer of one's ticket the money back; again, the same answer."""
+    """Refund a sale of the caller's ticket; repeated, the answer is the same."""
     refunded = await refunds.refund(user.id, order_id, relist=body.relist, idempotency_key=key)
     if refunded.order.status is OrderStatus.COMPLETED:
         response.status_code = status.HTTP_202_ACCEPTED

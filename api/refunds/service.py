@@ -1,4 +1,4 @@
-"""Refunds: asked for by the ticket's seller, carried out by a workflow of their own."""
+"""Refunds: requested by the ticket's seller, made by a workflow."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ from beanie import PydanticObjectId
 from api.http.idempotency import derived_id
 from api.http.models import path_id
 from api.orders.service import OrderWithCharges, with_charges
-from api.orders.timeline_words import refusal_words
+from api.orders.timeline_messages import refund_failure_message
 from api.temporal.errors import TemporalOutcomeUnknown, WorkflowAlreadyStarted, WorkflowNotFound
 from api.temporal.refunds import RefundProgress, RefundWorkflowClient
 from ticketing.errors import (
@@ -26,15 +26,15 @@ from ticketing.statuses import CancelReason, OrderStatus
 
 @dataclass(frozen=True)
 class _RefundRequest:
-    """One request of a seller's."""
+    """A seller's request."""
 
     relist: bool
     name: str | None
-    """The same whenever it is repeated under its key."""
+    """Derived from the idempotency key, so that a repeated request has the same name."""
 
 
 class RefundService:
-    """What a seller can do for a buyer who has paid."""
+    """Shows sales to their sellers and refunds them."""
 
     def __init__(self, workflows: RefundWorkflowClient, *, wait: timedelta) -> None:
         self._workflows = workflows
@@ -44,10 +44,10 @@ class RefundService:
         """An order of one of the seller's tickets.
 
         Raises:
-            OrderNotFound: there is none, or the caller has nothing to do with it.
+            OrderNotFound: there is no such order, or the caller is neither seller nor buyer.
             NotTicketSeller: the caller is its buyer.
         """
-        return await _order_of_seller(seller_id, path_id(order_id, OrderNotFound))
+        return await _get_sale(seller_id, path_id(order_id, OrderNotFound))
 
     async def refund(
         self,
@@ -57,46 +57,46 @@ class RefundService:
         relist: bool,
         idempotency_key: str | None = None,
     ) -> OrderWithCharges:
-        """Refund a completed order; still completed if Stripe has not answered in time.
+        """Refund a completed order; it is still completed if Stripe has not answered in time.
 
-        Whoever asks again joins the refund that is under way, and its ticket goes where the
-        first request said. The key of the request that started it is kept with the workflow.
+        A second request joins the running refund, and the first one's `relist` decides. The
+        workflow's memo has the name of the request that started it.
 
         Raises:
-            OrderNotFound: there is none, or the caller has nothing to do with it.
+            OrderNotFound: there is no such order, or the caller is neither seller nor buyer.
             NotTicketSeller: the caller is its buyer.
-            OrderNotCompleted: nothing was paid that could go back.
-            RefundRefused: Stripe said no; the order stays completed.
-            IdempotencyKeyReused: the key came first with another `relist`.
+            OrderNotCompleted: the order is not paid.
+            RefundRefused: Stripe refused the refund; the order stays completed.
+            IdempotencyKeyReused: the key was first used with another `relist`.
             RequestInProgress: the first request with the key is not decided yet.
-            TemporalUnavailable: the request could not be handed over.
+            TemporalUnavailable: the request could not be submitted.
         """
-        order = await _order_of_seller(seller_id, path_id(order_id, OrderNotFound))
-        request = _RefundRequest(relist, _name_of(order, idempotency_key))
-        await self._refuse_repetition(order, request)
+        order = await _get_sale(seller_id, path_id(order_id, OrderNotFound))
+        request = _RefundRequest(relist, _request_name(order, idempotency_key))
+        await self._raise_first_answer(order, request)
         if not is_refunded(order):
             if order.status is not OrderStatus.COMPLETED:
                 raise OrderNotCompleted
-            await self._ask_for_refund(order, request)
-            order = await _order_of_seller(seller_id, path_id(order_id, OrderNotFound))
+            await self._request_refund(order, request)
+            order = await _get_sale(seller_id, path_id(order_id, OrderNotFound))
         return (await with_charges([order]))[0]
 
-    async def _refuse_repetition(self, order: Order, request: _RefundRequest) -> None:
-        """Tell a repeated request what the first one is told, where its order does not say it."""
-        match await self._progress_of(order, request):
+    async def _raise_first_answer(self, order: Order, request: _RefundRequest) -> None:
+        """Raise the first request's error for a repeated one, where the order does not tell it."""
+        match await self._progress(order, request):
             case RefundProgress.RUNNING if not is_refunded(order):
                 raise RequestInProgress
             case RefundProgress.REFUSED:
                 try:
-                    await self._await_end(order)
+                    await self._wait_for_result(order)
                 except TimeoutError:
-                    raise RequestInProgress from None  # another one has been started meanwhile
+                    raise RequestInProgress from None  # another refund was started meanwhile
 
-    async def _progress_of(self, order: Order, request: _RefundRequest) -> RefundProgress | None:
-        """How the refund stands that this very request has started, if one has.
+    async def _progress(self, order: Order, request: _RefundRequest) -> RefundProgress | None:
+        """The state of the refund that a request with the same key started, if there is one.
 
         Raises:
-            IdempotencyKeyReused: one with the same key has, and it was another request.
+            IdempotencyKeyReused: that request had another `relist`.
         """
         if request.name is None:
             return None
@@ -107,27 +107,27 @@ class RefundService:
             raise IdempotencyKeyReused
         return refund.progress
 
-    async def _ask_for_refund(self, order: Order, request: _RefundRequest) -> None:
-        """Hand the request over, and wait a while for what becomes of it."""
+    async def _request_refund(self, order: Order, request: _RefundRequest) -> None:
+        """Submit the request and wait for its outcome."""
         try:
             await self._workflows.request(order, relist=request.relist, request_name=request.name)
         except WorkflowAlreadyStarted:
-            return  # done a moment ago, and the order says so
-        await self._progress_of(order, request)  # another request's, if both came at once
+            return  # refunded just now; the order tells
+        await self._progress(order, request)  # raises IdempotencyKeyReused after a concurrent start
         try:
-            await self._await_end(order)
+            await self._wait_for_result(order)
         except (TimeoutError, TemporalOutcomeUnknown, WorkflowNotFound):
-            return  # Temporal has the request, whatever it can say of it now
+            return  # the request is submitted; its outcome is not known yet
 
-    async def _await_end(self, order: Order) -> None:
+    async def _wait_for_result(self, order: Order) -> None:
         try:
-            await self._workflows.await_end(order, self._wait)
+            await self._workflows.wait_for_result(order, self._wait)
         except RefundRefused as refused:
-            raise RefundRefused(refusal_words(refused.detail or "")) from None
+            raise RefundRefused(refund_failure_message(refused.detail or "")) from None
 
 
-def _name_of(order: Order, idempotency_key: str | None) -> str | None:
-    """What stands for the key in the memo; the same key names another request elsewhere."""
+def _request_name(order: Order, idempotency_key: str | None) -> str | None:
+    """The key's name in the memo; it includes the order, as one key may be used for several."""
     if idempotency_key is None:
         return None
     route = f"POST /api/orders/{order.id}/refund"
@@ -135,11 +135,11 @@ def _name_of(order: Order, idempotency_key: str | None) -> str | None:
 
 
 def is_refunded(order: Order) -> bool:
-    """Whether the order was completed once, and its money has gone back."""
+    """Whether the order was completed and then refunded."""
     return order.cancel_reason is CancelReason.REFUNDED
 
 
-async def _order_of_seller(seller_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:
+async def _get_sale(seller_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:
     bind_order_id(order_id)
     order = await Order.get(order_id)
     if order is None or seller_id not in (order.seller_id, order.user_id):

@@ -1,4 +1,4 @@
-"""Pages for people with a browser, rendered here, over the same services as the JSON routes.
+"""The storefront: server-rendered pages over the same services as the JSON routes.
 
-Everything works without JavaScript. Scripts only make a page follow what happens meanwhile.
+Everything works without JavaScript. Scripts only update open pages and embed the card form.
 """

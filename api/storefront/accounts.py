@@ -7,23 +7,23 @@ from starlette.responses import Response
 
 from api.dependencies import RateLimits, SameOrigin, Sessions, Users
 from api.http.problems import headers_of
-from api.http.rate_limits import SIGN_IN, SIGN_UP
-from api.storefront.dependencies import Page, SignedInForm, VisitorForm
-from api.storefront.forms import Form, InvalidForm, local_path, validated
-from api.storefront.pages import PageRoute, Pages, go_to
-from api.users.routes import SignInInput, SignUpInput
-from api.users.service import account_name
+from api.http.rate_limits import SIGN_IN_LIMITS, SIGN_UP_LIMITS
+from api.storefront.dependencies import Pages, SignedInForm, VisitorForm
+from api.storefront.forms import Form, InvalidForm, local_path, validate_form
+from api.storefront.pages import PageRenderer, PageRoute, redirect_to
+from api.users.routes import SignInBody, SignUpBody
+from api.users.service import canonical_email
 from ticketing.errors import EmailTaken, InvalidCredentials, TooManyRequests
 from ticketing.models import User
 
 router = APIRouter(route_class=PageRoute)
 
-Enter = Callable[[], Awaitable[User]]
+Authenticate = Callable[[], Awaitable[User]]
 
 
 @router.get("/signup")
-async def show_sign_up(page: Page, next: str = "/") -> Response:
-    return _ask(page, "signup.html", next)
+async def show_sign_up(pages: Pages, next: str = "/") -> Response:
+    return _show_form(pages, "signup.html", next)
 
 
 @router.post("/signup", dependencies=[SameOrigin])
@@ -33,19 +33,19 @@ async def sign_up(
     users: Users,
     sessions: Sessions,
     limits: RateLimits,
-    page: Page,
+    pages: Pages,
 ) -> Response:
-    async def enter() -> User:
-        wanted = validated(SignUpInput, _credentials(form))
-        await limits.count(SIGN_UP, request, account_name(wanted.email))
-        return await users.sign_up(wanted.email, wanted.password)
+    async def authenticate() -> User:
+        body = validate_form(SignUpBody, _credentials(form))
+        await limits.count(SIGN_UP_LIMITS, request, canonical_email(body.email))
+        return await users.sign_up(body.email, body.password)
 
-    return await _enter(enter, "signup.html", form, sessions, page)
+    return await _start_session(authenticate, "signup.html", form, sessions, pages)
 
 
 @router.get("/signin")
-async def show_sign_in(page: Page, next: str = "/") -> Response:
-    return _ask(page, "signin.html", next)
+async def show_sign_in(pages: Pages, next: str = "/") -> Response:
+    return _show_form(pages, "signin.html", next)
 
 
 @router.post("/signin", dependencies=[SameOrigin])
@@ -55,59 +55,59 @@ async def sign_in(
     users: Users,
     sessions: Sessions,
     limits: RateLimits,
-    page: Page,
+    pages: Pages,
 ) -> Response:
-    async def enter() -> User:
-        wanted = validated(SignInInput, _credentials(form))
-        await limits.count(SIGN_IN, request, account_name(wanted.email))
-        return await users.authenticate(wanted.email, wanted.password)
+    async def authenticate() -> User:
+        body = validate_form(SignInBody, _credentials(form))
+        await limits.count(SIGN_IN_LIMITS, request, canonical_email(body.email))
+        return await users.authenticate(body.email, body.password)
 
-    return await _enter(enter, "signin.html", form, sessions, page)
+    return await _start_session(authenticate, "signin.html", form, sessions, pages)
 
 
 @router.post("/signout")
 async def sign_out(request: Request, form: SignedInForm, sessions: Sessions) -> Response:
     await sessions.revoke(request)
-    response = go_to("/?done=signed-out")
+    response = redirect_to("/?done=signed-out")
     sessions.clear_cookie(response)
     return response
 
 
 @router.get("/signout")
-async def look_around() -> Response:
-    """Where an outage stands in the address bar, and is gone to again."""
-    return go_to("/")
+async def redirect_sign_out() -> Response:
+    """Redirects GETs of the form's POST address."""
+    return redirect_to("/")
 
 
-def _ask(page: Pages, template: str, next: str) -> Response:
-    """The empty form; whoever is signed in already has nothing to do with it."""
+def _show_form(pages: PageRenderer, template: str, next: str) -> Response:
+    """The empty form, or a redirect for a user who is signed in already."""
     next = local_path(next)
-    if page.user is not None:
-        return go_to(next)
-    return page.ask_visitor(template, next=next, email="", errors={})
+    if pages.user is not None:
+        return redirect_to(next)
+    return pages.render_visitor_form(template, next=next, email="", errors={})
 
 
-async def _enter(
-    enter: Enter, template: str, form: Form, sessions: Sessions, page: Pages
+async def _start_session(
+    authenticate: Authenticate, template: str, form: Form, sessions: Sessions, pages: PageRenderer
 ) -> Response:
-    """Begin a session and go on; or the form again, with the address kept and what is wrong."""
+    """Start a session and redirect, or show the form again with its errors."""
     next = local_path(form.get("next", "/"))
     try:
-        user = await enter()
+        user = await authenticate()
     except (InvalidForm, EmailTaken, InvalidCredentials, TooManyRequests) as error:
-        status, errors = _told(error)
-        refused = page.ask_visitor(
+        status, errors = _form_errors(error)
+        refused = pages.render_visitor_form(
             template, status=status, next=next, email=form.get("email", ""), errors=errors
         )
         if isinstance(error, TooManyRequests):
             refused.headers.update(headers_of(error))
         return refused
-    response = go_to(next)
+    response = redirect_to(next)
     sessions.set_cookie(response, sessions.issue(user))
     return response
 
 
-def _told(
+def _form_errors(
     error: InvalidForm | EmailTaken | InvalidCredentials | TooManyRequests,
 ) -> tuple[int, dict[str, str]]:
     match error:
@@ -117,10 +117,10 @@ def _told(
             return int(error.status), {"email": error.title}
         case InvalidCredentials():
             return int(error.status), {"form": error.title}
-    return int(error.status), {"form": f"{error.title} Try again {_in(error.retry_after)}."}
+    return int(error.status), {"form": f"{error.title} Try again {_in_time(error.retry_after)}."}
 
 
-def _in(seconds: int) -> str:
+def _in_time(seconds: int) -> str:
     if seconds < 60:
         return f"in {seconds} seconds"
     minutes = -(-seconds // 60)

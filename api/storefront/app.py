@@ -1,4 +1,4 @@
-"""The storefront: a sub-application whose errors are pages, beside the JSON API."""
+"""The storefront: a sub-application beside the JSON API, with error pages of its own."""
 
 from fastapi import APIRouter, Depends
 from starlette.datastructures import URLPath
@@ -6,29 +6,27 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
-from api.dependencies import refuse_foreign_cookie
+from api.dependencies import refuse_cross_origin_cookie
 from api.http.errors import error_handlers
-from api.http.paths import is_for_programs
-from api.storefront import accounts, browsing, buying, sales, selling
+from api.http.paths import is_page_path
+from api.storefront import routes
 from api.storefront.errors import render_refusal
 
 
 class Storefront(BaseRoute):
-    """Every path that is not for programs, whatever characters it holds."""
+    """All paths that do not belong to the API, its documentation or the static files."""
 
     def __init__(self) -> None:
         router = APIRouter(
-            dependencies=[Depends(refuse_foreign_cookie)],
-            include_in_schema=False,
+            dependencies=[Depends(refuse_cross_origin_cookie)],
             redirect_slashes=False,
         )
-        for pages in (browsing, accounts, selling, buying, sales):
-            router.include_router(pages.router)
+        router.include_router(routes.router)
         handlers = error_handlers(render_refusal, router.routes)
         self._app = ExceptionMiddleware(router, handlers)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http" or is_for_programs(scope):
+        if scope["type"] != "http" or not is_page_path(scope):
             return Match.NONE, {}
         return Match.FULL, {}
 

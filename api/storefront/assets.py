@@ -1,4 +1,4 @@
-"""Style sheet, scripts and icon: ours, and htmx from the wheel that carries it."""
+"""Static files: our style sheet, scripts and icon, and htmx from the django-htmx package."""
 
 import hashlib
 import os
@@ -13,14 +13,14 @@ from starlette.types import ASGIApp, Scope
 
 from api.http.paths import STATIC_PATH
 
-STATIC = Path(__file__).parent / "static"
+STATIC_DIRECTORY = Path(__file__).parent / "static"
 HTMX_PACKAGE, HTMX_FILES = "django_htmx", "static/django_htmx"
 
-A_YEAR = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
-class _Files(StaticFiles):
-    """Files that browsers keep for a year: their addresses change with their contents."""
+class ImmutableFiles(StaticFiles):
+    """Static files with a year of browser cache: their URLs change with their contents."""
 
     def file_response(
         self,
@@ -30,27 +30,29 @@ class _Files(StaticFiles):
         status_code: int = 200,
     ) -> Response:
         response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers["Cache-Control"] = A_YEAR
+        response.headers["Cache-Control"] = IMMUTABLE
         return response
 
 
 def static_files() -> ASGIApp:
-    """Serves them, compressed: nothing in them is secret or depends on who asks."""
-    return GZipMiddleware(_Files(directory=STATIC, packages=[(HTMX_PACKAGE, HTMX_FILES)]))
+    """The static files, compressed; safe because none is secret or depends on the user."""
+    return GZipMiddleware(
+        ImmutableFiles(directory=STATIC_DIRECTORY, packages=[(HTMX_PACKAGE, HTMX_FILES)])
+    )
 
 
 @cache
 def asset(name: str) -> str:
-    """The address of a file, which is another one once the file has changed."""
+    """The URL of a file, with a hash of its contents."""
     digest = hashlib.sha256(_file(name).read_bytes()).hexdigest()[:12]
     return f"{STATIC_PATH}/{name}?v={digest}"
 
 
 def _file(name: str) -> Path:
-    own = STATIC / name
+    own = STATIC_DIRECTORY / name
     if own.exists():
         return own
     package = find_spec(HTMX_PACKAGE)
-    assert package is not None  # installed with the application  # noqa: S101
+    assert package is not None  # a dependency of the application  # noqa: S101
     assert package.origin is not None  # noqa: S101
     return Path(package.origin).parent / HTMX_FILES / name

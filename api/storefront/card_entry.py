@@ -1,6 +1,6 @@
-"""Where buyers type their card: in Stripe's own element, or in a form for the Stripe sandbox.
+"""Card entry: Stripe's Payment Element, or a form for the Stripe sandbox.
 
-Either way the number goes from the browser to there, and only a payment method's id comes here.
+Either way the browser sends the card number there, and only a payment method's id here.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from ticketing.settings import STRIPE_API, StripeBrowserSettings
 
-PAGE_POLICY: Mapping[str, str] = MappingProxyType(
+BASE_POLICY: Mapping[str, str] = MappingProxyType(
     {
         "default-src": "'none'",
         "script-src": "'self'",
@@ -22,7 +22,7 @@ PAGE_POLICY: Mapping[str, str] = MappingProxyType(
         "frame-ancestors": "'none'",
     }
 )
-"""What a page of the storefront may run, show and send, and where."""
+"""The content security policy of every page."""
 
 STRIPE_JS = "https://js.stripe.com/v3/"
 
@@ -34,12 +34,12 @@ STRIPE_POLICY: Mapping[str, str] = MappingProxyType(
         "img-src": "https://*.stripe.com",
     }
 )
-"""What Stripe.js needs. Source: https://docs.stripe.com/security/guide#content-security-policy"""
+"""What Stripe.js needs. Source: https://docs.stripe.com/security/guide#content-security-content_security_policy"""
 
 
 @dataclass(frozen=True)
 class TestCard:
-    """A card that the sandbox takes."""
+    """A test card of the sandbox."""
 
     number: str
     outcome: str
@@ -52,19 +52,19 @@ TEST_CARDS = (
     TestCard("4000 0027 6000 3184", "asks you at your bank, then pays"),
     TestCard("4000 0084 0000 1629", "asks you at your bank, then is declined"),
 )
-"""Of Stripe's published ones: https://docs.stripe.com/testing"""
+"""Some of Stripe's test cards: https://docs.stripe.com/testing"""
 
 
 @dataclass(frozen=True)
 class CardEntry:
-    """How cards are taken under these settings."""
+    """How the configured Stripe accepts cards."""
 
     publishable_key: str | None
     sandbox: str | None
-    """The address of the Stripe sandbox, where it stands in for Stripe."""
+    """The URL of the Stripe sandbox, if it is used in place of Stripe."""
 
     @classmethod
-    def of(cls, settings: StripeBrowserSettings) -> "CardEntry":
+    def from_settings(cls, settings: StripeBrowserSettings) -> "CardEntry":
         is_stripe = settings.api_base == STRIPE_API
         return cls(settings.publishable_key, None if is_stripe else settings.api_base)
 
@@ -73,23 +73,25 @@ class CardEntry:
         return self.sandbox is None and self.publishable_key is not None
 
     @property
-    def policy(self) -> str:
-        """The content security policy of a page with the card form."""
+    def content_security_policy(self) -> str:
+        """The content security content_security_policy of a page with the card form."""
         if self.sandbox is not None:
-            # A form's redirect counts as well: the one to the bank's page.
-            return policy({"connect-src": self.sandbox, "form-action": self.sandbox})
-        return policy(STRIPE_POLICY if self.uses_stripe_js else {})
+            # `form-action` also covers redirects of a form: here the one to the bank's page.
+            return content_security_policy(
+                {"connect-src": self.sandbox, "form-action": self.sandbox}
+            )
+        return content_security_policy(STRIPE_POLICY if self.uses_stripe_js else {})
 
     def bank_page(self, client_secret: str, return_url: str) -> str | None:
-        """Where the buyer confirms a payment; Stripe.js shows it within the page instead."""
+        """The URL for authentication; None with Stripe.js, which embeds it in the page."""
         if self.sandbox is None:
             return None
         query = urlencode({"client_secret": client_secret, "return_url": return_url})
         return f"{self.sandbox}/authenticate?{query}"
 
 
-def policy(more: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The policy of a page, with further sources for some of it."""
-    names = dict.fromkeys([*PAGE_POLICY, *more])
-    sources = {name: f"{PAGE_POLICY.get(name, '')} {more.get(name, '')}".strip() for name in names}
+def content_security_policy(more: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The content_security_policy of a page, with further sources for some of it."""
+    names = dict.fromkeys([*BASE_POLICY, *more])
+    sources = {name: f"{BASE_POLICY.get(name, '')} {more.get(name, '')}".strip() for name in names}
     return "; ".join(f"{name} {value}" for name, value in sources.items())

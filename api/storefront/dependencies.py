@@ -1,4 +1,4 @@
-"""What the pages' routes ask for, beyond what the JSON routes do."""
+"""The dependencies of the pages' routes, besides those of the JSON routes."""
 
 from typing import Annotated
 
@@ -7,9 +7,9 @@ from fastapi import Depends, Request
 from api.dependencies import CurrentUser, OptionalUser, Settings
 from api.resources import resources_of
 from api.storefront.card_entry import CardEntry
-from api.storefront.form_tokens import FIELD, FormTokens
+from api.storefront.form_tokens import CSRF_FIELD, FormTokens
 from api.storefront.forms import Form, read_form
-from api.storefront.pages import VISIT_COOKIE, Pages
+from api.storefront.pages import VISIT_COOKIE, PageRenderer
 from ticketing.errors import StaleForm
 
 
@@ -20,13 +20,15 @@ async def form_tokens(settings: Settings) -> FormTokens:
 Tokens = Annotated[FormTokens, Depends(form_tokens)]
 
 
-async def pages(request: Request, user: OptionalUser, tokens: Tokens, settings: Settings) -> Pages:
-    return Pages(request, user, tokens, settings.session.cookie_secure)
+async def pages(
+    request: Request, user: OptionalUser, tokens: Tokens, settings: Settings
+) -> PageRenderer:
+    return PageRenderer(request, user, tokens, settings.session.cookie_secure)
 
 
 async def signed_in_form(request: Request, user: CurrentUser, tokens: Tokens) -> Form:
     form = await read_form(request)
-    if not tokens.is_of_session(form.get(FIELD, ""), user):
+    if not tokens.is_for_session(form.get(CSRF_FIELD, ""), user):
         raise StaleForm
     return form
 
@@ -34,13 +36,13 @@ async def signed_in_form(request: Request, user: CurrentUser, tokens: Tokens) ->
 async def visitor_form(request: Request, tokens: Tokens) -> Form:
     form = await read_form(request)
     visit = request.cookies.get(VISIT_COOKIE, "")
-    if not visit or not tokens.is_of_visit(form.get(FIELD, ""), visit):
+    if not visit or not tokens.is_for_visit(form.get(CSRF_FIELD, ""), visit):
         raise StaleForm
     return form
 
 
 async def card_entry(settings: Settings) -> CardEntry:
-    return CardEntry.of(settings.stripe)
+    return CardEntry.from_settings(settings.stripe)
 
 
 async def currency(settings: Settings) -> str:
@@ -51,12 +53,12 @@ async def position(request: Request) -> str | None:
     return await resources_of(request.app).ticket_feed.position()
 
 
-Page = Annotated[Pages, Depends(pages)]
+Pages = Annotated[PageRenderer, Depends(pages)]
 SignedInForm = Annotated[Form, Depends(signed_in_form)]
-"""A form that the session was shown; without a session 401, with another one's token 403."""
+"""A form with the session's token; without a session 401, with another token 403."""
 VisitorForm = Annotated[Form, Depends(visitor_form)]
-"""A form for signing in or up, shown to this browser; otherwise 403."""
+"""A form for signing in or up with this browser's token; otherwise 403."""
 Cards = Annotated[CardEntry, Depends(card_entry)]
 Currency = Annotated[str, Depends(currency)]
 Position = Annotated[str | None, Depends(position)]
-"""Where the stream of ticket events stands before the page reads anything; None if nowhere."""
+"""The position of the ticket event stream before the page reads anything; None if unknown."""

@@ -1,4 +1,4 @@
-"""Refusals as people see them: a page, or the way to sign in."""
+"""Error pages, and the redirect to the sign-in page."""
 
 import re
 from collections.abc import Mapping
@@ -9,12 +9,13 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
-from api.http.paths import is_for_programs
+from api.http.paths import is_page_path
 from api.http.problems import headers_of, render_problem
-from api.storefront.card_entry import policy
+from api.storefront.card_entry import content_security_policy
 from api.storefront.forms import local_path
-from api.storefront.pages import go_to, is_part_of_page
-from api.storefront.templating import PAGES
+from api.storefront.pages import is_htmx_request, redirect_to
+from api.storefront.templating import TEMPLATES
+from api.users.sessions import SAFE_METHODS
 from ticketing.errors import NotAuthenticated, StaleForm, TicketingError
 
 HEADINGS = {
@@ -30,47 +31,45 @@ MESSAGES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "The mistake is ours, and it is on record. "
     "Trying again later may help.",
 }
-"""What is said where the error's own words repeat the heading."""
+"""The message where the error's own title would repeat the heading."""
 
-PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-"""What the same request may get over by itself."""
+TRANSIENT_STATUSES = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+"""Errors after which the same request may succeed later."""
 
-SENT_FROM = re.compile(r"(/(orders|tickets|sales)/[0-9a-f]{24})/\w+")
-"""The address of a form on the page of one thing, and that page's."""
-THINGS = {"orders": "order", "tickets": "ticket", "sales": "sale"}
-
-READING = ("GET", "HEAD")
+FORM_PATH = re.compile(r"(/(orders|tickets|sales)/[0-9a-f]{24})/\w+")
+"""The path of a form on the page of an order, ticket or sale; group 1 is the page's path."""
+NOUNS = {"orders": "order", "tickets": "ticket", "sales": "sale"}
 
 
 def render_refusal(
     scope: Scope, error: TicketingError, headers: Mapping[str, str] | None
 ) -> Response:
-    """The refusal in the form that its reader can use: a page, or a problem for a program."""
+    """The refusal as a page for a browser, otherwise as a problem."""
     render = error_page if wants_page(scope) else render_problem
     return render(scope, error, headers)
 
 
 def wants_page(scope: Scope) -> bool:
-    """Whether a person with a browser asks, or a page of theirs, which accepts whatever comes."""
-    if is_for_programs(scope):
+    """Whether a browser or htmx sent the request; htmx accepts any type."""
+    if not is_page_path(scope):
         return False
     headers = Headers(scope=scope)
-    return is_part_of_page(headers) or "text/html" in headers.get("accept", "")
+    return is_htmx_request(headers) or "text/html" in headers.get("accept", "")
 
 
 def error_page(
     scope: Scope, error: TicketingError, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The page that says it, or the one for signing in; it asks neither database nor session."""
-    if isinstance(error, NotAuthenticated) and is_part_of_page(Headers(scope=scope)):
+    """The error page, or a redirect to sign in; needs neither the database nor the session."""
+    if isinstance(error, NotAuthenticated) and is_htmx_request(Headers(scope=scope)):
         return Response(status_code=int(error.status), headers={"HX-Refresh": "true"})
     if isinstance(error, NotAuthenticated):
-        return go_to(f"/signin?next={quote(_page_asked_for(scope), safe='/')}")
-    html = PAGES.get_template("error.html").render(
+        return redirect_to(f"/signin?next={quote(_page_asked_for(scope), safe='/')}")
+    html = TEMPLATES.get_template("error.html").render(
         heading=HEADINGS.get(error.status, OTHER_HEADING),
         message=error.detail or MESSAGES.get(error.status, error.title),
-        again=_again(scope, error),
-        back=_back(scope, error),
+        again=_retry_address(scope, error),
+        back=_back_link(scope, error),
     )
     return HTMLResponse(
         html,
@@ -78,30 +77,34 @@ def error_page(
         headers={
             **headers_of(error),
             **(headers or {}),
-            "Content-Security-Policy": policy(),
+            "Content-Security-Policy": content_security_policy(),
         },
     )
 
 
-def _again(scope: Scope, error: TicketingError) -> str | None:
-    """Where it can be tried again: the same page, or the one whose form was out of date."""
+def _retry_address(scope: Scope, error: TicketingError) -> str | None:
+    """The link to try again: the same page, or the page whose form was outdated."""
     if isinstance(error, StaleForm):
         return _page_asked_for(scope)
-    return _address(scope) if scope["method"] in READING and error.status in PASSING else None
+    return (
+        _address(scope)
+        if scope["method"] in SAFE_METHODS and error.status in TRANSIENT_STATUSES
+        else None
+    )
 
 
-def _back(scope: Scope, error: TicketingError) -> tuple[str, str] | None:
-    """The page whose form could not be dealt with, where it is known: what it is of, and where."""
-    is_ours = error.status in PASSING or error.status is HTTPStatus.INTERNAL_SERVER_ERROR
-    sent_from = SENT_FROM.fullmatch(scope["path"])
-    if scope["method"] in READING or sent_from is None or not is_ours:
+def _back_link(scope: Scope, error: TicketingError) -> tuple[str, str] | None:
+    """The link back to the page whose form failed, if it is known: its noun and its path."""
+    is_ours = error.status in TRANSIENT_STATUSES or error.status is HTTPStatus.INTERNAL_SERVER_ERROR
+    sent_from = FORM_PATH.fullmatch(scope["path"])
+    if scope["method"] in SAFE_METHODS or sent_from is None or not is_ours:
         return None
-    return THINGS[sent_from[2]], sent_from[1]
+    return NOUNS[sent_from[2]], sent_from[1]
 
 
 def _page_asked_for(scope: Scope) -> str:
-    """The page itself, or the one with the form that was sent."""
-    if scope["method"] in READING:
+    """The requested page, or for a form the page that it is on."""
+    if scope["method"] in SAFE_METHODS:
         return _address(scope)
     try:
         sent_from = urlsplit(Headers(scope=scope).get("referer", ""))

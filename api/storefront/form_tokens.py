@@ -1,8 +1,8 @@
-"""Tokens in forms: whoever sends one has been shown the form by us.
+"""CSRF tokens: a form with a valid token was shown by us.
 
-A form of somebody who is signed in carries a token of their session. A form for signing in or up
-carries one of a cookie that is set with it, so that no other site can sign a browser in. Both are
-signed, as OWASP's "Signed Double-Submit Cookie" describes; the `Origin` is checked besides.
+A signed-in user's form has a token for the session. A form for signing in or up has a token for a
+cookie that is set with it, so that no other site can sign a browser in. Both are signed as in
+OWASP's "Signed Double-Submit Cookie"; the `Origin` is checked in addition.
 """
 
 import hashlib
@@ -11,32 +11,32 @@ import hmac
 from api.users.sessions import SignedInUser
 from ticketing.settings import SessionSettings
 
-FIELD = "csrf_token"
-"""The hidden field's name."""
+CSRF_FIELD = "csrf_token"
+"""The name of the hidden field."""
 
 PURPOSE = b"holdfast: tokens in forms"
-"""Keeps these signatures apart from those of the sessions, whose keys they are made with."""
+"""Separates these signatures from those of the sessions, which use the same keys."""
 
 
 class FormTokens:
-    """Makes tokens with the newest key, and takes those of every key still listed."""
+    """Makes tokens with the newest key and accepts those of every configured key."""
 
     def __init__(self, settings: SessionSettings) -> None:
         keys = (key.get_secret_value().encode() for key in settings.jwt_keys)
         self._keys = [hmac.digest(key, PURPOSE, "sha256") for key in keys]
 
-    def of_session(self, user: SignedInUser) -> str:
-        """The token of every form that the session is shown."""
+    def for_session(self, user: SignedInUser) -> str:
+        """The token of all forms in this session."""
         return _sign(self._keys[0], _session(user))
 
-    def of_visit(self, visit: str) -> str:
-        """The token of the forms for signing in and up, shown with this cookie."""
+    def for_visit(self, visit: str) -> str:
+        """The token of the forms for signing in and up, for this cookie value."""
         return _sign(self._keys[0], _visit(visit))
 
-    def is_of_session(self, token: str, user: SignedInUser) -> bool:
+    def is_for_session(self, token: str, user: SignedInUser) -> bool:
         return self._is_signed(token, _session(user))
 
-    def is_of_visit(self, token: str, visit: str) -> bool:
+    def is_for_visit(self, token: str, visit: str) -> bool:
         return self._is_signed(token, _visit(visit))
 
     def _is_signed(self, token: str, shown_to: str) -> bool:

@@ -1,4 +1,4 @@
-"""What people send with addresses and forms, and what is said beside a field that is wrong."""
+"""Queries and forms of the storefront, and the messages for invalid fields."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -9,28 +9,24 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.http.models import QueryModel
 
-MOST_FIELDS = 20
-LONGEST_PATH = 2_000
-"""Characters of an address to come back to; proxies refuse an answer with a far longer one."""
+MAX_FIELDS = 20
+MAX_PATH_LENGTH = 2_000
+"""For redirects: proxies refuse an answer whose `Location` is much longer."""
 
 Form = Mapping[str, str]
-"""The fields of a posted form; of a field that comes twice, the last."""
+"""The fields of a posted form; of a repeated field the last value."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class AddressQuery(QueryModel):
-    """What the address of a page asks for.
-
-    What it does not know it ignores: a link that is passed on arrives with parameters that
-    newsletters and social networks have added.
-    """
+class StorefrontQuery(QueryModel):
+    """A page's query. Unknown parameters, as newsletters and social networks add, are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class InvalidForm(Exception):
-    """A form cannot be taken as it is; each wrong field has its message."""
+    """A form with invalid fields; `errors` has a message for each of them."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         super().__init__(", ".join(errors))
@@ -39,34 +35,34 @@ class InvalidForm(Exception):
 
 async def read_form(request: Request) -> Form:
     """The text fields of the request's form."""
-    fields = await request.form(max_files=0, max_fields=MOST_FIELDS)
+    fields = await request.form(max_files=0, max_fields=MAX_FIELDS)
     return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
-def validated(model: type[M], values: Mapping[str, object]) -> M:
-    """The same rules as for the JSON route, told to people.
+def validate_form(model: type[M], values: Mapping[str, object]) -> M:
+    """Validate a form with the model of the JSON route.
 
     Raises:
-        InvalidForm: saying what is wrong with which field.
+        InvalidForm: with messages for people.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        # The first of a field's faults is the one that explains the others.
+        # The first error of a field explains the others.
         found = [(str(fault["loc"][0]), _message(fault)) for fault in error.errors()]
         raise InvalidForm(dict(reversed(found))) from None
 
 
-def sentence(error: ValueError) -> str:
-    """What a rule has to say about a field, as it stands beside it."""
+def to_sentence(error: ValueError) -> str:
+    """A validator's message as a sentence."""
     text = str(error)
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def local_path(text: str, otherwise: str = "/") -> str:
-    """A path of ours to go to, whatever was asked for: no link leads from here to elsewhere."""
+    """The text if it is a local path, otherwise the default: no open redirects."""
     is_plain = text.startswith("/") and text.isprintable() and "\\" not in text
-    if not is_plain or text.startswith("//") or len(text) > LONGEST_PATH:
+    if not is_plain or text.startswith("//") or len(text) > MAX_PATH_LENGTH:
         return otherwise
     try:
         parts = urlsplit(text)

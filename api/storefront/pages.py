@@ -1,4 +1,4 @@
-"""Answering with a page."""
+"""Rendering of pages, and redirects."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.status import HTTP_303_SEE_OTHER
 
-from api.storefront.card_entry import policy
+from api.storefront.card_entry import content_security_policy
 from api.storefront.form_tokens import FormTokens
-from api.storefront.templating import PAGES
+from api.storefront.templating import TEMPLATES
 from api.users.sessions import SignedInUser
 
 VISIT_COOKIE = "visit"
@@ -25,11 +25,11 @@ NOTICES = {
     "signed-out": "You are signed out.",
     "cancelled": "The order is cancelled.",
 }
-"""What a page says on top after something was done; the address names it."""
+"""The notices on top of a page, by the `done` parameter of its address."""
 
 
 class PageRoute(APIRoute):
-    """A page is there for HEAD as well, which link checkers ask with; the server sends no body."""
+    """Answers HEAD as well, which link checkers use; the server sends no body."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401 - as APIRoute's
         super().__init__(*args, **settings)
@@ -38,54 +38,56 @@ class PageRoute(APIRoute):
 
 
 @dataclass(frozen=True)
-class Pages:
-    """Makes pages for one request, as whoever is signed in sees them."""
+class PageRenderer:
+    """Renders pages for one request and its user."""
 
     request: Request
     user: SignedInUser | None
     tokens: FormTokens
     is_served_over_https: bool
 
-    def show(
+    def render(
         self,
         template: str,
         *,
         status: int = 200,
         content_policy: str = "",
-        may_be_done: Collection[str] = (),
+        allowed_notices: Collection[str] = (),
         **values: object,
     ) -> Response:
-        """A page, whose forms somebody who is signed in can send.
+        """A page, whose forms have the token of the session.
 
-        What its address claims was done it says only if that may be: addresses are passed on, and
-        opened again when much else has happened.
+        The notice that the address asks for is shown only if it is allowed, because addresses are
+        shared, and opened again later when the notice is no longer true.
         """
         done = self.request.query_params.get("done", "")
-        html = PAGES.get_template(template).render(
+        html = TEMPLATES.get_template(template).render(
             {
                 "user": self.user,
                 "path": self.request.url.path,
-                "here": self._here(),
-                "csrf_token": self.tokens.of_session(self.user) if self.user else "",
-                "notice": NOTICES[done] if done in may_be_done else None,
+                "here": self._current_address(),
+                "csrf_token": self.tokens.for_session(self.user) if self.user else "",
+                "notice": NOTICES[done] if done in allowed_notices else None,
                 "alert": None,
             }
             | values
         )
         return HTMLResponse(
-            html, status, headers={"Content-Security-Policy": content_policy or policy()}
+            html,
+            status,
+            headers={"Content-Security-Policy": content_policy or content_security_policy()},
         )
 
-    def ask_visitor(
+    def render_visitor_form(
         self, template: str, *, next: str, email: str, errors: dict[str, str], status: int = 200
     ) -> Response:
-        """A page whose form is for somebody without a session.
+        """A page with a form for signing in or up.
 
-        It shows nobody signed in, even if another tab has done so meanwhile: the page has one
-        token, and signing out wants the session's.
+        It is rendered as for a visitor, even if another tab has signed in meanwhile: the page has
+        only the visitor's token, and the sign-out form would need the session's.
         """
         visit = self.request.cookies.get(VISIT_COOKIE) or uuid4().hex
-        response = self.show(
+        response = self.render(
             template,
             status=status,
             next=next,
@@ -93,7 +95,7 @@ class Pages:
             errors=errors,
             here=next,
             user=None,
-            csrf_token=self.tokens.of_visit(visit),
+            csrf_token=self.tokens.for_visit(visit),
         )
         response.set_cookie(
             VISIT_COOKIE, visit, httponly=True, samesite="lax", secure=self.is_served_over_https
@@ -101,21 +103,19 @@ class Pages:
         return response
 
     @property
-    def is_part(self) -> bool:
-        """Whether a page that is shown asks for a part of itself."""
-        return is_part_of_page(self.request.headers)
+    def is_htmx_request(self) -> bool:
+        return is_htmx_request(self.request.headers)
 
-    def _here(self) -> str:
-        """Where to come back to after signing in."""
+    def _current_address(self) -> str:
+        """The address to return to after signing in."""
         query = self.request.url.query
         return f"{self.request.url.path}?{query}" if query else self.request.url.path
 
 
-def is_part_of_page(headers: Headers) -> bool:
-    """Whether htmx has sent the request."""
+def is_htmx_request(headers: Headers) -> bool:
     return "hx-request" in headers
 
 
-def go_to(path: str) -> Response:
-    """Send the browser on, so that reloading the page it arrives at sends no form again."""
+def redirect_to(path: str) -> Response:
+    """Redirect with 303, so that reloading the page does not send the form again."""
     return RedirectResponse(path, HTTP_303_SEE_OTHER)

@@ -1,9 +1,9 @@
-"""All pages of the storefront."""
+"""All routes of the storefront."""
 
 from fastapi import APIRouter
 
 from api.storefront import accounts, browsing, buying, sales, selling
 
 router = APIRouter(include_in_schema=False)
-for pages in (browsing, accounts, selling, buying, sales):
-    router.include_router(pages.router)
+for module in (browsing, accounts, selling, buying, sales):
+    router.include_router(module.router)

@@ -1,28 +1,28 @@
-"""What a seller sees of a sale, and giving the money back."""
+"""Pages of a seller's sales and refunds."""
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from api.dependencies import CurrentUser, Refunds, Timelines
 from api.http.models import path_id
-from api.orders.timelines import ToldEntry
-from api.storefront.dependencies import Page, SignedInForm
-from api.storefront.pages import PageRoute, Pages, go_to
+from api.orders.timelines import RenderedTimelineEntry
+from api.storefront.dependencies import Pages, SignedInForm
+from api.storefront.pages import PageRenderer, PageRoute, redirect_to
 from ticketing.errors import Conflict, OrderNotFound
 from ticketing.models import Order
 from ticketing.statuses import OrderStatus, TimelineCode
 
 router = APIRouter(route_class=PageRoute)
 
-UNDER_WAY = (TimelineCode.REFUND_REQUESTED, TimelineCode.REFUND_DELAYED)
+REFUND_UNDER_WAY_CODES = (TimelineCode.REFUND_REQUESTED, TimelineCode.REFUND_DELAYED)
 
 
 @router.get("/sales/{order_id}")
 async def show_sale(
-    user: CurrentUser, order_id: str, refunds: Refunds, timelines: Timelines, page: Page
+    user: CurrentUser, order_id: str, refunds: Refunds, timelines: Timelines, pages: Pages
 ) -> Response:
     order = await refunds.sale(user.id, order_id)
-    return _show(page, order, await timelines.read(user.id, order_id))
+    return _show(pages, order, await timelines.read(user.id, order_id))
 
 
 @router.post("/sales/{order_id}/refund")
@@ -32,28 +32,31 @@ async def refund_sale(
     form: SignedInForm,
     refunds: Refunds,
     timelines: Timelines,
-    page: Page,
+    pages: Pages,
 ) -> Response:
-    """Give the buyer the money back; asked again, it is the same refund."""
+    """Refund the buyer; requested again, it is the same refund."""
     try:
         await refunds.refund(user.id, order_id, relist=form.get("ticket") == "relist")
     except Conflict as error:
         order = await refunds.sale(user.id, order_id)
-        return _show(page, order, await timelines.read(user.id, order_id), error)
-    return go_to(f"/sales/{order_id}")
+        return _show(pages, order, await timelines.read(user.id, order_id), error)
+    return redirect_to(f"/sales/{order_id}")
 
 
 @router.get("/sales/{order_id}/refund")
-async def look_at_sale(order_id: str) -> Response:
-    """Where a refusal stands in the address bar, and is gone to again."""
-    return go_to(f"/sales/{path_id(order_id, OrderNotFound)}")
+async def redirect_refund(order_id: str) -> Response:
+    """Redirects GETs of the form's POST address."""
+    return redirect_to(f"/sales/{path_id(order_id, OrderNotFound)}")
 
 
 def _show(
-    page: Pages, order: Order, timeline: list[ToldEntry], refused: Conflict | None = None
+    pages: PageRenderer,
+    order: Order,
+    timeline: list[RenderedTimelineEntry],
+    refused: Conflict | None = None,
 ) -> Response:
-    is_asked_for = bool(timeline) and timeline[-1].code in UNDER_WAY
-    return page.show(
+    is_asked_for = bool(timeline) and timeline[-1].code in REFUND_UNDER_WAY_CODES
+    return pages.render(
         "sale.html",
         status=int(refused.status) if refused else 200,
         order=order,

@@ -1,4 +1,4 @@
-"""Listing tickets, and changing what one has listed."""
+"""Pages of listing, editing and withdrawing one's own tickets."""
 
 from typing import Annotated
 from uuid import uuid4
@@ -11,10 +11,10 @@ from api.dependencies import CurrentUser, Tickets
 from api.http.etags import Precondition
 from api.http.idempotency import derived_id
 from api.http.pagination import PageQuery
-from api.storefront.dependencies import Currency, Page, Position, SignedInForm
-from api.storefront.forms import AddressQuery, Form, InvalidForm, sentence, validated
-from api.storefront.pages import PageRoute, Pages, go_to
-from api.tickets.routes import HIGHEST_PRICE, LOWEST_PRICE, TicketInput
+from api.storefront.dependencies import Currency, Pages, Position, SignedInForm
+from api.storefront.forms import Form, InvalidForm, StorefrontQuery, to_sentence, validate_form
+from api.storefront.pages import PageRenderer, PageRoute, redirect_to
+from api.tickets.routes import HIGHEST_PRICE, LOWEST_PRICE, TicketBody
 from api.tickets.service import TicketFilter, TicketSort
 from ticketing.errors import (
     IdempotencyKeyReused,
@@ -33,9 +33,9 @@ router = APIRouter(route_class=PageRoute)
 PAGE_SIZE = 20
 
 LIST_ROUTE = "POST /sell"
-"""Part of the keys that follow from a form."""
+"""Part of the keys derived from forms: must never change."""
 
-UNCHANGEABLE = {
+UNCHANGEABLE_MESSAGES = {
     TicketStatus.RESERVED: "A buyer has reserved this ticket. It can be changed again if the "
     "buyer does not pay in time.",
     TicketStatus.SOLD: "This ticket is sold, and cannot be changed any more.",
@@ -43,26 +43,26 @@ UNCHANGEABLE = {
 CHANGED_MEANWHILE = "You have changed this ticket elsewhere. This is how it is now."
 
 
-class ListingsQuery(AddressQuery):
+class ShowListingsQuery(StorefrontQuery):
     cursor: str | None = Field(default=None, max_length=500)
     done: str = ""
 
 
 @router.get("/sell")
-async def show_listing_form(user: CurrentUser, currency: Currency, page: Page) -> Response:
-    return page.show(
+async def show_listing_form(user: CurrentUser, currency: Currency, pages: Pages) -> Response:
+    return pages.render(
         "sell.html", title="", price="", currency=currency, errors={}, form_id=uuid4().hex
     )
 
 
 @router.post("/sell")
 async def list_ticket(
-    user: CurrentUser, form: SignedInForm, tickets: Tickets, currency: Currency, page: Page
+    user: CurrentUser, form: SignedInForm, tickets: Tickets, currency: Currency, pages: Pages
 ) -> Response:
     try:
-        wanted = _read(form, currency)
+        wanted = _parse_ticket(form, currency)
     except InvalidForm as invalid:
-        return page.show(
+        return pages.render(
             "sell.html",
             status=422,
             title=form.get("title", ""),
@@ -71,22 +71,23 @@ async def list_ticket(
             errors=invalid.errors,
             form_id=form.get("form_id") or uuid4().hex,
         )
-    # Pressed twice, the form lists one ticket; filled in anew, as after going back, another one.
+    # Sent twice, the form lists one ticket. With other values, as after going back, it lists
+    # another one.
     key = derived_id(LIST_ROUTE, user.id, form.get("form_id") or uuid4().hex)
     try:
         ticket = await tickets.create(user.id, wanted.title, wanted.price, key)
     except IdempotencyKeyReused:
         ticket = await tickets.create(user.id, wanted.title, wanted.price)
-    return go_to(f"/tickets/{ticket.id}?done=listed")
+    return redirect_to(f"/tickets/{ticket.id}?done=listed")
 
 
 @router.get("/listings")
 async def show_listings(
     position: Position,
     user: CurrentUser,
-    query: Annotated[ListingsQuery, Query()],
+    query: Annotated[ShowListingsQuery, Query()],
     tickets: Tickets,
-    page: Page,
+    pages: Pages,
 ) -> Response:
     found = await tickets.find(
         TicketFilter(status=None, seller_id=user.id),
@@ -94,10 +95,10 @@ async def show_listings(
         PageQuery(limit=PAGE_SIZE, cursor=query.cursor),
     )
     next_page = f"/listings?cursor={found.next_cursor}" if found.next_cursor else None
-    return page.show(
+    return pages.render(
         "listings.html",
-        may_be_done=("withdrawn",),
-        tickets=found.documents,
+        allowed_notices=("withdrawn",),
+        tickets=found.items,
         next_page=next_page,
         is_first=query.cursor is None,
         position=position,
@@ -105,64 +106,66 @@ async def show_listings(
 
 
 @router.get("/listings/{ticket_id}/row")
-async def show_row(user: CurrentUser, ticket_id: str, tickets: Tickets, page: Page) -> Response:
-    """The ticket as its seller's list shows it: for a list that follows what happens."""
+async def show_row(user: CurrentUser, ticket_id: str, tickets: Tickets, pages: Pages) -> Response:
+    """The ticket as its seller's list shows it, to update an open list."""
     try:
-        ticket = await _own(tickets, ticket_id, user.id)
+        ticket = await _get_own_ticket(tickets, ticket_id, user.id)
     except TicketNotFound:
-        return page.show("withdrawn_card.html", ticket_id=ticket_id)
-    return page.show("listing_row.html", ticket=ticket)
+        return pages.render("withdrawn_card.html", ticket_id=ticket_id)
+    return pages.render("listing_row.html", ticket=ticket)
 
 
 @router.get("/tickets/{ticket_id}/edit")
 async def show_edit_form(
-    user: CurrentUser, ticket_id: str, tickets: Tickets, page: Page
+    user: CurrentUser, ticket_id: str, tickets: Tickets, pages: Pages
 ) -> Response:
-    return _show_edit(page, await _own(tickets, ticket_id, user.id))
+    return _show_edit(pages, await _get_own_ticket(tickets, ticket_id, user.id))
 
 
 @router.post("/tickets/{ticket_id}/edit")
 async def edit_ticket(
-    user: CurrentUser, ticket_id: str, form: SignedInForm, tickets: Tickets, page: Page
+    user: CurrentUser, ticket_id: str, form: SignedInForm, tickets: Tickets, pages: Pages
 ) -> Response:
-    ticket = await _own(tickets, ticket_id, user.id)
+    ticket = await _get_own_ticket(tickets, ticket_id, user.id)
     try:
-        wanted = _read(form, ticket.currency)
+        wanted = _parse_ticket(form, ticket.currency)
         await tickets.edit(
             ticket_id, user.id, _version(form), title=wanted.title, price=wanted.price
         )
     except InvalidForm as invalid:
-        return _show_edit(page, ticket, 422, form=form, errors=invalid.errors)
+        return _show_edit(pages, ticket, 422, form=form, errors=invalid.errors)
     except (TicketReserved, TicketSold, StaleTicket) as error:
-        now = await _own(tickets, ticket_id, user.id)
+        now = await _get_own_ticket(tickets, ticket_id, user.id)
         if (now.title, now.price) == (wanted.title, wanted.price) and now.order_id is None:
-            return go_to(f"/tickets/{ticket_id}?done=saved")  # pressed twice
-        return _show_edit(page, now, int(error.status), alert=_why_not(now))
-    return go_to(f"/tickets/{ticket_id}?done=saved")
+            return redirect_to(f"/tickets/{ticket_id}?done=saved")  # sent twice
+        return _show_edit(pages, now, int(error.status), alert=_unchangeable_message(now))
+    return redirect_to(f"/tickets/{ticket_id}?done=saved")
 
 
 @router.get("/tickets/{ticket_id}/withdraw")
 async def show_withdrawal(
-    user: CurrentUser, ticket_id: str, tickets: Tickets, page: Page
+    user: CurrentUser, ticket_id: str, tickets: Tickets, pages: Pages
 ) -> Response:
-    return page.show("withdraw.html", ticket=await _own(tickets, ticket_id, user.id))
+    return pages.render("withdraw.html", ticket=await _get_own_ticket(tickets, ticket_id, user.id))
 
 
 @router.post("/tickets/{ticket_id}/withdraw")
 async def withdraw_ticket(
-    user: CurrentUser, ticket_id: str, form: SignedInForm, tickets: Tickets, page: Page
+    user: CurrentUser, ticket_id: str, form: SignedInForm, tickets: Tickets, pages: Pages
 ) -> Response:
     try:
         await tickets.withdraw(ticket_id, user.id, _version(form))
     except (TicketReserved, TicketSold, StaleTicket) as error:
-        now = await _own(tickets, ticket_id, user.id)
-        return page.show("withdraw.html", status=int(error.status), ticket=now, alert=_why_not(now))
+        now = await _get_own_ticket(tickets, ticket_id, user.id)
+        return pages.render(
+            "withdraw.html", status=int(error.status), ticket=now, alert=_unchangeable_message(now)
+        )
     except TicketNotFound:
-        return go_to("/listings")  # withdrawn already, as by pressing twice
-    return go_to("/listings?done=withdrawn")
+        return redirect_to("/listings")  # withdrawn already, for example by sending twice
+    return redirect_to("/listings?done=withdrawn")
 
 
-async def _own(tickets: Tickets, ticket_id: str, user_id: object) -> Ticket:
+async def _get_own_ticket(tickets: Tickets, ticket_id: str, user_id: object) -> Ticket:
     """One of the user's own tickets.
 
     Raises:
@@ -175,7 +178,7 @@ async def _own(tickets: Tickets, ticket_id: str, user_id: object) -> Ticket:
 
 
 def _show_edit(
-    page: Pages,
+    pages: PageRenderer,
     ticket: Ticket,
     status: int = 200,
     *,
@@ -183,45 +186,45 @@ def _show_edit(
     errors: dict[str, str] | None = None,
     alert: str | None = None,
 ) -> Response:
-    """The form with what the ticket is, or with what was typed into it."""
+    """The form with the ticket's values, or with those that were typed."""
     typed = form or {}
-    return page.show(
+    return pages.render(
         "edit.html",
         status=status,
         ticket=ticket,
         title=typed.get("title", ticket.title),
         price=typed.get("price", plain_amount(ticket.price, ticket.currency)),
         version=typed.get("version", ticket.version),
-        unchangeable=UNCHANGEABLE.get(ticket.status),
+        unchangeable=UNCHANGEABLE_MESSAGES.get(ticket.status),
         errors=errors or {},
         alert=alert,
     )
 
 
-def _why_not(ticket: Ticket) -> str:
-    return UNCHANGEABLE.get(ticket.status, CHANGED_MEANWHILE)
+def _unchangeable_message(ticket: Ticket) -> str:
+    return UNCHANGEABLE_MESSAGES.get(ticket.status, CHANGED_MEANWHILE)
 
 
 def _version(form: Form) -> Precondition:
-    """The version that the form was filled in for; a form without one builds on none."""
+    """The ticket's version in the form; without one, no version matches."""
     version = form.get("version", "")
     return Precondition((int(version),) if version.isdecimal() and len(version) < 16 else ())
 
 
-def _read(form: Form, currency: str) -> TicketInput:
-    """What the seller offers.
+def _parse_ticket(form: Form, currency: str) -> TicketBody:
+    """The ticket in the form.
 
     Raises:
-        InvalidForm: saying what is wrong with which field.
+        InvalidForm: with messages for the invalid fields.
     """
     errors: dict[str, str] = {}
     price = LOWEST_PRICE
     try:
-        price = _read_price(form.get("price", ""), currency)
+        price = _parse_price(form.get("price", ""), currency)
     except ValueError as error:
         errors["price"] = str(error)
     try:
-        wanted = validated(TicketInput, {"title": form.get("title", ""), "price": price})
+        wanted = validate_form(TicketBody, {"title": form.get("title", ""), "price": price})
     except InvalidForm as invalid:
         raise InvalidForm(invalid.errors | errors) from None
     if errors:
@@ -229,13 +232,13 @@ def _read(form: Form, currency: str) -> TicketInput:
     return wanted
 
 
-def _read_price(text: str, currency: str) -> int:
+def _parse_price(text: str, currency: str) -> int:
     if not text.strip():
         raise ValueError("Fill this in.")
     try:
         price = parse_amount(text, currency)
     except ValueError as error:
-        raise ValueError(sentence(error)) from None
+        raise ValueError(to_sentence(error)) from None
     if price < LOWEST_PRICE:
         raise ValueError(f"The lowest price is {format_amount(LOWEST_PRICE, currency)}.")
     if price > HIGHEST_PRICE:

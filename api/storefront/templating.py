@@ -1,4 +1,4 @@
-"""The pages' templates, and what all of them can say."""
+"""The Jinja environment of the pages' templates."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,31 +6,31 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api.storefront.assets import asset
-from api.storefront.form_tokens import FIELD
+from api.storefront.form_tokens import CSRF_FIELD
 from ticketing.money import examples, format_amount, plain_amount
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE_DIRECTORY = Path(__file__).parent / "templates"
 
 
 def when(instant: datetime) -> str:
-    """An instant as people read it, to the minute."""
+    """A date and time for people, to the minute."""
     return f"{instant:%-d %B %Y, %H:%M} UTC"
 
 
-def environment() -> Environment:
-    """A name that a template uses and was not given is an error, as it is in Python."""
+def make_environment() -> Environment:
+    """With `StrictUndefined`: an undefined name in a template is an error, as in Python."""
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(TEMPLATE_DIRECTORY),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.globals |= {"asset": asset, "FORM_TOKEN": FIELD}
+    made.globals |= {"asset": asset, "FORM_TOKEN": CSRF_FIELD}
     made.filters |= {"money": format_amount, "plain": plain_amount, "when": when}
     made.filters["examples"] = examples
     return made
 
 
-PAGES = environment()
+TEMPLATES = make_environment()

@@ -1,1 +1,1 @@
-"""The only part of the API that speaks to Temporal."""
+"""The API's client for Temporal: no other part of the API imports temporalio."""

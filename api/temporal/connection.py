@@ -1,4 +1,4 @@
-"""The API's connection to Temporal: made with its first use, and made again until it succeeds."""
+"""The API's connection to Temporal: opened on first use, and retried until it succeeds."""
 
 import asyncio
 import logging
@@ -13,17 +13,17 @@ from ticketing.errors import TemporalUnavailable
 
 logger = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT = timedelta(seconds=1)
-"""For the answer to a health check, over a connection that is there."""
+HEALTH_CHECK_TIMEOUT = timedelta(seconds=1)
+"""For a health check over an established connection."""
 CONNECT_TIMEOUT = timedelta(seconds=10)
-"""For one attempt: TLS to far away takes time."""
+"""For one attempt: TLS over a long distance takes time."""
 
 
 class TemporalConnection:
-    """One attempt to connect at a time, which outlives whoever waits for it.
+    """Makes one attempt to connect at a time, independent of the callers that wait for it.
 
-    A caller that gives up leaves the attempt running. So a process whose callers wait for less
-    time than connecting takes is connected in the end.
+    A caller that gives up leaves the attempt running, so the process gets connected even if
+    connecting takes longer than every single caller waits.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
@@ -31,38 +31,38 @@ class TemporalConnection:
         self._connecting: asyncio.Task[Client] | None = None
 
     @classmethod
-    def of(cls, client: Client) -> Self:
-        """A connection that is there already."""
+    def from_client(cls, client: Client) -> Self:
+        """Wrap a client that is connected already."""
 
-        async def connected() -> Client:
+        async def connect() -> Client:
             return client
 
-        return cls(connected)
+        return cls(connect)
 
     async def client(self) -> Client:
-        """The client, once it is connected.
+        """Wait for the connected client.
 
         Raises:
-            TemporalUnavailable: it cannot be connected, so nothing has been sent.
+            TemporalUnavailable: connecting failed, so nothing has been sent.
         """
         if self._connecting is None or _has_failed(self._connecting):
-            self._connecting = asyncio.create_task(self._connected())
+            self._connecting = asyncio.create_task(self._connect_in_time())
         return await asyncio.shield(self._connecting)
 
     async def responds(self) -> bool:
         """Whether Temporal answers a health check."""
         try:
             client = await self.client()
-            return await client.service_client.check_health(timeout=ANSWER_TIMEOUT)
+            return await client.service_client.check_health(timeout=HEALTH_CHECK_TIMEOUT)
         except TemporalUnavailable:
             return False
         except RPCError as error:
             logger.warning("Temporal does not respond: %s", error.message)
             return False
 
-    def begin(self) -> None:
+    def start_connecting(self) -> None:
         """Connect in the background."""
-        self._connecting = asyncio.create_task(self._connected())
+        self._connecting = asyncio.create_task(self._connect_in_time())
 
     async def aclose(self) -> None:
         """Stop connecting."""
@@ -70,14 +70,14 @@ class TemporalConnection:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
 
-    async def _connected(self) -> Client:
+    async def _connect_in_time(self) -> Client:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
                 return await self._connect()
         except TimeoutError:
             logger.warning("Temporal does not respond: not connected in %s", CONNECT_TIMEOUT)
         except RuntimeError as error:
-            # Such as a certificate that is not trusted, which nothing else would tell.
+            # Logged, because a reason such as an untrusted certificate is visible nowhere else.
             logger.warning("Temporal does not respond: %s", error)
         raise TemporalUnavailable
 

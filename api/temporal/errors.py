@@ -1,4 +1,4 @@
-"""What Temporal answers besides a result, translated once for the whole API."""
+"""Errors of Temporal's client, translated once for the whole API."""
 
 import logging
 from collections.abc import Iterator
@@ -12,40 +12,40 @@ from ticketing.errors import TemporalUnavailable
 
 logger = logging.getLogger(__name__)
 
-OUTAGES = frozenset(
+UNAVAILABLE_STATUSES = frozenset(
     {
         RPCStatusCode.UNAVAILABLE,
         RPCStatusCode.DEADLINE_EXCEEDED,
         RPCStatusCode.RESOURCE_EXHAUSTED,
         RPCStatusCode.CANCELLED,
         RPCStatusCode.ABORTED,
-        RPCStatusCode.UNKNOWN,  # a connection that broke in the middle of an answer
-        RPCStatusCode.INTERNAL,  # likewise, or the server cannot reach its own database
-        RPCStatusCode.FAILED_PRECONDITION,  # a worker fails at the workflow's task, for now
+        RPCStatusCode.UNKNOWN,  # the connection broke during an answer
+        RPCStatusCode.INTERNAL,  # the same, or the server cannot reach its database
+        RPCStatusCode.FAILED_PRECONDITION,  # a worker currently fails the workflow's task
     }
 )
 
 
 class TemporalOutcomeUnknown(TemporalUnavailable):
-    """Temporal did not answer, and may have taken the request all the same."""
+    """Temporal did not answer, but may have accepted the request."""
 
 
 class WorkflowNotFound(Exception):
-    """No workflow of this id takes messages: there is none, or it is closed."""
+    """No workflow with this id accepts messages: it does not exist, or is closed."""
 
 
 class WorkflowAlreadyStarted(Exception):
-    """A workflow of this id was started before."""
+    """A workflow with this id was started before."""
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Translate what a request to Temporal raises; anything else is a mistake of ours.
+def translate_errors() -> Iterator[None]:
+    """Translate the errors of a request to Temporal; any other exception is a bug.
 
     Raises:
         TemporalOutcomeUnknown: there was no answer.
-        WorkflowNotFound: there is no such workflow any more, or yet.
-        WorkflowAlreadyStarted: it was to be started, and had been.
+        WorkflowNotFound: the workflow does not exist, or is closed.
+        WorkflowAlreadyStarted: the workflow to start was started before.
         TimeoutError: an update was not answered in time.
     """
     try:
@@ -53,11 +53,11 @@ def translated() -> Iterator[None]:
     except WorkflowAlreadyStartedError:
         raise WorkflowAlreadyStarted from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise TimeoutError from None  # what the SDK makes of a timeout of asyncio's
+        raise TimeoutError from None  # the SDK's form of asyncio's timeout
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise WorkflowNotFound from None
-        if error.status not in OUTAGES:
+        if error.status not in UNAVAILABLE_STATUSES:
             raise
         logger.warning("Temporal does not respond: %s", error.status.name)
         raise TemporalOutcomeUnknown from None

@@ -1,4 +1,4 @@
-"""The workflow of an order: started, signalled, asked."""
+"""The client of the order workflow."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.reservations import Reservation
 from api.temporal.connection import TemporalConnection
-from api.temporal.errors import WorkflowNotFound, translated
+from api.temporal.errors import WorkflowNotFound, translate_errors
 from ticketing.errors import OrderCompleted, PaymentInProgress, TemporalUnavailable
 from ticketing.problem_codes import ProblemCode
 from ticketing.workflow_ids import order_workflow_id
@@ -40,16 +40,16 @@ from workflows.orders import (
 )
 from workflows.search_attributes import BUYER_ID, ORDER_STATUS, SELLER_ID, TICKET_ID
 
-ANSWER_TIMEOUT = timedelta(seconds=10)
-"""How long a request waits for a worker; longer than a reservation may take (`RESERVE_TIMEOUT`)."""
+WORKER_ANSWER_TIMEOUT = timedelta(seconds=10)
+"""How long a request waits for a worker: longer than a reservation may take (`RESERVE_TIMEOUT`)."""
 
 WORKFLOW_TASK_TIMEOUT = timedelta(seconds=5)
-"""After this another worker takes over from one that died; the request still waits then."""
+"""After this another worker takes over from a crashed one, while the request still waits."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What the buyer saw, and whose it is."""
+    """The ticket's seller and price, as shown to the buyer."""
 
     seller_id: str
     price: int
@@ -59,7 +59,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class ReservationProgress:
-    """Which ticket the workflow is about, and whether it has yet to record its reservation."""
+    """The workflow's ticket, and whether its reservation is still to be recorded."""
 
     ticket_id: str | None
     is_reserving: bool
@@ -67,17 +67,17 @@ class ReservationProgress:
 
 @dataclass(frozen=True)
 class OrderWorkflowClient:
-    """Every request that the API makes of an order's workflow.
+    """Starts, signals, updates and describes order workflows.
 
-    Each raises `TemporalUnavailable` where nothing has come of it and nothing will, and
-    `TemporalOutcomeUnknown`, a kind of it, where Temporal may have taken it without an answer.
+    Every method raises `TemporalUnavailable` if the request had no effect and will have none, and
+    its subclass `TemporalOutcomeUnknown` if Temporal may have accepted it without an answer.
     """
 
     connection: TemporalConnection
     task_queue: str
 
     async def reserve(self, order: OrderInput, offer: Offer) -> Reservation:
-        """Start the workflow, and wait for its reservation.
+        """Start the workflow and wait for its reservation.
 
         Raises:
             WorkflowAlreadyStarted: the same order was started before.
@@ -85,7 +85,7 @@ class OrderWorkflowClient:
         client = await self.connection.client()
         start = order_start(order, offer, self.task_queue)
         try:
-            async with _answered_in_time():
+            async with _answer_timeout():
                 return await client.execute_update_with_start_workflow(
                     OrderWorkflow.reserve, start_workflow_operation=start
                 )
@@ -93,13 +93,14 @@ class OrderWorkflowClient:
             await _consume_start_result(start)
 
     async def reservation_progress(self, order_id: PydanticObjectId) -> ReservationProgress:
-        """How far the reservation is.
+        """How far the reservation has got.
 
-        The order's status is set by the very task that records the reservation. Before that, an
-        order in the database is no promise: whoever takes over from a lost worker may undo it.
+        The search attribute of the order's status is set by the same workflow task that records
+        the reservation. Until then an order in the database is not final: the worker that takes
+        over from a crashed one may undo it.
         """
         handle = await self._handle(order_id)
-        async with _answered_in_time():
+        async with _answer_timeout():
             execution = await handle.describe()
         attributes = execution.typed_search_attributes
         is_running = execution.status is WorkflowExecutionStatus.RUNNING
@@ -108,41 +109,42 @@ class OrderWorkflowClient:
         )
 
     async def await_reservation(self, order_id: PydanticObjectId) -> Reservation:
-        """Wait until a workflow that was started before has recorded its reservation."""
+        """Wait until a workflow that is already running has recorded its reservation."""
         handle = await self._handle(order_id)
-        async with _answered_in_time():
+        async with _answer_timeout():
             return await handle.execute_update(OrderWorkflow.reserve)
 
-    async def refusal_of(self, order_id: PydanticObjectId) -> ProblemCode | None:
-        """Why the reservation was refused; None where it was not, or its workflow terminated."""
+    async def reservation_refusal(self, order_id: PydanticObjectId) -> ProblemCode | None:
+        """Why the reservation was refused; None if it was not, or the workflow was terminated."""
         handle = await self._handle(order_id)
         try:
-            with translated():
+            with translate_errors():
                 return (await handle.result()).refusal
         except WorkflowFailureError:
             return None
 
     async def submit_payment(self, order_id: PydanticObjectId, payment: PaymentSubmitted) -> None:
-        """Hand the payment over; Temporal keeps it even while no worker runs.
+        """Signal the payment; Temporal stores the signal even while no worker runs.
 
         Raises:
             WorkflowNotFound: the order is closed.
         """
         handle = await self._handle(order_id)
-        with translated():
+        with translate_errors():
             await handle.signal(PAYMENT_SUBMITTED, payment)
 
     async def payment_decision(
         self, order_id: PydanticObjectId, charge_id: str, wait: timedelta
     ) -> PaymentDecision | None:
-        """What the workflow says of a payment; None if that is not known in time.
+        """The workflow's decision on a payment; None if it is not known in time.
 
-        Then the documents say the rest: it may be closed by now, or Temporal away.
+        Then the documents tell how the payment stands: the workflow may have closed by now, or
+        Temporal may be unavailable.
         """
         try:
             handle = await self._handle(order_id)
             async with asyncio.timeout(wait.total_seconds()):
-                with translated():
+                with translate_errors():
                     return await handle.execute_update(
                         OrderWorkflow.await_payment_decision, charge_id
                     )
@@ -150,7 +152,7 @@ class OrderWorkflowClient:
             return None
 
     async def cancel(self, order_id: PydanticObjectId) -> None:
-        """Ask for the order to be cancelled, and wait; its document says what became of it.
+        """Request the cancellation and wait for it; the order's document tells the outcome.
 
         Raises:
             OrderCompleted: it was paid.
@@ -158,11 +160,11 @@ class OrderWorkflowClient:
         """
         handle = await self._handle(order_id)
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT.total_seconds()):
-                with translated():
+            async with asyncio.timeout(WORKER_ANSWER_TIMEOUT.total_seconds()):
+                with translate_errors():
                     await handle.execute_update(OrderWorkflow.cancel)
         except (TimeoutError, WorkflowNotFound):
-            return  # too slow, or just closed
+            return  # too slow, or closed just now
         except WorkflowUpdateFailedError as error:
             match error.cause:
                 case ApplicationError(type=ProblemCode.ORDER_COMPLETED):
@@ -171,10 +173,10 @@ class OrderWorkflowClient:
                     raise PaymentInProgress from None
 
     async def notify_intent(self, order_id: PydanticObjectId, intent_id: str) -> None:
-        """Have the workflow look at an intent; a closed order waits for nothing any more."""
+        """Signal that an intent has changed; a closed order needs no signal."""
         handle = await self._handle(order_id)
         try:
-            with translated():
+            with translate_errors():
                 await handle.signal(PAYMENT_INTENT_CHANGED, PaymentIntentChanged(intent_id))
         except WorkflowNotFound:
             return
@@ -189,7 +191,7 @@ class OrderWorkflowClient:
 def order_start(
     order: OrderInput, offer: Offer, task_queue: str
 ) -> WithStartWorkflowOperation[OrderWorkflow, OrderState]:
-    """The start of one order's one workflow; it cannot be used twice."""
+    """The operation that starts the order's workflow; it cannot be used twice."""
     return WithStartWorkflowOperation(
         OrderWorkflow.run,
         order,
@@ -217,17 +219,17 @@ def order_start(
 
 
 @asynccontextmanager
-async def _answered_in_time() -> AsyncIterator[None]:
-    """Wait a while for a reservation's answer, and no longer.
+async def _answer_timeout() -> AsyncIterator[None]:
+    """Limit the time that a request waits for a reservation.
 
     Raises:
-        TemporalUnavailable: there is none, and will be none: a worker that comes later makes no
-            reservation that nobody waits for, and an operator may have terminated the workflow.
+        TemporalUnavailable: no worker answered, and no reservation will be made: a worker that
+            starts later makes none that nobody waits for. Or the workflow was terminated.
         TemporalOutcomeUnknown: Temporal itself did not answer.
     """
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT.total_seconds()):
-            with translated():
+        async with asyncio.timeout(WORKER_ANSWER_TIMEOUT.total_seconds()):
+            with translate_errors():
                 yield
     except (TimeoutError, WorkflowUpdateFailedError, WorkflowNotFound):
         raise TemporalUnavailable from None
@@ -236,8 +238,8 @@ async def _answered_in_time() -> AsyncIterator[None]:
 async def _consume_start_result(
     start: WithStartWorkflowOperation[OrderWorkflow, OrderState],
 ) -> None:
-    """Take the start's own outcome, or asyncio complains that nobody retrieved its exception."""
-    outcome = asyncio.ensure_future(start.workflow_handle())
-    await asyncio.wait([outcome], timeout=0.1)
-    if not outcome.cancel() and not outcome.cancelled():
-        outcome.exception()
+    """Retrieve the start's result, or asyncio logs that its exception was never retrieved."""
+    result = asyncio.ensure_future(start.workflow_handle())
+    await asyncio.wait([result], timeout=0.1)
+    if not result.cancel() and not result.cancelled():
+        result.exception()

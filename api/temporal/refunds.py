@@ -1,4 +1,4 @@
-"""The workflow of a refund: started, signalled, asked."""
+"""The client of the refund workflow."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from temporalio.common import (
 from temporalio.exceptions import ApplicationError
 
 from api.temporal.connection import TemporalConnection
-from api.temporal.errors import WorkflowNotFound, translated
+from api.temporal.errors import WorkflowNotFound, translate_errors
 from api.temporal.orders import WORKFLOW_TASK_TIMEOUT
 from ticketing.errors import OrderNotCompleted, RefundRefused, TemporalUnavailable
 from ticketing.models import Order
@@ -46,39 +46,39 @@ REQUEST_NAME = "request_name"
 
 
 class RefundProgress(StrEnum):
-    """How far a refund's workflow is."""
+    """The state of a refund's workflow."""
 
     RUNNING = auto()
     REFUSED = auto()
     CLOSED = auto()
-    """It is recorded, or an operator ended it."""
+    """The refund is recorded, or an operator ended the workflow."""
 
 
 @dataclass(frozen=True)
 class StartedRefund:
-    """The order's latest refund, and the request that started it."""
+    """The order's latest refund workflow, and the request that started it."""
 
     progress: RefundProgress
     request_name: str | None
-    """None if it was made at Stripe, or requested without an idempotency key."""
+    """Stands for the request's idempotency key; None without a key, or if made at Stripe."""
     relist: bool | None
 
 
 @dataclass(frozen=True)
 class RefundWorkflowClient:
-    """Every request that the API makes of a refund's workflow.
+    """Starts, signals and describes refund workflows.
 
-    Each raises `TemporalUnavailable` where Temporal does not respond.
+    Every method raises `TemporalUnavailable` if Temporal does not respond.
     """
 
     connection: TemporalConnection
     task_queue: str
 
     async def find(self, order: Order) -> StartedRefund | None:
-        """The order's latest refund; None if there was none."""
+        """The order's latest refund workflow, or None."""
         handle = _handle(await self.connection.client(), order)
         try:
-            with translated():
+            with translate_errors():
                 execution = await handle.describe()
         except WorkflowNotFound:
             return None
@@ -86,40 +86,40 @@ class RefundWorkflowClient:
         return StartedRefund(_progress(execution.status), memo.get(REQUEST_NAME), memo.get(RELIST))
 
     async def request(self, order: Order, *, relist: bool, request_name: str | None) -> None:
-        """Hand a seller's request over, to the refund that runs or to a new one.
+        """Signal a seller's request to the running refund workflow, or start one.
 
         Raises:
-            WorkflowAlreadyStarted: the order was refunded; that happens once.
+            WorkflowAlreadyStarted: the order is refunded already.
         """
         client = await self.connection.client()
-        with translated():
+        with translate_errors():
             await start_refund(
                 client, self.task_queue, order, RefundRequested(relist), request_name
             )
 
     async def notify(self, order: Order, intent_id: str) -> None:
-        """Have the order's refund look at Stripe, and start it where it was made there.
+        """Signal that a refund changed at Stripe; starts the workflow if it was made there.
 
         Raises:
-            WorkflowAlreadyStarted: the order was refunded; that happens once.
+            WorkflowAlreadyStarted: the order is refunded already.
         """
         client = await self.connection.client()
-        with translated():
+        with translate_errors():
             await start_refund(client, self.task_queue, order, RefundChanged(intent_id))
 
-    async def await_end(self, order: Order, wait: timedelta) -> None:
+    async def wait_for_result(self, order: Order, wait: timedelta) -> None:
         """Wait until the order's refund is recorded.
 
         Raises:
-            RefundRefused: Stripe said no; `detail` is its code.
-            OrderNotCompleted: nothing was paid that could go back.
+            RefundRefused: Stripe refused the refund; `detail` is its code.
+            OrderNotCompleted: the order is not paid.
             TimeoutError: it is not decided yet.
-            TemporalUnavailable: it was interrupted.
+            TemporalUnavailable: the workflow was terminated.
         """
         handle = _handle(await self.connection.client(), order)
         try:
             async with asyncio.timeout(wait.total_seconds()):
-                with translated():
+                with translate_errors():
                     await handle.result()
         except WorkflowFailureError as failure:
             raise _refusal(failure) from None
@@ -132,9 +132,9 @@ async def start_refund(
     message: RefundRequested | RefundChanged,
     request_name: str | None = None,
 ) -> WorkflowHandle[RefundWorkflow, RefundRecorded]:
-    """Send the message to the order's refund, which is started if it does not run.
+    """Signal the order's refund workflow, and start it if it is not running.
 
-    Start and message are one request, stored by Temporal even while no worker runs.
+    Signal and start are one request, which Temporal stores even while no worker runs.
     """
     is_request = isinstance(message, RefundRequested)
     return await temporal.start_workflow(
@@ -169,7 +169,7 @@ async def start_refund(
 def _memo_of(
     message: RefundRequested | RefundChanged, request_name: str | None
 ) -> dict[str, object]:
-    """What is remembered of the request that starts a refund."""
+    """The memo: the request that started the refund, if a seller did."""
     if isinstance(message, RefundChanged):
         return {}
     name = {} if request_name is None else {REQUEST_NAME: request_name}
@@ -195,6 +195,6 @@ def _refusal(failure: WorkflowFailureError) -> Exception:
             return RefundRefused(code)
         case ApplicationError(type=ProblemCode.ORDER_NOT_COMPLETED):
             return OrderNotCompleted()
-    # Terminated by an operator, or some such: nothing is known to have been decided.
+    # For example terminated by an operator: the outcome of the refund is unknown.
     logger.error("a refund ended without an answer: %r", failure.cause)
     return TemporalUnavailable("The refund was interrupted; ask again.")

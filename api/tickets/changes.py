@@ -1,7 +1,7 @@
-"""Changes of tickets, as MongoDB's change streams tell them.
+"""Changes of tickets, read from MongoDB's change streams.
 
-A change is named by its resume token: hexadecimal digits, which since MongoDB 4.2 sort as the
-changes did. Every process reads the same tokens, so any of them can continue for another.
+A change is identified by its resume token: hexadecimal digits, which since MongoDB 4.2 sort in the
+order of the changes. The tokens are the same in every process, so a client can continue at another.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ from ticketing.mongodb import BSONDocument
 
 logger = logging.getLogger(__name__)
 
-Tickets = frozenset[PydanticObjectId]
-"""Those somebody wants to hear of; none for all."""
+TicketIds = frozenset[PydanticObjectId]
+"""The tickets that a client has selected; empty for all."""
 
-POLL = timedelta(seconds=1)
-"""How long MongoDB waits for a change before it says how far it has looked."""
-QUICK_POLL = timedelta(milliseconds=50)
-"""Likewise, for somebody who waits."""
+POLL_INTERVAL = timedelta(seconds=1)
+"""How long MongoDB waits for a change before it reports its current position."""
+QUICK_POLL_INTERVAL = timedelta(milliseconds=50)
+"""The same, while a client waits for the result."""
 
 BATCH = 100
-"""Changes that are taken at once. In between, those who listen get a turn to send them."""
+"""Changes that are read at once. Listeners get a turn to send them in between."""
 
-MOST_MISSED = 1_000
-"""Changes that a client is told afterwards; reading anew costs it less than hearing of more."""
-LONGEST_LOOK_BACK = timedelta(seconds=5)
+MAX_MISSED = 1_000
+"""Changes that a client is sent to catch up; with more, reading the tickets again costs less."""
+HISTORY_READ_TIMEOUT = timedelta(seconds=5)
 
 INVALIDATE = "invalidate"
-"""The collection was dropped or renamed, and what became of its tickets is not told."""
+"""The collection was dropped or renamed; MongoDB does not report its tickets' deletion."""
 
-# The same for everybody: MongoDB finds no token again whose change the pipeline leaves out.
+# The same for every stream: MongoDB cannot resume at a change that the pipeline filters out.
 PIPELINE: list[dict[str, Any]] = [
     {"$match": {"operationType": {"$in": ["insert", "update", "replace", "delete", INVALIDATE]}}},
     {"$project": {"operationType": 1, "documentKey": 1, "fullDocument": 1}},
@@ -51,48 +51,50 @@ PIPELINE: list[dict[str, Any]] = [
 
 
 class HistoryLost(Exception):
-    """MongoDB does not tell what changed since: it has forgotten, or never knew the token."""
+    """The changes since the token cannot be read: they are too old, or the token is unknown."""
 
 
 @dataclass(frozen=True)
 class TicketChange:
-    """One change, as it is sent."""
+    """One change and its message."""
 
     id: str
-    """Its resume token. Of two changes, the later one's is greater."""
+    """The resume token; a later change has a greater one."""
     ticket_id: ObjectId
     message: bytes
-    """Written once, whoever hears of it."""
+    """The server-sent event, encoded once for all listeners."""
 
 
 class TicketChanges:
-    """The changes from some moment on, one after the other."""
+    """An open change stream."""
 
     def __init__(self, stream: AsyncChangeStream[BSONDocument]) -> None:
         self._stream = stream
 
     @property
     def position(self) -> str:
-        """The token up to which everything has been told; empty before the first is known."""
+        """The token up to which all changes have been read; empty before the first is known."""
         token = self._stream.resume_token
         return token["_data"] if token else ""
 
     async def next(self) -> TicketChange | None:
-        """The next change; None if there is none for now, or none that can be shown."""
+        """The next change; None if there is none yet, or if it cannot be shown."""
         change = await self._stream.try_next()
         if change is None:
             return None
         if change["operationType"] == INVALIDATE:
             raise HistoryLost("the tickets were dropped")
-        return _told(change)
+        return _to_ticket_change(change)
 
 
 @asynccontextmanager
-async def watch_tickets(after: str = "", *, poll: timedelta = POLL) -> AsyncIterator[TicketChanges]:
-    """The changes after a token, or from now on.
+async def watch_tickets(
+    after: str = "", *, poll: timedelta = POLL_INTERVAL
+) -> AsyncIterator[TicketChanges]:
+    """Open a change stream after a token, or from now on.
 
     Raises:
-        HistoryLost: MongoDB cannot continue from there; within the block, likewise.
+        HistoryLost: MongoDB cannot resume there; also raised within the block.
         ConnectionFailure: MongoDB does not respond, not even after an election.
     """
     try:
@@ -106,46 +108,45 @@ async def watch_tickets(after: str = "", *, poll: timedelta = POLL) -> AsyncIter
         async with stream:
             yield TicketChanges(stream)
     except OperationFailure as error:
-        # A dozen codes: a malformed token fails wherever its parser happens to stumble.
+        # Any code: malformed tokens fail with a dozen different ones.
         raise HistoryLost(str(error)) from error
 
 
-def is_among(tickets: Tickets, change: TicketChange) -> bool:
+def is_selected(tickets: TicketIds, change: TicketChange) -> bool:
     return not tickets or change.ticket_id in tickets
 
 
-async def missed_changes(after: str, until: str, tickets: Tickets) -> list[TicketChange]:
-    """What changed from one token up to another, or somewhat further.
+async def missed_changes(after: str, until: str, tickets: TicketIds) -> list[TicketChange]:
+    """The changes from one token up to another, and perhaps a few more.
 
     Raises:
-        HistoryLost: MongoDB does not know any more, or it is too much to tell.
+        HistoryLost: MongoDB no longer has them, or there are too many.
         ConnectionFailure: MongoDB does not respond.
     """
     missed: list[TicketChange] = []
     try:
         async with (
-            asyncio.timeout(LONGEST_LOOK_BACK.total_seconds()),
-            watch_tickets(after, poll=QUICK_POLL) as changes,
+            asyncio.timeout(HISTORY_READ_TIMEOUT.total_seconds()),
+            watch_tickets(after, poll=QUICK_POLL_INTERVAL) as changes,
         ):
-            # Not until there is none for now: after a failover, the new primary may see less.
+            # Not only until there is none: after a failover, the new primary may lag behind.
             while changes.position < until:
                 change = await changes.next()
-                if change and is_among(tickets, change):
+                if change and is_selected(tickets, change):
                     missed.append(change)
-                if len(missed) > MOST_MISSED:
-                    raise HistoryLost("more changes than are told")
+                if len(missed) > MAX_MISSED:
+                    raise HistoryLost("too many changes")
     except TimeoutError:
-        raise HistoryLost("it takes too long to look them up") from None
+        raise HistoryLost("reading them takes too long") from None
     return missed
 
 
-def joined(changes: Iterable[TicketChange]) -> bytes:
-    """Several changes, sent as one piece."""
+def join_messages(changes: Iterable[TicketChange]) -> bytes:
     return b"".join(change.message for change in changes)
 
 
-def _told(change: Mapping[str, Any]) -> TicketChange | None:
-    """The change as it is sent; None for that of a ticket which is gone, as the next one tells."""
+def _to_ticket_change(change: Mapping[str, Any]) -> TicketChange | None:
+    """The change to send; None if the ticket is gone, which the next change will tell."""
     token, ticket_id = change["_id"]["_data"], change["documentKey"]["_id"]
     if change["operationType"] == "delete":
         message = format_sse_event(
@@ -159,7 +160,5 @@ def _told(change: Mapping[str, Any]) -> TicketChange | None:
     except ValidationError:
         logger.exception("the ticket %s cannot be shown", ticket_id)
         return None
-    shown = ticket.model_dump_json(by_alias=True)
-    return TicketChange(
-        token, ticket_id, format_sse_event(event="ticket", data_str=shown, id=token)
-    )
+    data = ticket.model_dump_json(by_alias=True)
+    return TicketChange(token, ticket_id, format_sse_event(event="ticket", data_str=data, id=token))

@@ -1,4 +1,4 @@
-"""The changes of tickets, watched once in each process and told to whoever listens."""
+"""The feed of ticket changes: one MongoDB change stream per process, sent to all listeners."""
 
 import asyncio
 import logging
@@ -15,8 +15,8 @@ from pymongo.errors import PyMongoError
 from api.tickets.changes import (
     HistoryLost,
     TicketChange,
-    Tickets,
-    joined,
+    TicketIds,
+    join_messages,
     missed_changes,
     watch_tickets,
 )
@@ -26,43 +26,43 @@ from ticketing.errors import MongoDBUnavailable, TooManyStreams
 logger = logging.getLogger(__name__)
 
 MAX_STREAMS = 1_000
-"""Listeners of one process. A change is written to each of them, and each holds a connection."""
+"""Listeners per process. Each change is sent to every one, and each holds a connection."""
 MAX_PENDING = 1_000
-"""Changes that wait for one listener. A slower one is better off to come back and catch up."""
+"""Queued changes per listener. A slower one had better reconnect and catch up."""
 MAX_RECENT = 1_000
-"""Changes that are remembered for those who come back; a page that was just read needs few."""
-MAX_LOOKS_BACK = 4
-"""Listeners at a time for whom MongoDB is asked what they have missed."""
+"""Changes kept in memory for clients that reconnect; a page that was just loaded needs few."""
+MAX_HISTORY_READS = 4
+"""Concurrent reads of missed changes from MongoDB."""
 
-LONGEST_WAIT = timedelta(seconds=10)
-"""For one's turn and the look together; meanwhile nothing is heard of what happens."""
-LONGEST_ABSENCE = timedelta(minutes=10)
-"""After this, reading anew costs less than to look through all that has happened."""
+CATCH_UP_TIMEOUT = timedelta(seconds=10)
+"""For waiting for a turn and reading the missed changes; nothing is sent meanwhile."""
+MAX_ABSENCE = timedelta(minutes=10)
+"""After a longer absence, reading the tickets again costs less than reading all changes."""
 
-KEEP_ALIVE = timedelta(seconds=15)
-"""Below the minute after which proxies give up a silent connection."""
+STREAM_KEEP_ALIVE = timedelta(seconds=15)
+"""Below the minute after which proxies close an idle connection."""
 RECONNECT = timedelta(seconds=1)
 
-PATIENCE = timedelta(seconds=1)
-"""How long somebody waits for the first look at MongoDB."""
-PATIENCE_WITH_OTHERS = timedelta(seconds=3)
-"""How long a token that another process gave out may be ahead of what this one has seen.
+WATCH_START_TIMEOUT = timedelta(seconds=1)
+"""How long a client waits until the change stream is open."""
+MAX_PROCESS_LAG = timedelta(seconds=3)
+"""How far another process's token may be ahead of this process's position.
 
-Without changes, both hear only once in `ticket_changes.POLL` how far MongoDB has looked.
+Without changes, MongoDB reports its position only once per `changes.POLL_INTERVAL`.
 """
-PAUSE = timedelta(seconds=0.5)
-"""Between two attempts to watch; a MongoDB that is down makes each of them take seconds anyway."""
+WATCH_RETRY_INTERVAL = timedelta(seconds=0.5)
+"""Between two attempts to open the stream; without MongoDB each attempt takes seconds anyway."""
 
-SECOND = slice(2, 10)
-"""Where a resume token holds the second of its change, as hexadecimal digits."""
-TOKEN = re.compile("[0-9A-F]+")
+TOKEN_SECONDS = slice(2, 10)
+"""The digits of a resume token that contain the change's Unix time in seconds."""
+TOKEN_PATTERN = re.compile("[0-9A-F]+")
 
 
 class TicketFeed:
-    """One change stream of MongoDB, and everybody in this process who listens to it.
+    """One change stream of MongoDB and its listeners in this process.
 
-    The watch begins with the first use. When it breaks, all listeners are let go: they come back
-    with the last token that they heard, and are told what they missed, or that it is lost.
+    The stream is opened on first use. When it breaks, all listeners' streams are ended: the clients
+    reconnect with the last token they received, and are sent the missed changes or a `reset`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TicketFeed:
         max_streams: int = MAX_STREAMS,
         max_pending: int = MAX_PENDING,
         max_recent: int = MAX_RECENT,
-        keep_alive: timedelta = KEEP_ALIVE,
+        keep_alive: timedelta = STREAM_KEEP_ALIVE,
     ) -> None:
         self._max_streams = max_streams
         self._max_pending = max_pending
@@ -81,30 +81,30 @@ class TicketFeed:
         self._watch: asyncio.Task[None] | None = None
         self._watching = asyncio.Event()
         self._position = ""
-        self._moved = asyncio.Event()
+        self._position_changed = asyncio.Event()
         self._recent: deque[TicketChange] = deque()
-        self._remembered_after = ""
-        """All changes after this token are among the recent ones."""
+        self._recent_after = ""
+        """All changes after this token are in `_recent`."""
         self._listeners: set[Listener] = set()
-        self._looks_back = asyncio.Semaphore(MAX_LOOKS_BACK)
+        self._history_reads = asyncio.Semaphore(MAX_HISTORY_READS)
 
     async def position(self) -> str | None:
-        """The token up to which every change is known here; None while MongoDB is not watched.
+        """The token up to which all changes are known here; None while the stream is not open.
 
-        A page that asks before it reads the tickets, and lets its stream begin there, misses
-        nothing: what changed in between is told then, perhaps once more.
+        A page that takes the position before it reads the tickets, and starts its stream there,
+        misses no change; changes in between are sent, perhaps a second time.
         """
         return self._position if await self._is_watching() else None
 
     @asynccontextmanager
     async def listen(
-        self, after: str = "", tickets: Tickets = frozenset()
+        self, after: str = "", tickets: TicketIds = frozenset()
     ) -> AsyncIterator[Listener]:
-        """Take somebody in who wants to hear of every change after the token, or from now on.
+        """Register a listener for all changes after the token, or from now on.
 
         Raises:
-            MongoDBUnavailable: it cannot be watched at the moment.
-            TooManyStreams: as many listen already as may.
+            MongoDBUnavailable: the change stream is not open at the moment.
+            TooManyStreams: this process has the maximum number of listeners.
         """
         if not await self._is_watching():
             raise MongoDBUnavailable
@@ -118,7 +118,7 @@ class TicketFeed:
             self._listeners.discard(listener)
 
     async def messages(self, listener: Listener) -> AsyncGenerator[bytes]:
-        """The listener's stream as it is sent, until they are let go."""
+        """The listener's event stream, until it is ended."""
         yield format_sse_event(retry=int(RECONNECT.total_seconds() * 1000))
         try:
             message = await self._catch_up(listener)
@@ -126,12 +126,14 @@ class TicketFeed:
             return
         while not listener.has_ended:
             yield message
-            message = await listener.hear(self._keep_alive) or _here(self._position)
+            message = await listener.next_messages(self._keep_alive) or _position_event(
+                self._position
+            )
 
     async def aclose(self) -> None:
-        """Let everybody go and stop watching; from now on nobody is taken in."""
+        """End all streams and stop watching; no more listeners are accepted."""
         self._closed = True
-        self._let_go()
+        self._end_streams()
         if self._watch:
             self._watch.cancel()
             await asyncio.wait([self._watch])
@@ -140,10 +142,10 @@ class TicketFeed:
         if self._closed:
             return False
         if self._watch is None or self._watch.done():
-            # In a context of its own: what it logs belongs to no request.
+            # In a new context, so that its log lines carry no request id.
             self._watch = asyncio.create_task(self._keep_watching(), context=Context())
         try:
-            async with asyncio.timeout(PATIENCE.total_seconds()):
+            async with asyncio.timeout(WATCH_START_TIMEOUT.total_seconds()):
                 await self._watching.wait()
         except TimeoutError:
             return False
@@ -152,110 +154,110 @@ class TicketFeed:
     async def _keep_watching(self) -> None:
         while True:
             try:
-                await self._watch_on()
+                await self._watch_once()
             except HistoryLost as error:
-                logger.warning("changes of tickets are lost, watching anew: %s", error)
-                self._forget()
+                logger.warning("ticket changes were lost, watching from now on: %s", error)
+                self._forget_history()
             except PyMongoError as error:
-                logger.warning("tickets cannot be watched: %s", type(error).__name__)
+                logger.warning("cannot watch tickets: %s", type(error).__name__)
             finally:
-                self._let_go()
-            await asyncio.sleep(PAUSE.total_seconds())
+                self._end_streams()
+            await asyncio.sleep(WATCH_RETRY_INTERVAL.total_seconds())
 
-    async def _watch_on(self) -> None:
-        """Watch from where the last watch ended, or from now on."""
+    async def _watch_once(self) -> None:
+        """Watch from the last known position, or from now on, until an error."""
         async with watch_tickets(self._position) as changes:
             while True:
-                self._move_to(changes.position)
+                self._advance(changes.position)
                 if change := await changes.next():
-                    self._tell(change)
+                    self._publish(change)
 
-    def _tell(self, change: TicketChange) -> None:
+    def _publish(self, change: TicketChange) -> None:
         self._recent.append(change)
         if len(self._recent) > self._max_recent:
-            self._remembered_after = self._recent.popleft().id
+            self._recent_after = self._recent.popleft().id
         for listener in self._listeners:
-            listener.tell(change)
+            listener.add(change)
 
-    def _move_to(self, position: str) -> None:
+    def _advance(self, position: str) -> None:
         if not position:
             return
-        self._remembered_after = self._remembered_after or position
+        self._recent_after = self._recent_after or position
         self._position = position
         self._watching.set()
-        self._wake()
+        self._notify_waiters()
 
-    def _wake(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+    def _notify_waiters(self) -> None:
+        self._position_changed.set()
+        self._position_changed = asyncio.Event()
 
-    def _forget(self) -> None:
+    def _forget_history(self) -> None:
         self._recent.clear()
-        self._position = self._remembered_after = ""
+        self._position = self._recent_after = ""
 
-    def _let_go(self) -> None:
+    def _end_streams(self) -> None:
         self._watching.clear()
         for listener in self._listeners:
-            listener.let_go()
-        self._wake()
+            listener.end()
+        self._notify_waiters()
 
     async def _catch_up(self, listener: Listener) -> bytes:
-        """What the listener missed before they came, or that nobody can tell.
+        """The messages that the listener missed, or a `reset` if they cannot be determined.
 
         Raises:
             PyMongoError: MongoDB does not respond.
         """
         if not listener.after:
-            return _here(listener.since)
+            return _position_event(listener.since)
         try:
-            missed = await self._missed_by(listener)
+            missed = await self._missed_changes(listener)
         except HistoryLost:
             return format_sse_event(event="reset", data_str="{}", id=listener.since)
-        heard_until = max([listener.since, listener.after, *(change.id for change in missed)])
-        listener.skip_to(heard_until)
-        return joined(missed) + _here(heard_until)
+        position = max([listener.since, listener.after, *(change.id for change in missed)])
+        listener.skip_to(position)
+        return join_messages(missed) + _position_event(position)
 
-    async def _missed_by(self, listener: Listener) -> list[TicketChange]:
+    async def _missed_changes(self, listener: Listener) -> list[TicketChange]:
         after, since = listener.after, listener.since
-        if not TOKEN.fullmatch(after):
+        if not TOKEN_PATTERN.fullmatch(after):
             raise HistoryLost("not a token")
         if after > since:
-            await self._reach(after, listener)
+            await self._wait_for_position(after, listener)
             return []
-        if _seconds_between(after, since) > LONGEST_ABSENCE.total_seconds():
+        if _seconds_between(after, since) > MAX_ABSENCE.total_seconds():
             raise HistoryLost("too long ago")
-        if after >= self._remembered_after:
-            told = [change for change in self._recent if after < change.id <= since]
-            return [change for change in told if listener.wants(change)]
+        if after >= self._recent_after:
+            missed = [change for change in self._recent if after < change.id <= since]
+            return [change for change in missed if listener.wants(change)]
         try:
-            async with asyncio.timeout(LONGEST_WAIT.total_seconds()), self._looks_back:
+            async with asyncio.timeout(CATCH_UP_TIMEOUT.total_seconds()), self._history_reads:
                 return await missed_changes(after, since, listener.tickets)
         except TimeoutError:
-            raise HistoryLost("too many look back at once") from None
+            raise HistoryLost("too many clients catch up at once") from None
 
-    async def _reach(self, token: str, listener: Listener) -> None:
-        """Wait until this process has seen what another one had seen when it gave out the token."""
+    async def _wait_for_position(self, token: str, listener: Listener) -> None:
+        """Wait until this process has reached another process's token."""
         try:
-            async with asyncio.timeout(PATIENCE_WITH_OTHERS.total_seconds()):
+            async with asyncio.timeout(MAX_PROCESS_LAG.total_seconds()):
                 while self._position < token and not listener.has_ended:
-                    await self._moved.wait()
+                    await self._position_changed.wait()
         except TimeoutError:
             raise HistoryLost("not a token of this database") from None
 
 
 def _seconds_between(earlier: str, later: str) -> int:
-    """How much time lies between two tokens, each of which begins with its second.
+    """The time between two tokens.
 
     Raises:
-        HistoryLost: one of them is no token.
+        HistoryLost: one of them is not a token.
     """
     try:
-        seconds = [int(token[SECOND], 16) for token in (earlier, later)]
+        seconds = [int(token[TOKEN_SECONDS], 16) for token in (earlier, later)]
     except ValueError:
         raise HistoryLost("not a token") from None
     return seconds[1] - seconds[0]
 
 
-def _here(position: str) -> bytes:
-    """No event, only where the client is: what it says when it comes back."""
+def _position_event(position: str) -> bytes:
+    """Only an id, without an event: the position that the client sends when it reconnects."""
     return format_sse_event(id=position)

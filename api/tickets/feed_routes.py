@@ -1,4 +1,4 @@
-"""Ticket events: what changes on the market, as it changes."""
+"""Ticket events: changes of tickets as server-sent events."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -15,7 +15,7 @@ from ticketing.errors import InvalidInput, MongoDBUnavailable, TooManyStreams
 
 router = APIRouter(prefix="/api/tickets/events", tags=["tickets"])
 
-MOST_TICKETS = 100
+MAX_TICKETS = 100
 
 EXAMPLE = """\
 retry: 1000
@@ -30,14 +30,14 @@ id: 826740F3A9000000012B022C0100296E5A1004D61B6B771FA24A5F9D3DAB3B3224C523461E5F
 
 
 UNBUFFERED = {"X-Accel-Buffering": "no"}
-"""For proxies, which would collect events until there are enough of them."""
+"""Proxies would otherwise buffer the events."""
 
 
 class EventStream(StreamingResponse):
     media_type = "text/event-stream"
 
 
-STREAM: Responses = {
+STREAM_RESPONSE: Responses = {
     200: {
         "description": "The events, as they happen.",
         "content": {EventStream.media_type: {"example": EXAMPLE}},
@@ -46,17 +46,17 @@ STREAM: Responses = {
 
 
 class TicketEventQuery(QueryModel):
-    """Which events."""
+    """Which events to send."""
 
     after: str | None = Field(
         default=None,
-        description="Where to begin: the id of the last event that was heard. "
-        "For a first connection, on which an `EventSource` can send no header.",
+        description="The id of the last received event, after which the stream starts. "
+        "For the first connection, on which an `EventSource` cannot send a header.",
     )
     ticket: list[Id] = Field(
         default_factory=list,
-        max_length=MOST_TICKETS,
-        description="Hear of these tickets only; repeat it for several.",
+        max_length=MAX_TICKETS,
+        description="Only the events of this ticket; repeatable.",
     )
 
 
@@ -66,7 +66,7 @@ async def _messages(
     last_event_id: Annotated[
         str | None,
         Header(
-            description="What an `EventSource` sends when it comes back; then it is what counts."
+            description="Sent by an `EventSource` that reconnects; takes precedence over `after`."
         ),
     ] = None,
 ) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -81,24 +81,24 @@ async def _messages(
 @router.get(
     "",
     response_class=EventStream,
-    responses={**STREAM, **problems(InvalidInput, MongoDBUnavailable, TooManyStreams)},
+    responses={**STREAM_RESPONSE, **problems(InvalidInput, MongoDBUnavailable, TooManyStreams)},
 )
 async def stream_ticket_events(
     messages: Annotated[AsyncIterator[bytes], Depends(_messages)],
 ) -> EventStream:
-    """Changes of tickets, as soon as they happen: server-sent events, for an `EventSource`.
+    """Changes of tickets as soon as they happen: server-sent events for an `EventSource`.
 
-    The stream goes on until one side ends it. An `EventSource` comes back by itself and says which
-    event it heard last; it is told what it missed, in order.
+    The stream continues until one side ends it. An `EventSource` reconnects by itself and sends the
+    id of the last event it received; then it gets the missed events, in order.
 
-    - `ticket`: a ticket was listed, edited, reserved, released or sold. The data are the ticket as
-      it is now, as `GET /api/tickets/{ticket_id}` shows it.
-    - `ticket_withdrawn`: its seller took the ticket off the market. The data are `{"id": …}`.
-    - `reset`: changes may be missing, because what the client heard last is unknown or too long
-      ago. Read anew what you show; from here on, the stream is complete again.
+    - `ticket`: a ticket was listed, edited, reserved, released or sold. The data are the current
+      ticket, in the format of `GET /api/tickets/{ticket_id}`.
+    - `ticket_withdrawn`: the seller withdrew the ticket. The data are `{"id": …}`.
+    - `reset`: events may be missing, because the last received event is unknown or too old. Read
+      the tickets again; from here on, the stream is complete.
 
-    An `id` without data, every 15 seconds, says only how far the stream is.
-    To show tickets and then their changes, without a gap: open the stream, and read the tickets
-    when it has begun.
+    An `id` without data, every 15 seconds, only tells the stream's position.
+    To show tickets and their changes without a gap, open the stream first, and read the tickets
+    once it has started.
     """
     return EventStream(messages, headers=UNBUFFERED)

@@ -1,60 +1,60 @@
-"""Somebody who listens to the changes of tickets."""
+"""A client that listens to ticket changes."""
 
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-from api.tickets.changes import TicketChange, Tickets, is_among, joined
+from api.tickets.changes import TicketChange, TicketIds, is_selected, join_messages
 
 
 class Listener:
-    """What somebody has yet to be sent, from the moment on at which they came."""
+    """The changes that are still to be sent to one client."""
 
     after: str
-    """The token with which they came: what follows it, they have not heard. Empty for now on."""
+    """The token of the last change that the client has received; empty to start now."""
     since: str
-    """What follows this token is kept for them; up to it they have to catch up."""
+    """Changes after this token are queued here; earlier ones have to be caught up."""
     has_ended: bool
-    """Whether they were let go; nothing more is to be sent."""
+    """Whether the stream was ended; nothing more is sent."""
 
-    def __init__(self, after: str, since: str, tickets: Tickets, most: int) -> None:
+    def __init__(self, after: str, since: str, tickets: TicketIds, max_pending: int) -> None:
         self.after = after
         self.since = since
         self.tickets = tickets
         self.has_ended = False
-        self._most = most
-        self._heard_until = since
+        self._max_pending = max_pending
+        self._skip_until = since
         self._pending: list[TicketChange] = []
-        self._news = asyncio.Event()
+        self._wake_up = asyncio.Event()
 
     def wants(self, change: TicketChange) -> bool:
-        return is_among(self.tickets, change)
+        return is_selected(self.tickets, change)
 
-    def tell(self, change: TicketChange) -> None:
-        """Keep the change to be sent; with too many that wait, let them go."""
-        if self.has_ended or change.id <= self._heard_until or not self.wants(change):
+    def add(self, change: TicketChange) -> None:
+        """Queue the change; with too many in the queue, end the stream."""
+        if self.has_ended or change.id <= self._skip_until or not self.wants(change):
             return
         self._pending.append(change)
-        self._news.set()
-        if len(self._pending) > self._most:
-            self.let_go()
+        self._wake_up.set()
+        if len(self._pending) > self._max_pending:
+            self.end()
 
     def skip_to(self, token: str) -> None:
-        """Leave out what they have heard elsewhere, up to the token."""
-        self._heard_until = token
+        """Drop the changes up to the token, which were caught up already."""
+        self._skip_until = token
         self._pending = [change for change in self._pending if change.id > token]
 
-    def let_go(self) -> None:
-        """End the stream: they come back and catch up from the last change that reached them."""
+    def end(self) -> None:
+        """End the stream: the client reconnects and catches up from its last received change."""
         self.has_ended = True
         self._pending.clear()
-        self._news.set()
+        self._wake_up.set()
 
-    async def hear(self, timeout: timedelta) -> bytes:
-        """What there is to send, as soon as there is something; nothing if that takes too long."""
+    async def next_messages(self, timeout: timedelta) -> bytes:
+        """Wait for changes and return their messages; empty after the timeout."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout.total_seconds()):
-                await self._news.wait()
-        self._news.clear()
-        heard, self._pending = self._pending, []
-        return joined(heard)
+                await self._wake_up.wait()
+        self._wake_up.clear()
+        changes, self._pending = self._pending, []
+        return join_messages(changes)

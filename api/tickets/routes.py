@@ -1,4 +1,4 @@
-"""Tickets: what is for sale."""
+"""Tickets: listed, edited, withdrawn and searched."""
 
 import unicodedata
 from enum import StrEnum
@@ -34,7 +34,7 @@ from ticketing.statuses import TicketStatus
 router = APIRouter(prefix="/api/tickets", tags=["tickets"])
 
 CREATE_ROUTE = "POST /api/tickets"
-"""Part of what follows from an idempotency key: never to be changed."""
+"""Part of the ids derived from idempotency keys: must never change."""
 
 LOWEST_PRICE = 50
 HIGHEST_PRICE = 99_999_999
@@ -68,8 +68,8 @@ Price = Annotated[int, Field(strict=True, ge=LOWEST_PRICE, le=HIGHEST_PRICE, exa
 PriceBound = Annotated[int, Field(ge=0, le=HIGHEST_PRICE)]
 
 
-class TicketInput(RequestModel):
-    """What a seller offers."""
+class TicketBody(RequestModel):
+    """A ticket to sell."""
 
     title: Title
     price: Price = Field(description="In the currency's minor unit: 5000 is 50.00.")
@@ -87,25 +87,25 @@ class TicketStatusFilter(StrEnum):
 
 
 class TicketQuery(PageQuery):
-    """Which tickets, in which order."""
+    """Which tickets to list, and their order."""
 
     q: str | None = Field(
         default=None,
         max_length=200,
-        description="Words that all have to be in the title; case and accents do not matter.",
+        description="Words that must all occur in the title; case and accents are ignored.",
     )
     status: TicketStatusFilter = TicketStatusFilter.AVAILABLE
     seller: str | None = Field(
         default=None,
         pattern="^(me|[0-9a-fA-F]{24})$",
-        description="A seller's id, or `me` for one's own, which needs a session.",
+        description="A seller's id, or `me` for the caller's own tickets, which needs a session.",
     )
     min_price: PriceBound | None = None
     max_price: PriceBound | None = None
     sort: TicketSort = TicketSort.NEWEST
 
     @model_validator(mode="after")
-    def _leaves_room_between_the_prices(self) -> Self:
+    def _check_price_bounds(self) -> Self:
         bounds = [price for price in (self.min_price, self.max_price) if price is not None]
         if bounds != sorted(bounds):
             raise ValueError("minPrice must not be above maxPrice")
@@ -122,10 +122,10 @@ class TicketQuery(PageQuery):
 
 
 async def _me(request: Request) -> PydanticObjectId | None:
-    """Who `seller=me` is; a list that does not ask for it needs no session and reads none."""
+    """The caller, if `seller=me`; other lists need no session and do not read it."""
     if request.query_params.get("seller") != "me":
         return None
-    return (await resources_of(request.app).sessions.required(request)).id
+    return (await resources_of(request.app).sessions.require_user(request)).id
 
 
 @router.post(
@@ -134,13 +134,13 @@ async def _me(request: Request) -> PydanticObjectId | None:
     responses=problems(NotAuthenticated, ForeignOrigin, InvalidInput, IdempotencyKeyReused),
 )
 async def create_ticket(
-    user: CurrentUser, key: IdempotencyKey, body: TicketInput, tickets: Tickets, response: Response
+    user: CurrentUser, key: IdempotencyKey, body: TicketBody, tickets: Tickets, response: Response
 ) -> TicketView:
     """List a ticket for sale."""
     listing_key = derived_id(CREATE_ROUTE, user.id, key) if key else None
     ticket = await tickets.create(user.id, body.title, body.price, listing_key)
     response.headers["Location"] = f"{router.prefix}/{ticket.id}"
-    return _show(ticket, response)
+    return _ticket_view(ticket, response)
 
 
 @router.get("", responses=problems(NotAuthenticated, InvalidInput))
@@ -149,33 +149,33 @@ async def list_tickets(
     query: Annotated[TicketQuery, Query()],
     tickets: Tickets,
 ) -> Page[TicketView]:
-    """Tickets, page by page; those that can be bought, unless asked otherwise."""
+    """List tickets; by default those that can be bought."""
     found = await tickets.find(query.filter(me), query.sort, query)
-    items = [TicketView.model_validate(ticket) for ticket in found.documents]
+    items = [TicketView.model_validate(ticket) for ticket in found.items]
     return Page(items=items, next_cursor=found.next_cursor)
 
 
 @router.get("/{ticket_id}", responses=problems(TicketNotFound))
 async def get_ticket(ticket_id: str, tickets: Tickets, response: Response) -> TicketView:
-    """One ticket. Its `ETag` is for the `If-Match` of an edit."""
-    return _show(await tickets.get(ticket_id), response)
+    """Get one ticket. Its `ETag` is for the `If-Match` of an edit."""
+    return _ticket_view(await tickets.get(ticket_id), response)
 
 
 @router.put("/{ticket_id}", responses=problems(*CHANGE_REFUSALS))
 async def edit_ticket(
     user: CurrentUser,
     ticket_id: str,
-    body: TicketInput,
+    body: TicketBody,
     if_match: IfMatch,
     tickets: Tickets,
     response: Response,
 ) -> TicketView:
-    """Change what is offered, as long as no order holds the ticket.
+    """Edit a ticket, as long as no order holds it.
 
-    With `If-Match`, only if nobody else has changed it since.
+    With `If-Match`, only if the ticket has not been edited since.
     """
     ticket = await tickets.edit(ticket_id, user.id, if_match, title=body.title, price=body.price)
-    return _show(ticket, response)
+    return _ticket_view(ticket, response)
 
 
 @router.delete(
@@ -186,10 +186,10 @@ async def edit_ticket(
 async def withdraw_ticket(
     user: CurrentUser, ticket_id: str, if_match: IfMatch, tickets: Tickets
 ) -> None:
-    """Take a ticket off the market, as long as no order holds it."""
+    """Withdraw a ticket from sale, as long as no order holds it."""
     await tickets.withdraw(ticket_id, user.id, if_match)
 
 
-def _show(ticket: Ticket, response: Response) -> TicketView:
+def _ticket_view(ticket: Ticket, response: Response) -> TicketView:
     response.headers["ETag"] = etag(ticket.version)
     return TicketView.model_validate(ticket)

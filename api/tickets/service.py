@@ -1,4 +1,4 @@
-"""Listings: made and changed by their sellers, as long as no order holds them."""
+"""Tickets: listed, edited and withdrawn by their sellers, as long as no order holds them."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from pymongo.errors import DuplicateKeyError
 
 from api.http.etags import Precondition
 from api.http.models import path_id
-from api.http.pagination import NEWEST_FIRST, FoundPage, Order, PageQuery, find_page
+from api.http.pagination import NEWEST_FIRST, PageQuery, ResultPage, SortOrder, find_page
 from ticketing.clock import utc_now
 from ticketing.errors import (
     IdempotencyKeyReused,
@@ -34,7 +34,7 @@ STATUS_CONDITIONS: dict[TicketStatus, dict[str, Any]] = {
 
 
 class TicketSort(StrEnum):
-    """A minus sign puts the largest, or the newest, first."""
+    """A minus sign means descending order."""
 
     NEWEST = "-createdAt"
     OLDEST = "createdAt"
@@ -42,27 +42,27 @@ class TicketSort(StrEnum):
     DEAREST = "-price"
 
 
-ORDERS = {
+SORT_ORDERS = {
     TicketSort.NEWEST: NEWEST_FIRST,
-    TicketSort.OLDEST: Order("created_at"),
-    TicketSort.CHEAPEST: Order("price"),
-    TicketSort.DEAREST: Order("price", descending=True),
+    TicketSort.OLDEST: SortOrder("created_at"),
+    TicketSort.CHEAPEST: SortOrder("price"),
+    TicketSort.DEAREST: SortOrder("price", descending=True),
 }
 
 
 @dataclass(frozen=True)
 class TicketFilter:
-    """Which tickets to list; None leaves a property open."""
+    """Which tickets to list; None matches any."""
 
     words: str | None = None
-    """Every one of them is in the title."""
+    """Words that must all occur in the title."""
     status: TicketStatus | None = TicketStatus.AVAILABLE
     seller_id: PydanticObjectId | None = None
     min_price: int | None = None
     max_price: int | None = None
 
     def conditions(self) -> dict[str, Any]:
-        """The filter as MongoDB takes it."""
+        """The filter as a MongoDB query."""
         conditions: dict[str, Any] = {}
         if self.status is not None:
             conditions |= STATUS_CONDITIONS[self.status]
@@ -72,23 +72,24 @@ class TicketFilter:
             bounds = {"$gte": self.min_price, "$lte": self.max_price}
             conditions["price"] = {name: at for name, at in bounds.items() if at is not None}
         if self.words is not None:
-            conditions |= _with_words(words_of(self.words))
+            conditions |= _words_condition(words_of(self.words))
         return conditions
 
 
 INDEXED_WORDS = 2
-"""Of a search: MongoDB weighs each of them against each index, and many take it long."""
+"""Words of a search that use the index: with many, MongoDB's query planner takes long."""
 
 
-def _with_words(words: list[str]) -> dict[str, Any]:
-    """That every word is in the title; of none, nothing matches.
+def _words_condition(words: list[str]) -> dict[str, Any]:
+    """The condition that every word is in the title; without words, nothing matches.
 
-    The longest are looked up, since they are likely to be rare, and the rest is only compared.
+    The longest words are looked up in the index, because they are likely to be the rarest. The
+    other words are compared afterwards.
     """
     by_length = sorted(words, key=len, reverse=True)
-    looked_up, compared = by_length[:INDEXED_WORDS], by_length[INDEXED_WORDS:]
-    others = {"$expr": {"$setIsSubset": [compared, "$words"]}} if compared else {}
-    return {"words": {"$all": looked_up}, **others}
+    longest, others = by_length[:INDEXED_WORDS], by_length[INDEXED_WORDS:]
+    others_match = {"$expr": {"$setIsSubset": [others, "$words"]}} if others else {}
+    return {"words": {"$all": longest}, **others_match}
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,13 @@ class TicketService:
         price: int,
         key: PydanticObjectId | None = None,
     ) -> Ticket:
-        """List a ticket for sale; of requests with one key, the first one's, as it was listed.
+        """List a ticket for sale; a repeated key returns its ticket as it was first listed.
 
-        The ticket's own id never follows from the key. A ticket that comes back under the id of
-        one that was withdrawn would pass for it, with another price.
+        The ticket's own id is not derived from the key. Otherwise, a ticket listed again after a
+        withdrawal would have the withdrawn ticket's id, but perhaps another price.
 
         Raises:
-            IdempotencyKeyReused: the key's ticket is there, and was listed as something else.
+            IdempotencyKeyReused: the key was used for a ticket with another title or price.
         """
         now = utc_now()
         request = ListingRequest(key=key, title=title, price=price) if key else None
@@ -131,22 +132,22 @@ class TicketService:
 
     async def find(
         self, filter: TicketFilter, sort: TicketSort, page: PageQuery
-    ) -> FoundPage[ListedTicket]:
-        """A page of the tickets that match."""
+    ) -> ResultPage[ListedTicket]:
+        """One page of the matching tickets."""
         return await find_page(
             Ticket,
             ListedTicket.model_validate,
             filter.conditions(),
-            ORDERS[sort],
+            SORT_ORDERS[sort],
             page,
-            left_out=["words", "listing_request"],
+            exclude=["words", "listing_request"],
         )
 
     async def get(self, ticket_id: str) -> Ticket:
         """One ticket.
 
         Raises:
-            TicketNotFound: there is none with this id.
+            TicketNotFound: there is no ticket with this id.
         """
         ticket = await Ticket.get(path_id(ticket_id, TicketNotFound))
         if ticket is None:
@@ -162,7 +163,7 @@ class TicketService:
         title: str,
         price: int,
     ) -> Ticket:
-        """Change what is offered, unless an order holds it.
+        """Edit a ticket, unless an order holds it.
 
         Raises:
             TicketNotFound, NotTicketOwner, TicketReserved, TicketSold, StaleTicket
@@ -182,12 +183,12 @@ class TicketService:
             )
             if isinstance(edited, Ticket):
                 return edited
-            await self._explain(ticket_id, user_id, precondition)
+            await self._raise_refusal(ticket_id, user_id, precondition)
 
     async def withdraw(
         self, ticket_id: str, user_id: PydanticObjectId, precondition: Precondition
     ) -> None:
-        """Take the ticket off the market, unless an order holds it.
+        """Withdraw the ticket from sale, unless an order holds it.
 
         Raises:
             TicketNotFound, NotTicketOwner, TicketReserved, TicketSold, StaleTicket
@@ -197,21 +198,32 @@ class TicketService:
             result = await Ticket.get_pymongo_collection().delete_one(condition)
             if result.deleted_count:
                 return
-            await self._explain(ticket_id, user_id, precondition)
+            await self._raise_refusal(ticket_id, user_id, precondition)
 
-    async def _explain(
+    async def _raise_refusal(
         self, ticket_id: str, user_id: PydanticObjectId, precondition: Precondition
     ) -> None:
-        """Raise why the write matched nothing; return if by now it would, so try again."""
+        """Raise the reason why the write matched nothing; return if it should be tried again."""
         ticket = await self.get(ticket_id)
         if refusal := _refusal(ticket, user_id, precondition):
             raise refusal
 
 
+async def make_older_titles_searchable() -> None:
+    """Store the search words of tickets that have none; leaves other tickets unchanged.
+
+    Safe to run twice, and while sellers edit: an edit stores the words of its own title.
+    """
+    tickets = Ticket.get_pymongo_collection()
+    async for ticket in tickets.find({"words": None}, {"title": 1}):
+        unchanged = {"_id": ticket["_id"], "title": ticket["title"], "words": None}
+        await tickets.update_one(unchanged, {"$set": {"words": words_of(ticket["title"])}})
+
+
 async def _listed_by(request: ListingRequest) -> Ticket | None:
-    """The ticket of an earlier request with the key, as it was listed; None if it is gone."""
-    # Found by a write that changes nothing: a read may not show yet what stood in the way, and
-    # the answer promises what a majority has.
+    """The ticket that an earlier request with this key listed; None if it was withdrawn."""
+    # Found by a write that changes nothing: a read might not yet return the conflicting document,
+    # and the answer must only contain what a majority has stored.
     same = {"listing_request.key": request.key}
     ticket = await Ticket.find_one(same).update(
         {"$set": same}, response_type=UpdateResponse.NEW_DOCUMENT
@@ -251,6 +263,6 @@ def _refusal(
         return TicketSold()
     if ticket.status is TicketStatus.RESERVED:
         return TicketReserved()
-    if not precondition.holds_for(ticket.version):
+    if not precondition.matches(ticket.version):
         return StaleTicket()
     return None

@@ -1,4 +1,4 @@
-"""A ticket as the API shows it, in answers and in events."""
+"""The ticket in answers and events."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from ticketing.statuses import TicketStatus
 
 
 class TicketView(ApiModel):
-    """A ticket as everybody sees it."""
+    """A ticket, as anybody may see it."""
 
     id: Id
     title: str = Field(examples=["Radiohead, Berlin, row 4"])

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, Field
 from api.dependencies import OptionalUser, RateLimits, SameOrigin, Sessions, Settings, Users
 from api.http.models import ApiModel, Id, RequestModel
 from api.http.problems import problems
-from api.http.rate_limits import SIGN_IN, SIGN_UP
-from api.users.service import account_name
+from api.http.rate_limits import SIGN_IN_LIMITS, SIGN_UP_LIMITS
+from api.users.service import canonical_email
 from ticketing.errors import (
     EmailTaken,
     ForeignOrigin,
@@ -25,8 +25,8 @@ router = APIRouter(prefix="/api/users", tags=["users"])
 
 def _normalize_email(email: str) -> str:
     try:
-        # Whether mail arrives there is not asked. `.test` names nobody's mailbox (RFC 6761),
-        # which makes it safe for trying things out.
+        # Deliverability is not checked. `.test` is reserved (RFC 6761) and never anybody's
+        # mailbox, so it is allowed for trying things out.
         return validate_email(email, check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError:
         raise ValueError("is not a valid e-mail address") from None
@@ -39,23 +39,23 @@ Email = Annotated[
 ]
 
 
-class SignUpInput(RequestModel):
+class SignUpBody(RequestModel):
     email: Email
     password: str = Field(min_length=8, max_length=128, examples=["correct horse battery"])
 
 
-class SignInInput(RequestModel):
+class SignInBody(RequestModel):
     email: Email
-    # Too short a password is a wrong one, not a wrong request.
+    # No minimum: a password that is too short is a wrong password, not an invalid request.
     password: str = Field(max_length=128, examples=["correct horse battery"])
 
 
-class SignOutInput(RequestModel):
-    """Nothing."""
+class SignOutBody(RequestModel):
+    """An empty object."""
 
 
 class UserView(ApiModel):
-    """Somebody who can buy and sell."""
+    """A user, who can buy and sell."""
 
     id: Id
     email: str = Field(examples=["ada@example.com"])
@@ -66,39 +66,39 @@ class CurrentUserView(ApiModel):
 
 
 class TokenView(BaseModel):
-    """A session for programs, in OAuth 2's own spelling."""
+    """A session token for programs, with the member names of OAuth 2."""
 
     access_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a kind, not a secret
-    expires_in: int = Field(description="Seconds until it ends.", examples=[604800])
+    expires_in: int = Field(description="Seconds until it expires.", examples=[604800])
 
 
 async def _sign_up_within_limits(
-    request: Request, body: SignUpInput, limits: RateLimits
-) -> SignUpInput:
-    await limits.count(SIGN_UP, request, account_name(body.email))
+    request: Request, body: SignUpBody, limits: RateLimits
+) -> SignUpBody:
+    await limits.count(SIGN_UP_LIMITS, request, canonical_email(body.email))
     return body
 
 
 async def _sign_in_within_limits(
-    request: Request, body: SignInInput, limits: RateLimits
-) -> SignInInput:
-    await limits.count(SIGN_IN, request, account_name(body.email))
+    request: Request, body: SignInBody, limits: RateLimits
+) -> SignInBody:
+    await limits.count(SIGN_IN_LIMITS, request, canonical_email(body.email))
     return body
 
 
 async def _password_grant_within_limits(
     request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], limits: RateLimits
 ) -> OAuth2PasswordRequestForm:
-    # Out of the budget of sign-in: it is the same password that is guessed.
-    await limits.count(SIGN_IN, request, account_name(form.username))
+    # Counted with the sign-ins, because it is the same password that could be guessed.
+    await limits.count(SIGN_IN_LIMITS, request, canonical_email(form.username))
     return form
 
 
-LimitedSignUp = Annotated[SignUpInput, Depends(_sign_up_within_limits)]
-LimitedSignIn = Annotated[SignInInput, Depends(_sign_in_within_limits)]
+LimitedSignUp = Annotated[SignUpBody, Depends(_sign_up_within_limits)]
+LimitedSignIn = Annotated[SignInBody, Depends(_sign_in_within_limits)]
 LimitedPasswordGrant = Annotated[OAuth2PasswordRequestForm, Depends(_password_grant_within_limits)]
-"""What was sent, once it is known not to be sent too often."""
+"""The form, after the request has passed the rate limits."""
 
 
 @router.post(
@@ -110,9 +110,9 @@ LimitedPasswordGrant = Annotated[OAuth2PasswordRequestForm, Depends(_password_gr
 async def sign_up(
     body: LimitedSignUp, users: Users, sessions: Sessions, response: Response
 ) -> UserView:
-    """Make an account and sign in.
+    """Create an account and sign in.
 
-    The e-mail address is unique whatever its case. The answer sets the `session` cookie.
+    E-mail addresses are unique regardless of case. The answer sets the `session` cookie.
     """
     user = await users.sign_up(body.email, body.password)
     sessions.set_cookie(response, sessions.issue(user))
@@ -129,7 +129,7 @@ async def sign_in(
 ) -> UserView:
     """Sign in.
 
-    An unknown address and a wrong password get the same answer, after the same time.
+    An unknown address and a wrong password get the same answer in the same time.
     The answer sets the `session` cookie.
     """
     user = await users.authenticate(body.email, body.password)
@@ -139,21 +139,21 @@ async def sign_in(
 
 @router.post("/signout", responses=problems(ForeignOrigin, InvalidInput))
 async def sign_out(
-    request: Request, sessions: Sessions, response: Response, body: SignOutInput | None = None
-) -> SignOutInput:
+    request: Request, sessions: Sessions, response: Response, body: SignOutBody | None = None
+) -> SignOutBody:
     """Sign out.
 
-    The session ends for good: its token is refused from now on, wherever a copy of it is.
-    Without a session there is nothing to do, and the answer is the same.
+    The session is revoked: every copy of its token is refused from now on.
+    Without a session the answer is the same.
     """
     await sessions.revoke(request)
     sessions.clear_cookie(response)
-    return SignOutInput()
+    return SignOutBody()
 
 
 @router.get("/currentuser")
 async def get_current_user(user: OptionalUser) -> CurrentUserView:
-    """Who is signed in, or null."""
+    """The signed-in user, or null."""
     return CurrentUserView(current_user=user and UserView(id=user.id, email=user.email))
 
 
@@ -167,7 +167,7 @@ async def create_token(
     sessions: Sessions,
     settings: Settings,
 ) -> TokenView:
-    """A session for a program (OAuth 2, password grant): `username` is the e-mail address.
+    """Get a session token for a program (OAuth 2 password grant); `username` is the e-mail address.
 
     Send the token as `Authorization: Bearer …`.
     """

@@ -1,4 +1,4 @@
-"""Accounts: signing up, and telling who somebody is."""
+"""Accounts: signing up and authenticating."""
 
 from unicodedata import normalize
 
@@ -16,13 +16,13 @@ class UserService:
         self._passwords = passwords
 
     async def sign_up(self, email: str, password: str) -> User:
-        """Make an account.
+        """Create an account.
 
         Raises:
-            EmailTaken: somebody has the address, in whatever case.
+            EmailTaken: the address has an account already, regardless of case.
         """
         if await find_user(email):
-            raise EmailTaken  # and save the work of hashing
+            raise EmailTaken  # before the costly hashing
         user = User(
             email=email, password_hash=await self._passwords.hash(password), created_at=utc_now()
         )
@@ -32,24 +32,24 @@ class UserService:
             raise EmailTaken from None
 
     async def authenticate(self, email: str, password: str) -> User:
-        """The user whose credentials these are.
+        """The user with these credentials.
 
         Raises:
-            InvalidCredentials: whichever of the two is wrong, and after the same time.
+            InvalidCredentials: the address or the password is wrong; both take the same time.
         """
         user = await find_user(email)
-        if user is not None and account_name(user.email) != account_name(email):
-            # The collation finds more spellings than limits on guessing are counted by.
+        if user is not None and canonical_email(user.email) != canonical_email(email):
+            # The collation matches more spellings than the rate limits count as one account.
             user = None
         matches = await self._passwords.verify(user and user.password_hash, password)
         if user is None or not matches:
             raise InvalidCredentials
-        if self._passwords.is_outdated(user.password_hash):
-            await self._hash_anew(user, password)
+        if self._passwords.needs_rehash(user.password_hash):
+            await self._rehash_password(user, password)
         return user
 
-    async def _hash_anew(self, user: User, password: str) -> None:
-        """Only now is the password at hand, to be hashed as it would be today."""
+    async def _rehash_password(self, user: User, password: str) -> None:
+        """Replace an outdated hash now, while the password is known."""
         await User.find_one({"_id": user.id, "password_hash": user.password_hash}).update(
             {"$set": {"password_hash": await self._passwords.hash(password)}}
         )
@@ -59,6 +59,6 @@ async def find_user(email: str) -> User | None:
     return await User.find_one({"email": email}, collation=CASE_INSENSITIVE)
 
 
-def account_name(email: str) -> str:
-    """The one spelling that stands for all under which an account can sign in."""
+def canonical_email(email: str) -> str:
+    """One spelling for all that sign in to the same account; rate limits count by it."""
     return normalize("NFKC", normalize("NFKC", email).casefold())

@@ -1,8 +1,8 @@
-"""Sessions: signed tokens, where they travel, and the origins that may use them.
+"""Sessions: signed tokens, how they are sent, and which origins may use them.
 
 A session is a JWT (HS256). A browser keeps it in an `HttpOnly` cookie; a program sends the same
-token as `Authorization: Bearer`. Where both are sent the header counts, because somebody chose
-to send it, and an invalid one is refused even though the cookie is valid.
+token as `Authorization: Bearer`. The header takes precedence, because it is sent on purpose: an
+invalid one is refused even if there is a valid cookie as well.
 """
 
 import hashlib
@@ -29,24 +29,24 @@ from ticketing.settings import OperatorSettings, SessionSettings
 ALGORITHM = "HS256"
 ISSUER = "holdfast"
 CLAIMS = ["iss", "sub", "email", "jti", "iat", "exp"]
-COOKIE = "session"
+SESSION_COOKIE = "session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
 class SignedInUser:
-    """Somebody who is signed in, as their token says it."""
+    """The signed-in user, as recorded in the token."""
 
     id: PydanticObjectId
     email: str
-    """In the token, so that no request has to look its user up."""
+    """Kept in the token, so that no request has to read the user."""
     token_id: str
     expires_at: datetime
 
 
 class SessionTokens:
-    """Signs sessions with the newest key and verifies them with every key still listed."""
+    """Signs tokens with the newest key and verifies them with every configured key."""
 
     def __init__(self, settings: SessionSettings) -> None:
         self._ttl = settings.session_ttl
@@ -73,10 +73,10 @@ class SessionTokens:
         )
 
     def verify(self, token: str) -> SignedInUser:
-        """What a token says, once its signature and its times hold.
+        """The user of a token with a valid signature and expiry.
 
         Raises:
-            NotAuthenticated: it is forged, expired, or not a token of ours.
+            NotAuthenticated: the token is forged, expired, or not one of ours.
         """
         try:
             key = self._keys[jwt.get_unverified_header(token)["kid"]]
@@ -85,8 +85,8 @@ class SessionTokens:
                 key,
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
-                # `iat` is a record, not a condition: a clock that is behind must not refuse
-                # what another process has just signed.
+                # `iat` is not verified: a process whose clock is behind must not refuse a token
+                # that another process has just signed.
                 options={"require": CLAIMS, "verify_iat": False},
             )
             return SignedInUser(
@@ -99,8 +99,8 @@ class SessionTokens:
             raise NotAuthenticated from None
 
 
-class Sessions:
-    """The sessions that requests carry and responses hand out."""
+class SessionService:
+    """Reads sessions from requests and writes them to responses."""
 
     def __init__(self, settings: SessionSettings) -> None:
         self._tokens = SessionTokens(settings)
@@ -111,15 +111,15 @@ class Sessions:
         """A token for a new session of the user."""
         return self._tokens.issue(user)
 
-    async def required(self, request: Request) -> SignedInUser:
-        """The session of the request.
+    async def require_user(self, request: Request) -> SignedInUser:
+        """The user of the request's session.
 
         Raises:
-            NotAuthenticated: there is none, or it is expired, revoked or forged.
+            NotAuthenticated: there is no session, or it is expired, revoked or forged.
         """
         token = bearer_token(request)
         if token is None:
-            token = request.cookies.get(COOKIE)
+            token = request.cookies.get(SESSION_COOKIE)
         if token is None:
             raise NotAuthenticated
         session = self._tokens.verify(token)
@@ -128,16 +128,16 @@ class Sessions:
             raise NotAuthenticated
         return session
 
-    async def optional(self, request: Request) -> SignedInUser | None:
-        """The session of the request, or none; a stale cookie keeps nobody from looking."""
+    async def optional_user(self, request: Request) -> SignedInUser | None:
+        """The user of the request's session; None if it is missing, expired, revoked or forged."""
         try:
-            return await self.required(request)
+            return await self.require_user(request)
         except NotAuthenticated:
             return None
 
     async def revoke(self, request: Request) -> None:
-        """End every session that the request carries; from now on its tokens are refused."""
-        for token in (bearer_token(request), request.cookies.get(COOKIE)):
+        """Revoke every session that the request carries, by header and by cookie."""
+        for token in (bearer_token(request), request.cookies.get(SESSION_COOKIE)):
             try:
                 session = self._tokens.verify(token or "")
             except NotAuthenticated:
@@ -148,7 +148,7 @@ class Sessions:
 
     def set_cookie(self, response: Response, token: str) -> None:
         response.set_cookie(
-            COOKIE,
+            SESSION_COOKIE,
             token,
             max_age=self._max_age,
             path="/",
@@ -159,32 +159,33 @@ class Sessions:
 
     def clear_cookie(self, response: Response) -> None:
         response.delete_cookie(
-            COOKIE, path="/", secure=self._cookie_secure, httponly=True, samesite="lax"
+            SESSION_COOKIE, path="/", secure=self._cookie_secure, httponly=True, samesite="lax"
         )
 
-    def refuse_foreign_cookie(self, request: Request) -> None:
-        """Refuse to let a page of another site act with the browser's session.
+    def refuse_cross_origin_cookie(self, request: Request) -> None:
+        """Refuse a state-changing cross-origin request that carries the session cookie (CSRF).
+
+        Programs send no `Origin`, and browsers never attach a bearer token by themselves.
 
         Raises:
-            ForeignOrigin: the request changes state, carries the cookie, and names an origin
-                that is not ours. Programs send no origin; a bearer token is not sent by itself.
+            ForeignOrigin: the request has the cookie and another site's origin.
         """
-        if request.method not in SAFE_METHODS and COOKIE in request.cookies:
-            self.refuse_foreign_origin(request)
+        if request.method not in SAFE_METHODS and SESSION_COOKIE in request.cookies:
+            self.refuse_cross_origin(request)
 
-    def refuse_foreign_origin(self, request: Request) -> None:
-        """Refuse a page of another site, whether or not there is a session.
+    def refuse_cross_origin(self, request: Request) -> None:
+        """Refuse a cross-origin request, with or without a session.
 
         Raises:
-            ForeignOrigin: the request names an origin that is not ours.
+            ForeignOrigin: the request's origin is another site's.
         """
         origin = request.headers.get("origin")
-        if origin is not None and not self._is_own(origin, request):
+        if origin is not None and not self._is_same_origin(origin, request):
             raise ForeignOrigin
 
-    def _is_own(self, origin: str, request: Request) -> bool:
-        # Behind a proxy that ends TLS the request looks like plain HTTP, so https is always
-        # ours; http is ours only where sessions may travel unencrypted.
+    def _is_same_origin(self, origin: str, request: Request) -> bool:
+        # Behind a proxy that terminates TLS the request looks like plain HTTP, so https is always
+        # accepted; http only where session cookies may be sent unencrypted.
         schemes = {"https"} if self._cookie_secure else {"https", request.url.scheme}
         try:
             page = urlsplit(origin)
@@ -195,11 +196,11 @@ class Sessions:
 
 
 def require_operator(request: Request, settings: OperatorSettings) -> None:
-    """Let nobody pass but a bearer of the operator token.
+    """Refuse a request without the operator token.
 
     Raises:
-        RouteNotFound: there is no such token, so there are no such routes.
-        NotOperator: the request carries none, or another one.
+        RouteNotFound: no operator token is set, so the operators' routes do not exist.
+        NotOperator: the request has no operator token, or a wrong one.
     """
     token = settings.token.get_secret_value()
     if not token:
@@ -209,13 +210,13 @@ def require_operator(request: Request, settings: OperatorSettings) -> None:
 
 
 def bearer_token(request: Request) -> str | None:
-    """The token of the `Authorization` header, if it is a bearer token."""
+    """The bearer token of the `Authorization` header, if there is one."""
     scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
     return token if scheme.lower() == "bearer" else None
 
 
 def key_id(key: SecretStr) -> str:
-    """The name of a key in a token's header, so that operators list nothing but keys."""
+    """The `kid` of a key: derived from the key, so that operators need not name their keys."""
     return hashlib.sha256(key.get_secret_value().encode()).hexdigest()[:16]
 
 

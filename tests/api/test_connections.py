@@ -26,19 +26,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.app import create_app
 from api.http import connections
-from api.http.connections import HEAD_WITHIN, READ_WITHIN, ConnectionState
-from api.http.middleware import BODY_WITHIN, LARGEST_BODY, LARGEST_HEAD, MOST_HEADERS
+from api.http.connections import HEAD_TIMEOUT, SEND_TIMEOUT, ConnectionState
+from api.http.middleware import BODY_TIMEOUT, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
 from api.resources import resources_of
-from api.server import KEEP_ALIVE, ApiServer
+from api.server import HTTP_KEEP_ALIVE, ApiServer
 from stripe_sandbox.server import listen
 from tests.resources import unconnected
 from tests.settings import api_settings
 from ticketing.settings import MongoDBSettings
 
-HEAD_SECONDS = HEAD_WITHIN.total_seconds()
-BODY_SECONDS = BODY_WITHIN.total_seconds()
-READ_SECONDS = READ_WITHIN.total_seconds()
-KEEP_ALIVE_SECONDS = KEEP_ALIVE.total_seconds()
+HEAD_SECONDS = HEAD_TIMEOUT.total_seconds()
+BODY_SECONDS = BODY_TIMEOUT.total_seconds()
+READ_SECONDS = SEND_TIMEOUT.total_seconds()
+KEEP_ALIVE_SECONDS = HTTP_KEEP_ALIVE.total_seconds()
 DAY_SECONDS = 86_400.0
 
 PATIENCE = 30.0
@@ -368,7 +368,7 @@ def test_a_late_form_is_answered_with_a_page(api: Served) -> None:
 def test_control_without_the_deadline_a_body_is_waited_for_forever(
     plain: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.http.middleware.BODY_WITHIN", timedelta(days=2))
+    monkeypatch.setattr("api.http.middleware.BODY_TIMEOUT", timedelta(days=2))
     waiting = plain.connect(SIGN_IN + b"Content-Length: 2\r\n\r\n{")
 
     plain.let_pass(DAY_SECONDS)
@@ -389,9 +389,9 @@ def test_a_slow_body_is_taken_as_long_as_it_is_in_time(api: Served) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        b"X: x\r\n" * (MOST_HEADERS + 1),
+        b"X: x\r\n" * (MAX_HEADERS + 1),
         b"X: x\r\n" * 5_000,
-        b"X: " + b"x" * LARGEST_HEAD + b"\r\n",
+        b"X: " + b"x" * MAX_HEAD_BYTES + b"\r\n",
         b"X: " + b"x" * 1_000_000 + b"\r\n",
         b"X" * 1_000_000 + b": x\r\n",
         b"X: " + b"x" * 1_000_000,
@@ -406,13 +406,13 @@ def test_a_large_head_is_refused(api: Served, headers: bytes) -> None:
     sending.exception()  # the server may be gone before all is sent
 
     # One that still sends when the server closes may be reset before it has read the answer.
-    assert answer.startswith(b"HTTP/1.1 431 ") or len(headers) > LARGEST_HEAD
+    assert answer.startswith(b"HTTP/1.1 431 ") or len(headers) > MAX_HEAD_BYTES
     assert b" 200 " not in answer
     assert api.probe() == 200
 
 
 def test_a_long_address_is_refused(api: Served) -> None:
-    client = api.connect(b"GET /healthz?%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * LARGEST_HEAD))
+    client = api.connect(b"GET /healthz?%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * MAX_HEAD_BYTES))
 
     assert client.answer()[0] == 431
 
@@ -437,7 +437,7 @@ def test_what_a_chunked_body_carries_besides_is_bounded(api: Served, rest: bytes
 
 def test_many_small_chunks_are_taken(api: Served) -> None:
     chunks = b"20\r\n" + b"x" * 32 + b"\r\n"
-    body = chunks * (LARGEST_BODY // 32) + b"0\r\n\r\n"
+    body = chunks * (MAX_BODY_BYTES // 32) + b"0\r\n\r\n"
 
     assert api.connect().ask(SIGN_IN + b"Transfer-Encoding: chunked\r\n\r\n" + body) == 422
 
@@ -531,7 +531,7 @@ def test_control_uvicorn_waits_for_a_reader_forever(plain: Served) -> None:
 def test_there_is_room_for_a_probe_however_many_connections_wait(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 5)
     with Served(api_server(app)).running() as api:
         busy = api.connect(WAIT)
         assert api.probe() == 200  # so that one is being answered
@@ -549,7 +549,7 @@ def test_there_is_room_for_a_probe_however_many_connections_wait(
 def test_when_all_connections_are_being_answered_one_more_is_closed(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     with Served(api_server(app)).running() as api:
         busy = [api.connect(STREAM) for _ in range(3)]
         for client in busy:
@@ -572,8 +572,8 @@ def test_a_process_asks_for_the_files_that_it_needs(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.update(now=wanted))
 
-    assert ConnectionState().most == connections.MOST_CONNECTIONS
-    assert limits["now"] == (connections.MOST_CONNECTIONS + connections.OWN_FILES, 1_048_576)
+    assert ConnectionState().max_connections == connections.MAX_CONNECTIONS
+    assert limits["now"] == (connections.MAX_CONNECTIONS + connections.RESERVED_FILES, 1_048_576)
 
     limits["now"] = (256, 1_024)
-    assert ConnectionState().most == 1_024 - connections.OWN_FILES
+    assert ConnectionState().max_connections == 1_024 - connections.RESERVED_FILES

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from pymongo.errors import AutoReconnect, ExecutionTimeout, NetworkTimeout, OperationFailure
 
 from api.app import create_app
-from api.http.middleware import LARGEST_BODY
+from api.http.middleware import MAX_BODY_BYTES
 from devstack.mongodb import running_mongod
 from tests.api.conftest import Mongo, assert_problem, sign_in, sign_up, visit
 from ticketing.errors import CardDeclined, InvalidSignature, TicketReserved
@@ -236,7 +236,7 @@ async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
 async def test_a_body_over_64_kib_is_refused(
     client: AsyncClient, seller: AsyncClient, send: Any
 ) -> None:
-    largest, too_large = ticket_of(LARGEST_BODY), ticket_of(LARGEST_BODY + 1)
+    largest, too_large = ticket_of(MAX_BODY_BYTES), ticket_of(MAX_BODY_BYTES + 1)
     assert len(largest) == 65536
 
     answer = await seller.post("/api/tickets", content=send(largest), headers=JSON)
@@ -248,7 +248,7 @@ async def test_a_body_over_64_kib_is_refused(
 
 @pytest.mark.parametrize("path", ["/nothing", "/healthz", "/api/users/currentuser"])
 async def test_a_large_body_is_refused_where_none_is_read(client: AsyncClient, path: str) -> None:
-    answer = await client.request("GET", path, content=ticket_of(LARGEST_BODY + 1))
+    answer = await client.request("GET", path, content=ticket_of(MAX_BODY_BYTES + 1))
 
     assert_problem(answer, 413, "content_too_large")
 

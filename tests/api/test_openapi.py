@@ -185,11 +185,11 @@ async def test_a_route_that_needs_a_session_says_how_to_get_one(
 async def test_the_examples_work_when_pasted(
     client: AsyncClient, description: dict[str, Any]
 ) -> None:
-    credentials = example_of(description, "SignUpInput")
+    credentials = example_of(description, "SignUpBody")
     assert (await client.post("/api/users/signup", json=credentials)).status_code == 201
-    answer = await client.post("/api/users/signin", json=example_of(description, "SignInInput"))
+    answer = await client.post("/api/users/signin", json=example_of(description, "SignInBody"))
     assert answer.status_code == 200
-    ticket = example_of(description, "TicketInput")
+    ticket = example_of(description, "TicketBody")
     assert (await client.post("/api/tickets", json=ticket)).status_code == 201
 
 

@@ -14,8 +14,8 @@ from pymongo.errors import AutoReconnect
 from pymongo.read_concern import ReadConcern
 
 from api.app import create_app
-from api.http.rate_limit_storage import MongoDBWindows
-from api.http.rate_limits import ORDER, SIGN_IN, SIGN_UP, Limit
+from api.http.rate_limit_storage import MongoDBRateLimitStorage
+from api.http.rate_limits import ORDER_LIMITS, SIGN_IN_LIMITS, SIGN_UP_LIMITS, Limit
 from api.resources import resources_of
 from api.users.service import find_user
 from tests.api.conftest import (
@@ -32,9 +32,9 @@ from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings, RateLimitSettings
 
 ON = RateLimitSettings(rate_limits="on")
-AT_ONE_ADDRESS = next(limit for limit in SIGN_IN if limit.name == "sign-in-account-address")
-ANYWHERE = next(limit for limit in SIGN_IN if limit.name == "sign-in-account")
-FROM_AN_ADDRESS = next(limit for limit in SIGN_IN if limit.name == "sign-in-address")
+AT_ONE_ADDRESS = next(limit for limit in SIGN_IN_LIMITS if limit.name == "sign-in-account-address")
+ANYWHERE = next(limit for limit in SIGN_IN_LIMITS if limit.name == "sign-in-account")
+FROM_AN_ADDRESS = next(limit for limit in SIGN_IN_LIMITS if limit.name == "sign-in-address")
 
 
 @pytest.fixture
@@ -100,17 +100,17 @@ async def test_a_rush_on_two_processes_gets_exactly_as_many_guesses_as_are_allow
 async def test_if_looking_and_counting_were_two_steps_a_rush_would_get_more(
     api_settings: ApiSettings, mongodb: Mongo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    acquire, everybody = MongoDBWindows.acquire_entry, asyncio.Barrier(50)
+    acquire, everybody = MongoDBRateLimitStorage.acquire_entry, asyncio.Barrier(50)
 
     async def look_then_count(
-        self: MongoDBWindows, key: str, limit: int, expiry: int, amount: int = 1
+        self: MongoDBRateLimitStorage, key: str, limit: int, expiry: int, amount: int = 1
     ) -> bool:
         _, count = await self.get_moving_window(key, limit, expiry)
         await everybody.wait()
         fits = count + amount <= limit
         return fits and await acquire(self, key, 1_000, expiry, amount)
 
-    monkeypatch.setattr(MongoDBWindows, "acquire_entry", look_then_count)
+    monkeypatch.setattr(MongoDBRateLimitStorage, "acquire_entry", look_then_count)
     async with instances(api_settings) as apps:
         answers = await _rush(apps, 50)
 
@@ -255,7 +255,7 @@ async def test_sign_ups_are_limited_before_a_password_is_hashed(
         return "no hash"
 
     monkeypatch.setattr(resources_of(app).passwords, "hash", hash_nothing)
-    (by_address, _) = SIGN_UP
+    (by_address, _) = SIGN_UP_LIMITS
     async with visit_from(app, "192.0.2.1") as client:
         for number in range(by_address.rate.amount):
             await sign_up(client, email=f"{number}@example.com")
@@ -267,7 +267,7 @@ async def test_sign_ups_are_limited_before_a_password_is_hashed(
 
 
 async def test_asking_which_addresses_have_accounts_is_limited(client: AsyncClient) -> None:
-    (_, by_account) = SIGN_UP
+    (_, by_account) = SIGN_UP_LIMITS
     body = {"email": "ada@example.com", "password": PASSWORD}
 
     answers = [
@@ -279,7 +279,7 @@ async def test_asking_which_addresses_have_accounts_is_limited(client: AsyncClie
 
 
 async def test_a_buyer_is_limited_wherever_they_order_from(app: FastAPI) -> None:
-    (_, by_account) = ORDER
+    (_, by_account) = ORDER_LIMITS
     async with visit_from(app, "192.0.2.1") as ada, visit_from(app, "192.0.2.1") as bob:
         for person in (ada, bob):
             await sign_up(person)
@@ -295,7 +295,7 @@ async def test_a_buyer_is_limited_wherever_they_order_from(app: FastAPI) -> None
 
 
 async def test_buyers_at_one_address_are_limited_together(app: FastAPI) -> None:
-    (by_address, by_account) = ORDER
+    (by_address, by_account) = ORDER_LIMITS
     answers: Counter[int] = Counter()
     for _ in range(by_address.rate.amount // by_account.rate.amount + 1):
         async with visit_from(app, "192.0.2.1") as somebody:
@@ -332,7 +332,7 @@ async def test_no_counter_holds_an_address_of_either_kind(client: AsyncClient) -
     await sign_in(client, "ada@example.com")
 
     windows = await stored_windows()
-    assert len(windows) == len(SIGN_IN)
+    assert len(windows) == len(SIGN_IN_LIMITS)
     for clear in ("ada", "example", "127.0.0.1"):
         assert clear not in repr(windows)
 
@@ -348,7 +348,7 @@ async def test_counters_are_forgotten_when_nothing_is_left_to_count(client: Asyn
 
 async def test_a_window_moves(mongodb: Mongo) -> None:
     """There is room again as soon as the oldest entry is as old as the window is long."""
-    windows, two_a_second = MongoDBWindows(), RateLimitItemPerSecond(2)
+    windows, two_a_second = MongoDBRateLimitStorage(), RateLimitItemPerSecond(2)
 
     async def take() -> bool:
         return await windows.acquire_entry("a", two_a_second.amount, two_a_second.get_expiry())
@@ -358,7 +358,7 @@ async def test_a_window_moves(mongodb: Mongo) -> None:
 
 
 async def test_a_window_that_nothing_is_left_of_is_empty(mongodb: Mongo) -> None:
-    windows, two_a_second = MongoDBWindows(), RateLimitItemPerSecond(2)
+    windows, two_a_second = MongoDBRateLimitStorage(), RateLimitItemPerSecond(2)
     expiry = two_a_second.get_expiry()
     await windows.acquire_entry("a", 2, expiry)
 
@@ -381,7 +381,7 @@ async def test_without_the_database_nobody_gets_past_the_limits(
     def gone(_: object) -> None:
         raise AutoReconnect("gone")
 
-    monkeypatch.setattr(MongoDBWindows, "_windows", gone)
+    monkeypatch.setattr(MongoDBRateLimitStorage, "_windows", gone)
 
     answer = await sign_in(client, "ada@example.com")
 

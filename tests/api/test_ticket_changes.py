@@ -196,11 +196,11 @@ async def test_an_edit_is_tried_again_when_what_refused_it_is_gone(seller: Async
     """A reservation can end between the write that it refuses and the look at why."""
 
     class Released(TicketService):
-        async def _explain(self, ticket_id: str, *rest: object) -> None:
+        async def _raise_refusal(self, ticket_id: str, *rest: object) -> None:
             await Ticket.get_pymongo_collection().update_one(
                 {"_id": PydanticObjectId(ticket_id)}, {"$set": {"order_id": None}}
             )
-            await super()._explain(ticket_id, *rest)  # type: ignore[arg-type]
+            await super()._raise_refusal(ticket_id, *rest)  # type: ignore[arg-type]
 
     ticket = await list_ticket(seller)
     await hold(ticket)

@@ -24,8 +24,8 @@ from api.app import create_app
 from api.resources import resources_of
 from api.tickets import changes as ticket_changes
 from api.tickets import feed as ticket_feed
-from api.tickets.changes import Tickets
-from api.tickets.feed import LONGEST_ABSENCE, TicketFeed
+from api.tickets.changes import TicketIds
+from api.tickets.feed import MAX_ABSENCE, TicketFeed
 from devstack.mongodb import mongodb_part, mongodb_url
 from devstack.ports import free_ports
 from devstack.process import REPOSITORY
@@ -260,7 +260,7 @@ async def test_changes_while_the_past_is_looked_up_are_told_once_and_after_it(
     last_id, missed = await miss_something(url, seller)
 
     async def look_up_too_much(
-        after: str, since: str, tickets: Tickets
+        after: str, since: str, tickets: TicketIds
     ) -> list[ticket_changes.TicketChange]:
         missed.append(await list_ticket(seller))
         further = await eventually(lambda: position_beyond(since))
@@ -348,7 +348,7 @@ async def test_a_filtered_stream_says_how_far_it_is(
 async def test_who_comes_with_an_unknown_token_is_told_to_read_anew(
     url: str, seller: AsyncClient, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticket_feed, "PATIENCE_WITH_OTHERS", timedelta(milliseconds=100))
+    monkeypatch.setattr(ticket_feed, "MAX_PROCESS_LAG", timedelta(milliseconds=100))
     async with hearing(url, last_event_id=token) as stream:
         assert await heard(stream) == ("reset", {})
         listed = await list_ticket(seller)
@@ -358,7 +358,7 @@ async def test_who_comes_with_an_unknown_token_is_told_to_read_anew(
 async def test_who_missed_too_much_is_told_to_read_anew(
     app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticket_changes, "MOST_MISSED", 4)
+    monkeypatch.setattr(ticket_changes, "MAX_MISSED", 4)
     exchange(app, ticket_feed=TicketFeed(max_recent=0))
     last_id, _ = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id) as stream:
@@ -373,7 +373,7 @@ async def test_who_was_away_for_long_is_told_to_read_anew_without_a_look_back(
     app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last_id, _ = await miss_something(url, seller)
-    second = int(last_id[ticket_feed.SECOND], 16) - int(LONGEST_ABSENCE.total_seconds()) - 60
+    second = int(last_id[ticket_feed.TOKEN_SECONDS], 16) - int(MAX_ABSENCE.total_seconds()) - 60
     long_ago = f"{last_id[:2]}{second:08X}{last_id[10:]}"
     monkeypatch.setattr(ticket_feed, "missed_changes", None)
     async with hearing(url, last_event_id=long_ago) as stream:
@@ -386,7 +386,7 @@ async def test_who_would_wait_too_long_for_a_look_back_is_told_to_read_anew(
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(ticket_feed, "LONGEST_WAIT", timedelta(milliseconds=100))
+    monkeypatch.setattr(ticket_feed, "CATCH_UP_TIMEOUT", timedelta(milliseconds=100))
     monkeypatch.setattr(ticket_feed, "missed_changes", never)
     exchange(app, ticket_feed=TicketFeed(max_recent=0))
     last_id, _ = await miss_something(url, seller)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from beanie import PydanticObjectId
 
-from api.tickets.service import ORDERS, TicketFilter, TicketSort
+from api.tickets.service import SORT_ORDERS, TicketFilter, TicketSort
 from tests.api.conftest import Mongo
 from tests.api.tickets import GONE, HELD, SOME_ID, START, insert, ticket
 from ticketing.models import Ticket
@@ -25,11 +25,11 @@ def stages(plan: dict[str, Any]) -> set[str]:
 
 
 async def explain(filter: TicketFilter, sort: TicketSort, *, behind: bool) -> dict[str, Any]:
-    order = ORDERS[sort]
+    order = SORT_ORDERS[sort]
     conditions = [filter.conditions()]
     if behind:
         key = START + timedelta(seconds=150) if order.field == "created_at" else 200
-        conditions.append(order.behind(key, PydanticObjectId(SOME_ID)))
+        conditions.append(order.after(key, PydanticObjectId(SOME_ID)))
     query = Ticket.find({"$and": conditions}, sort=order.sort, limit=21)
     cursor = Ticket.get_pymongo_collection().find(
         query.get_filter_query(), sort=order.sort, limit=21

@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.orders.timeline_words import (
-    CANCELLATIONS,
-    DECLINES,
-    FAILURES,
-    REFUSALS,
-    WORDS,
+from api.orders.timeline_messages import (
+    CANCELLATION_MESSAGES,
+    DECLINE_REASONS,
+    MESSAGES,
+    PAYMENT_FAILURE_MESSAGES,
+    REFUND_FAILURE_MESSAGES,
     Reader,
-    reason_for,
-    refusal_words,
-    words_for,
+    message_for,
+    refund_failure_message,
+    shown_reason,
 )
 from stripe_sandbox.cards import CARDS
 from ticketing.models import TimelineEntry
@@ -105,36 +105,38 @@ def is_a_sentence(words: str) -> bool:
 
 @pytest.mark.parametrize("reader", Reader)
 def test_every_code_and_every_reason_to_cancel_has_words_for_each_reader(reader: Reader) -> None:
-    assert WORDS[reader].keys() == set(TimelineCode)
-    assert CANCELLATIONS[reader].keys() == set(CancelReason)
+    assert MESSAGES[reader].keys() == set(TimelineCode)
+    assert CANCELLATION_MESSAGES[reader].keys() == set(CancelReason)
     for code in TimelineCode:
-        assert is_a_sentence(words_for(reader, entry(code))), code
+        assert is_a_sentence(message_for(reader, entry(code))), code
     for reason in CancelReason:
-        assert is_a_sentence(words_for(reader, cancelled(reason))), reason
+        assert is_a_sentence(message_for(reader, cancelled(reason))), reason
 
 
 @pytest.mark.parametrize("code", [*DECLINE_CODES, *OTHER_FAILURES])
 def test_every_reason_to_fail_has_words_of_its_own(code: str) -> None:
-    words = words_for(Reader.BUYER, failed(code))
+    words = message_for(Reader.BUYER, failed(code))
 
-    assert words == FAILURES[code]
+    assert words == PAYMENT_FAILURE_MESSAGES[code]
     assert is_a_sentence(words)
-    assert words != WORDS[Reader.BUYER][TimelineCode.PAYMENT_FAILED]
+    assert words != MESSAGES[Reader.BUYER][TimelineCode.PAYMENT_FAILED]
 
 
 def test_every_test_card_that_is_declined_has_words() -> None:
     declines = [card.decline for card in CARDS if card.decline is not None]
 
-    assert {decline.decline_code or decline.code for decline in declines} <= FAILURES.keys()
+    assert {
+        decline.decline_code or decline.code for decline in declines
+    } <= PAYMENT_FAILURE_MESSAGES.keys()
 
 
 def test_no_reason_to_decline_is_unheard_of_by_stripe() -> None:
-    assert DECLINES.keys() <= set(DECLINE_CODES)
+    assert DECLINE_REASONS.keys() <= set(DECLINE_CODES)
 
 
 def test_the_buyer_is_told_what_the_bank_said() -> None:
     assert (
-        words_for(Reader.BUYER, failed("insufficient_funds"))
+        message_for(Reader.BUYER, failed("insufficient_funds"))
         == "Your bank declined the card: insufficient funds."
     )
 
@@ -143,20 +145,22 @@ def test_the_buyer_is_told_what_the_bank_said() -> None:
 def test_what_stripe_asks_to_keep_from_the_holder_of_a_card_reads_like_any_decline(
     code: str,
 ) -> None:
-    assert FAILURES[code] == FAILURES["generic_decline"]
+    assert PAYMENT_FAILURE_MESSAGES[code] == PAYMENT_FAILURE_MESSAGES["generic_decline"]
 
 
 @pytest.mark.parametrize("code", DECLINE_CODES)
 def test_the_holder_of_a_stolen_card_does_not_learn_what_its_bank_knows(code: str) -> None:
     is_kept = code in ("fraudulent", "lost_card", "merchant_blacklist", "stolen_card")
 
-    assert reason_for(Reader.BUYER, failed(code)) == ("generic_decline" if is_kept else code)
+    assert shown_reason(Reader.BUYER, failed(code)) == ("generic_decline" if is_kept else code)
 
 
 @pytest.mark.parametrize("code", [*DECLINE_CODES, *OTHER_FAILURES])
 def test_the_seller_never_learns_why_a_payment_failed(code: str) -> None:
-    assert reason_for(Reader.SELLER, failed(code)) is None
-    assert words_for(Reader.SELLER, failed(code)) == words_for(Reader.SELLER, failed("unheard_of"))
+    assert shown_reason(Reader.SELLER, failed(code)) is None
+    assert message_for(Reader.SELLER, failed(code)) == message_for(
+        Reader.SELLER, failed("unheard_of")
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,20 +169,26 @@ def test_the_seller_never_learns_why_a_payment_failed(code: str) -> None:
 def test_the_seller_alone_is_told_in_words_why_a_refund_was_refused(code: str) -> None:
     refused = entry(TimelineCode.REFUND_REFUSED, code)
 
-    assert words_for(Reader.SELLER, refused) == refusal_words(code) == REFUSALS[code]
-    assert is_a_sentence(refusal_words(code))
-    assert words_for(Reader.BUYER, refused) == WORDS[Reader.BUYER][TimelineCode.REFUND_REFUSED]
-    assert refusal_words("unheard_of") == WORDS[Reader.SELLER][TimelineCode.REFUND_REFUSED]
+    assert (
+        message_for(Reader.SELLER, refused)
+        == refund_failure_message(code)
+        == REFUND_FAILURE_MESSAGES[code]
+    )
+    assert is_a_sentence(refund_failure_message(code))
+    assert message_for(Reader.BUYER, refused) == MESSAGES[Reader.BUYER][TimelineCode.REFUND_REFUSED]
+    assert (
+        refund_failure_message("unheard_of") == MESSAGES[Reader.SELLER][TimelineCode.REFUND_REFUSED]
+    )
 
 
 def test_the_buyer_does_not_learn_how_the_sellers_money_stands() -> None:
     delayed = entry(TimelineCode.REFUND_DELAYED, "balance_insufficient")
 
-    assert reason_for(Reader.BUYER, delayed) is None
-    assert reason_for(Reader.SELLER, delayed) == "balance_insufficient"
+    assert shown_reason(Reader.BUYER, delayed) is None
+    assert shown_reason(Reader.SELLER, delayed) == "balance_insufficient"
 
 
 @pytest.mark.parametrize("reader", Reader)
 @pytest.mark.parametrize("code", TimelineCode)
 def test_a_reason_of_tomorrow_is_told_in_general_words(reader: Reader, code: TimelineCode) -> None:
-    assert words_for(reader, entry(code, "unheard_of")) == WORDS[reader][code]
+    assert message_for(reader, entry(code, "unheard_of")) == MESSAGES[reader][code]

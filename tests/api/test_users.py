@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from api.app import create_app
-from api.users.passwords import LANES, MEMORY_KIB, PASSES, Passwords
+from api.users.passwords import MEMORY_KIB, PARALLELISM, TIME_COST, Passwords
 from tests.api.conftest import (
     PASSWORD,
     Mongo,
@@ -129,7 +129,7 @@ async def test_a_hash_of_other_days_is_renewed_when_its_password_is_at_hand(
     assert await stored_hash("ada@example.com") == weak
     assert (await sign_in(client, "ada@example.com")).status_code == 200
     renewed = await stored_hash("ada@example.com")
-    assert f"$m={MEMORY_KIB},t={PASSES},p={LANES}$" in renewed
+    assert f"$m={MEMORY_KIB},t={TIME_COST},p={PARALLELISM}$" in renewed
     assert (await sign_in(client, "ada@example.com")).status_code == 200
     assert await stored_hash("ada@example.com") == renewed
 

@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from api.app import create_app
-from api.server import GRACE
+from api.server import ANSWER_GRACE
 from tests.deploy.compose import REPOSITORY, compose
 from tests.deploy.kustomize import Manifest, load_all, pods_of, render
 from tests.deploy.test_compose import SECRETS
@@ -199,7 +199,7 @@ def test_there_is_time_to_drain(
     for name, value in environment_of(manifests, "api").items():
         no_environment.setenv(name, value)
     settings = read_api_settings()
-    longest = settings.drain + settings.purchase.payment_wait + GRACE
+    longest = settings.drain + settings.purchase.payment_wait + ANSWER_GRACE
     assert settings.drain.total_seconds() >= 5
     assert seconds["api"] >= longest.total_seconds() + 5
     assert seconds["worker"] >= GRACEFUL_SHUTDOWN.total_seconds() + 5
@@ -293,7 +293,9 @@ def test_the_gateway_passes_on_what_the_api_needs_and_no_trace_of_a_client(
         for match in rule["matches"]
     }
     everything = int(limits.pop("/").removesuffix("s"))
-    assert everything > settings.purchase.payment_wait.total_seconds() + GRACE.total_seconds()
+    assert (
+        everything > settings.purchase.payment_wait.total_seconds() + ANSWER_GRACE.total_seconds()
+    )
     assert limits == dict.fromkeys(streams, "0s")
     for rule in rules:
         (modifier,) = rule["filters"]

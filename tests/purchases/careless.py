@@ -24,7 +24,7 @@ from activities.payments import (
 )
 from activities.reservations import Reservation, ReserveTicket
 from api.orders.reservations import ReservationService, ReservedOrder
-from api.orders.service import OrderService, OrderWithCharges, order_of
+from api.orders.service import OrderService, OrderWithCharges, get_buyers_order
 from api.orders.single_flight import SingleFlight
 from api.payments.service import PaymentService
 from api.refunds.service import RefundService
@@ -130,8 +130,8 @@ def let_everybody_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     async def call_at_once(_: object, _key: object, call: Awaitable[Order]) -> Order:
         return await call
 
-    monkeypatch.setattr(SingleFlight, "is_under_way", lambda *_: False)
-    monkeypatch.setattr(SingleFlight, "lead", call_at_once)
+    monkeypatch.setattr(SingleFlight, "is_in_flight", lambda *_: False)
+    monkeypatch.setattr(SingleFlight, "run", call_at_once)
 
 
 def cancel(
@@ -142,7 +142,7 @@ def cancel(
     async def cancel(
         _service: OrderService, buyer_id: PydanticObjectId, order_id: str
     ) -> OrderWithCharges:
-        order = await order_of(buyer_id, PydanticObjectId(order_id))
+        order = await get_buyers_order(buyer_id, PydanticObjectId(order_id))
         if order.status is OrderStatus.COMPLETED:
             raise OrderCompleted
         await between()
@@ -161,7 +161,7 @@ def submit(between: Between, gateway: StripeGateway) -> Callable[..., Awaitable[
         payment_method: str,
         _idempotency_key: str | None,
     ) -> Charge:
-        order = await order_of(buyer_id, order_id)
+        order = await get_buyers_order(buyer_id, order_id)
         if order.status is not OrderStatus.CREATED:
             raise PaymentInProgress
         await between()

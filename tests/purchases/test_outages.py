@@ -35,7 +35,7 @@ NO_LONGER = timedelta(seconds=0.3)
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits as long from now on as they would in production."""
-    monkeypatch.setattr(orders, "ANSWER_TIMEOUT", IMPATIENT)
+    monkeypatch.setattr(orders, "WORKER_ANSWER_TIMEOUT", IMPATIENT)
     monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", NO_LONGER)
 
 
@@ -104,7 +104,7 @@ async def test_without_a_worker_the_answer_comes_in_time_and_a_late_worker_reser
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticket = await seller.list_ticket()
-    otherwise = orders.ANSWER_TIMEOUT.total_seconds()
+    otherwise = orders.WORKER_ANSWER_TIMEOUT.total_seconds()
     with monkeypatch.context() as impatient:
         be_impatient(impatient)
         asked_at = time.monotonic()

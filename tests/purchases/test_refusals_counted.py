@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from api.orders import reservations as services
-from api.orders.refusal_counter import RefusedOrders
+from api.orders.refusal_counter import RefusalCounter
 from tests.observability.meters import ReadableMeter
 from tests.purchases.marketplace import Marketplace, Person
 from tests.resources import exchange
@@ -17,7 +17,7 @@ Refused = Callable[[str], float]
 def refused(idle_market: Marketplace) -> Refused:
     """How many orders were refused for a reason."""
     readable = ReadableMeter()
-    exchange(idle_market.app, refused_orders=RefusedOrders(readable.meter))
+    exchange(idle_market.app, refusal_counter=RefusalCounter(readable.meter))
     return lambda reason: readable.added("holdfast_orders", outcome="refused", reason=reason)
 
 

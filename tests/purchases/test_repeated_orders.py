@@ -38,7 +38,7 @@ def key() -> str:
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits as long as they would in production."""
-    monkeypatch.setattr(orders, "ANSWER_TIMEOUT", timedelta(seconds=0.4))
+    monkeypatch.setattr(orders, "WORKER_ANSWER_TIMEOUT", timedelta(seconds=0.4))
     monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", PATIENCE)
 
 

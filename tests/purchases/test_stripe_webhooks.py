@@ -236,7 +236,7 @@ async def test_a_crash_before_the_event_is_remembered_loses_nothing(
         raise AutoReconnect("the database is away")
 
     with monkeypatch.context() as crashing:
-        crashing.setattr(StripeWebhookService, "_remember", crash)
+        crashing.setattr(StripeWebhookService, "_mark_seen", crash)
         assert_problem(await market.deliver(event), 503, "mongodb_unavailable")
     # The signal came first, and so the order goes on; Stripe's next try changes nothing.
     await buyer.sees(order, "completed")
@@ -255,7 +255,7 @@ async def test_control_an_event_that_is_remembered_first_is_lost_in_a_crash(
 ) -> None:
     async def take(service: StripeWebhookService, event: IntentEvent) -> None:
         if await StripeEvent.get(event.id) is None:
-            await service._remember(event)
+            await service._mark_seen(event)
             await service._signal(event)
 
     async def crash(_service: StripeWebhookService, _event: IntentEvent) -> None:

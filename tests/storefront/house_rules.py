@@ -12,7 +12,7 @@ from httpx import Response
 from api.resources import resources_of
 from api.storefront import routes
 from api.storefront.assets import asset
-from api.storefront.form_tokens import FIELD
+from api.storefront.form_tokens import CSRF_FIELD
 from tests.storefront.html import Element, parse
 from ticketing.settings import STRIPE_API, StripeBrowserSettings
 
@@ -166,7 +166,7 @@ class HouseRules:
             assert form.get("id") == "stripe-card"
             return
         method, action = form["method"].upper(), form["action"]
-        tokens = [e for e in form.elements() if e.get("name") == FIELD]
+        tokens = [e for e in form.elements() if e.get("name") == CSRF_FIELD]
         if urlsplit(action).netloc:
             assert self._sandbox is not None
             assert action.startswith(self._sandbox)

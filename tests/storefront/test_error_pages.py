@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from httpx import Response
 from pydantic import SecretStr
 
-from api.http.middleware import LARGEST_BODY
+from api.http.middleware import MAX_BODY_BYTES
 from api.tickets.service import TicketService
 from devstack.mongodb import running_mongod
 from tests.api.conftest import assert_problem, list_ticket, sign_up, visit
@@ -129,9 +129,9 @@ async def test_a_form_that_fails_on_a_bug_leads_back_to_what_it_was_on(
 async def test_too_large_a_form_is_a_page(visitor: Browser, seller: Browser) -> None:
     form = (await seller.open("/sell")).form("/sell")
     for sent in (
-        await form.forge(title="x" * LARGEST_BODY).send(),
-        await visitor.send("/signin", {"email": "x" * LARGEST_BODY}),
-        await visitor.send("/nothing", {"email": "x" * LARGEST_BODY}),
+        await form.forge(title="x" * MAX_BODY_BYTES).send(),
+        await visitor.send("/signin", {"email": "x" * MAX_BODY_BYTES}),
+        await visitor.send("/nothing", {"email": "x" * MAX_BODY_BYTES}),
     ):
         assert_error_page(sent, 413, "That did not work")
         assert "The request body is too large." in sent.text
@@ -225,7 +225,7 @@ async def test_a_bug_is_a_page_that_explains_nothing_and_is_logged(
 async def test_a_bug_in_a_template_is_a_page_too(
     visitor: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.storefront.browsing.SORTS", None)
+    monkeypatch.setattr("api.storefront.browsing.SORT_LABELS", None)
     assert_error_page(await visitor.open("/"), 500, "Something went wrong")
 
 

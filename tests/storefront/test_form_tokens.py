@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from httpx import Cookies
 from pydantic import SecretStr
 
-from api.storefront.form_tokens import FIELD
+from api.storefront.form_tokens import CSRF_FIELD
 from tests.api.conftest import PASSWORD, list_ticket
 from tests.settings import JWT_KEY
 from tests.storefront.browser import SITE, Browser
@@ -36,8 +36,8 @@ async def test_a_form_outlives_the_key_that_signed_it_as_long_as_that_is_listed(
                 page = await form.send(by=browser)
                 assert (page.status, page.address[: len(path)]) == (200, path)
                 # The next page has a token of the new key.
-                shown = (await browser.open("/sell")).form("/sell").values[FIELD]
-                assert shown != form.values[FIELD]
+                shown = (await browser.open("/sell")).form("/sell").values[CSRF_FIELD]
+                assert shown != form.values[CSRF_FIELD]
         assert await Ticket.count() == 1
 
     async with running(with_keys(api_settings, NEW_KEY)) as much_later:
@@ -82,7 +82,7 @@ async def test_a_visit_that_is_none_of_ours_keeps_nobody_from_signing_in(
 
 async def test_a_form_that_is_out_of_date_leads_back_to_its_page(seller: Browser) -> None:
     page = await seller.open("/sell?x=1")
-    form = page.form("/sell").forge(**{FIELD: "older"})
+    form = page.form("/sell").forge(**{CSRF_FIELD: "older"})
     assert (await form.send()).link("Try again") == f"{SITE}/sell?x=1"
     elsewhere = await seller.send("/sell", form.values, came_from="https://evil.example//x/")
     assert elsewhere.status == 403
@@ -93,7 +93,7 @@ async def test_each_session_has_a_token_of_its_own_and_keeps_it(
     app: FastAPI, seller: Browser, buyer: Browser
 ) -> None:
     pages = [await browser.open("/sell") for browser in (seller, seller, buyer)]
-    first, again, other = (page.form("/sell").values[FIELD] for page in pages)
+    first, again, other = (page.form("/sell").values[CSRF_FIELD] for page in pages)
     assert first == again != other
     assert len(first) == 64
 
@@ -102,7 +102,7 @@ async def test_no_page_for_everybody_holds_a_token(visitor: Browser, seller: Bro
     listed = await list_ticket(seller.http)
     for path in ("/", f"/tickets/{listed['id']}", f"/tickets/{listed['id']}/card", "/nothing"):
         page = await visitor.open(path)
-        assert [e for e in page.root.elements() if e.get("name") == FIELD] == []
+        assert [e for e in page.root.elements() if e.get("name") == CSRF_FIELD] == []
 
 
 @pytest.mark.parametrize(

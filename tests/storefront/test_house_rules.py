@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import Request, Response
 
-from api.storefront.card_entry import policy
+from api.storefront.card_entry import content_security_policy
 from tests.storefront.browser import ACCEPT, SITE, Browser
 from tests.storefront.house_rules import HEADERS, HouseRules
 
@@ -62,21 +62,23 @@ FORBIDDEN = [
 ]
 
 POLICIES = [
-    policy().replace("script-src 'self'", "script-src 'self' 'unsafe-inline'"),
-    policy().replace("script-src 'self'", "script-src 'self' 'unsafe-eval'"),
-    policy().replace("style-src 'self'", "style-src 'self' 'unsafe-inline'"),
-    policy().replace("script-src 'self'", "script-src 'self' https:"),
-    policy().replace("form-action 'self'", "form-action *"),
-    policy().replace("; base-uri 'none'", ""),
-    policy().replace("; frame-ancestors 'none'", ""),
-    policy().replace("default-src 'none'", "default-src 'self'"),
-    policy({"connect-src": "https://api.stripe.com"}),
-    policy({"object-src": "'none'"}),
-    f"{policy()}; script-src 'self'",
+    content_security_policy().replace("script-src 'self'", "script-src 'self' 'unsafe-inline'"),
+    content_security_policy().replace("script-src 'self'", "script-src 'self' 'unsafe-eval'"),
+    content_security_policy().replace("style-src 'self'", "style-src 'self' 'unsafe-inline'"),
+    content_security_policy().replace("script-src 'self'", "script-src 'self' https:"),
+    content_security_policy().replace("form-action 'self'", "form-action *"),
+    content_security_policy().replace("; base-uri 'none'", ""),
+    content_security_policy().replace("; frame-ancestors 'none'", ""),
+    content_security_policy().replace("default-src 'none'", "default-src 'self'"),
+    content_security_policy({"connect-src": "https://api.stripe.com"}),
+    content_security_policy({"object-src": "'none'"}),
+    f"{content_security_policy()}; script-src 'self'",
 ]
 
 
-def answer(html: str = PAGE.format(""), *, policy: str = policy(), **headers: str) -> Response:
+def answer(
+    html: str = PAGE.format(""), *, policy: str = content_security_policy(), **headers: str
+) -> Response:
     """An answer as somebody with a browser gets it."""
     changed = {name.replace("_", "-"): value for name, value in headers.items()}
     every = HEADERS | {"Cache-Control": "no-store", "Content-Security-Policy": policy} | changed
@@ -99,7 +101,7 @@ async def test_what_a_page_must_not_have_is_noticed(lasting_app: FastAPI, part: 
 async def test_a_policy_that_allows_more_or_forbids_less_is_noticed(
     lasting_app: FastAPI, changed: str
 ) -> None:
-    assert changed != policy()
+    assert changed != content_security_policy()
     with pytest.raises(AssertionError):
         await HouseRules(lasting_app).check(answer(policy=changed))
 
@@ -145,8 +147,10 @@ async def test_a_browser_holds_every_answer_against_them(
     visitor: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def less(_more: object = None) -> str:
-        return policy().replace("script-src 'self'", "script-src 'self' 'unsafe-inline'")
+        return content_security_policy().replace(
+            "script-src 'self'", "script-src 'self' 'unsafe-inline'"
+        )
 
-    monkeypatch.setattr("api.storefront.pages.policy", less)
+    monkeypatch.setattr("api.storefront.pages.content_security_policy", less)
     with pytest.raises(AssertionError, match=re.escape("'unsafe-inline'")):
         await visitor.open("/")

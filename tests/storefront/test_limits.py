@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 
 from api import dependencies
-from api.http.rate_limits import By, Limit
+from api.http.rate_limits import Limit, LimitedBy
 from api.storefront import accounts
 from tests.api.conftest import PASSWORD, list_ticket, sign_up
 from tests.storefront.browser import Browser, Page
@@ -23,11 +23,11 @@ async def limited(
     app: FastAPI, api_settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[FastAPI]:
     """The app with limits, which are low here."""
-    for kind in ("SIGN_IN", "SIGN_UP"):
-        per_hour = (Limit(f"{kind} of an account", By.ACCOUNT, RateLimitItemPerHour(A_FEW)),)
+    for kind in ("SIGN_IN_LIMITS", "SIGN_UP_LIMITS"):
+        per_hour = (Limit(f"{kind} of an account", LimitedBy.ACCOUNT, RateLimitItemPerHour(A_FEW)),)
         monkeypatch.setattr(accounts, kind, per_hour)
-    per_minute = (Limit("orders", By.ACCOUNT, RateLimitItemPerMinute(A_FEW)),)
-    monkeypatch.setattr(dependencies, "ORDER", per_minute)
+    per_minute = (Limit("orders", LimitedBy.ACCOUNT, RateLimitItemPerMinute(A_FEW)),)
+    monkeypatch.setattr(dependencies, "ORDER_LIMITS", per_minute)
     settings = api_settings.model_copy(update={"limits": RateLimitSettings(rate_limits="on")})
     async with running(settings) as app:
         yield app

@@ -11,13 +11,13 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from api.storefront import assets
-from api.storefront.assets import STATIC, asset
+from api.storefront.assets import STATIC_DIRECTORY, asset
 from tests.api.conftest import assert_problem
 from tests.storefront.browser import ACCEPT, Browser
 
 A_YEAR = "public, max-age=31536000, immutable"
 HTMX = "htmx-2.min.js"
-OWN = sorted(path.name for path in STATIC.iterdir())
+OWN = sorted(path.name for path in STATIC_DIRECTORY.iterdir())
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -44,8 +44,8 @@ OUTSIDE = [
 @pytest.fixture
 def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of our files, for a test to change."""
-    files = Path(shutil.copytree(STATIC, tmp_path / "static"))
-    monkeypatch.setattr(assets, "STATIC", files)
+    files = Path(shutil.copytree(STATIC_DIRECTORY, tmp_path / "static"))
+    monkeypatch.setattr(assets, "STATIC_DIRECTORY", files)
     asset.cache_clear()
     yield files
     asset.cache_clear()
@@ -59,7 +59,7 @@ async def test_a_file_is_kept_for_a_year_and_is_what_it_says(visitor: Browser, n
     assert answer.headers["Content-Type"].startswith(TYPES[Path(name).suffix])
     assert "Set-Cookie" not in answer.headers
     if name in OWN:
-        assert answer.content == (STATIC / name).read_bytes()
+        assert answer.content == (STATIC_DIRECTORY / name).read_bytes()
 
 
 def test_the_address_of_a_file_changes_with_its_content(own_files: Path) -> None:
@@ -137,7 +137,7 @@ async def test_nothing_else_is_served(app: FastAPI, path: str) -> None:
 
 async def test_control_what_may_be_served_is_served_to_the_same_question(app: FastAPI) -> None:
     status, body = await ask_as_it_is(app, "/static/style.css")
-    assert (status, body) == (200, (STATIC / "style.css").read_bytes())
+    assert (status, body) == (200, (STATIC_DIRECTORY / "style.css").read_bytes())
 
 
 async def test_a_file_that_is_not_there_is_a_problem_that_nobody_keeps(visitor: Browser) -> None:

@@ -1,115 +1,115 @@
-// Keeps a page true while it is open: hears which of its tickets change, and lets htmx ask anew
-// for what shows them. Without a stream it asks every now and then.
+// Keeps an open page up to date: listens to the changes of its tickets and lets htmx reload the
+// parts that show them. Without an event stream it polls.
 (() => {
   "use strict";
-  const PATIENCE = 15_000; // milliseconds between two looks where there is no stream
-  const PAUSE = 2_000; // milliseconds before a part is asked for again that could not be had
+  const POLL_INTERVAL = 15_000; // milliseconds, without a stream
+  const RETRY_DELAY = 2_000; // milliseconds until a failed request is repeated
 
   let stream = null;
-  let heard = new Set(); // the tickets that the stream tells of
-  let position = null; // of the last event, or of the page before any
-  let looking = null;
+  let streamed = new Set(); // the tickets whose events the stream sends
+  let position = null; // of the last event; before any event, of the page
+  let polling = null;
 
-  const asked = new Set(); // the tickets that are being asked for
-  const stale = new Set(); // those that have changed meanwhile
+  const requested = new Set(); // the tickets with a request in flight
+  const stale = new Set(); // those of them that have changed since the request
 
   const parts = (selector) => [...document.querySelectorAll(selector)];
-  const shown = () => new Set(parts("[data-ticket]").map((part) => part.dataset.ticket));
-  const lookAgain = () => parts("[hx-trigger*=look-again]").forEach((part) => htmx.trigger(part, "look-again"));
+  const ticketsOnPage = () => new Set(parts("[data-ticket]").map((part) => part.dataset.ticket));
+  const refresh = () => parts("[hx-trigger*=refresh]").forEach((part) => htmx.trigger(part, "refresh"));
 
-  function follow() {
-    const wanted = shown();
-    const isHeard = stream && [...wanted].every((ticket) => heard.has(ticket));
-    if (isHeard || document.hidden || wanted.size === 0) return;
-    leave();
-    heard = wanted;
+  function connect() {
+    const wanted = ticketsOnPage();
+    const isStreamed = stream && [...wanted].every((ticket) => streamed.has(ticket));
+    if (isStreamed || document.hidden || wanted.size === 0) return;
+    disconnect();
+    streamed = wanted;
     position ??= document.querySelector("[data-position]")?.dataset.position;
-    const begins = position;
+    const start = position;
     const query = new URLSearchParams([...wanted].map((ticket) => ["ticket", ticket]));
-    if (begins) query.set("after", begins);
+    if (start) query.set("after", start);
     stream = new EventSource(`/api/tickets/events?${query}`);
-    stream.addEventListener("ticket", hear);
-    stream.addEventListener("ticket_withdrawn", hear);
+    stream.addEventListener("ticket", onTicketEvent);
+    stream.addEventListener("ticket_withdrawn", onTicketEvent);
     stream.addEventListener("reset", (event) => {
       position = event.lastEventId;
-      lookAgain();
+      refresh();
     });
     stream.addEventListener("open", () => {
-      clearInterval(looking);
-      if (!begins) lookAgain(); // something may have changed since the page was made
+      clearInterval(polling);
+      if (!start) refresh(); // something may have changed since the page was rendered
     });
     stream.addEventListener("error", () => {
-      if (stream?.readyState === EventSource.CLOSED) keepLooking();
+      if (stream?.readyState === EventSource.CLOSED) poll();
     });
   }
 
-  function leave() {
+  function disconnect() {
     stream?.close();
     stream = null;
   }
 
-  function hear(event) {
+  function onTicketEvent(event) {
     position = event.lastEventId;
-    ask(JSON.parse(event.data).id);
+    reload(JSON.parse(event.data).id);
   }
 
-  // One question at a time: an answer that was made before the last change must not be the last.
-  function ask(ticket) {
-    if (asked.has(ticket)) stale.add(ticket);
+  // One request per ticket at a time: an answer from before the last change must not arrive last.
+  function reload(ticket) {
+    if (requested.has(ticket)) stale.add(ticket);
     else parts(`[data-ticket="${ticket}"]`).forEach((part) => htmx.trigger(part, "ticket-changed"));
   }
 
-  function askAgainIfStale(ticket) {
-    asked.delete(ticket);
-    if (stale.delete(ticket)) ask(ticket);
+  function reloadIfStale(ticket) {
+    requested.delete(ticket);
+    if (stale.delete(ticket)) reload(ticket);
   }
 
-  function keepLooking() {
-    leave();
-    clearInterval(looking);
-    looking = setInterval(() => {
-      lookAgain();
-      leave();
-      follow();
-    }, PATIENCE);
+  function poll() {
+    disconnect();
+    clearInterval(polling);
+    polling = setInterval(() => {
+      refresh();
+      disconnect();
+      connect();
+    }, POLL_INTERVAL);
   }
 
   function announce() {
-    const said = document.querySelector("#ticket .status, #order .status")?.textContent.trim();
-    const text = said ?? document.querySelector("[data-says]")?.dataset.says;
+    const status = document.querySelector("#ticket .status, #order .status")?.textContent.trim();
+    const text = status ?? document.querySelector("[data-announcement]")?.dataset.announcement;
     const price = document.querySelector("#ticket .price")?.textContent.trim();
     const isRepriced = announce.price !== price;
-    if (text && announce.said !== undefined && (announce.said !== text || isRepriced)) {
+    if (text && announce.text !== undefined && (announce.text !== text || isRepriced)) {
       document.getElementById("announcer").textContent = isRepriced && price ? `${text}, ${price}` : text;
     }
-    announce.said = text;
+    announce.text = text;
     announce.price = price;
   }
 
   document.addEventListener("htmx:beforeRequest", (event) => {
     const { ticket } = event.detail.elt.dataset;
-    if (ticket) asked.add(ticket);
+    if (ticket) requested.add(ticket);
   });
   document.addEventListener("htmx:afterRequest", (event) => {
     const { ticket } = event.detail.elt.dataset;
     if (!ticket) return;
-    if (!event.detail.successful) setTimeout(() => ask(ticket), PAUSE);
-    // What was swapped in is ready a moment later, and says so by htmx:load.
-    if (!event.detail.successful || event.detail.xhr.status === 204) askAgainIfStale(ticket);
+    if (!event.detail.successful) setTimeout(() => reload(ticket), RETRY_DELAY);
+    // A swapped part is ready a moment later, at htmx:load.
+    if (!event.detail.successful || event.detail.xhr.status === 204) reloadIfStale(ticket);
   });
   document.addEventListener("htmx:load", (event) => {
     const part = event.detail.elt;
     for (const each of [part, ...part.querySelectorAll("[data-ticket]")]) {
-      if (each.dataset.ticket) askAgainIfStale(each.dataset.ticket);
+      if (each.dataset.ticket) reloadIfStale(each.dataset.ticket);
     }
     announce();
-    follow();
+    connect();
   });
 
-  // A hidden page keeps no connection: a browser has six of them for all pages of a site.
+  // A hidden page keeps no connection: browsers allow six per site, for all of its pages.
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) return leave();
-    follow();
-    lookAgain();
+    if (document.hidden) return disconnect();
+    connect();
+    refresh();
   });
 })();

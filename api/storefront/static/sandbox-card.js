@@ -1,25 +1,25 @@
-// Sends the card from the form to the Stripe sandbox, and only the payment method's id to us.
-// Without scripts the form is posted to the sandbox, which sends the browser back with the id.
+// Sends the card to the Stripe sandbox, and only the payment method's id to us. Without scripts
+// the form is posted to the sandbox, which redirects back with the id.
 (() => {
   "use strict";
-  const PATIENCE = 20_000; // milliseconds
+  const REQUEST_TIMEOUT = 20_000; // milliseconds
   const UNREACHABLE = "Stripe cannot be reached at the moment. Nothing was charged.";
 
-  function complain(message) {
+  function showError(message) {
     const error = document.getElementById("card-error");
-    if (!error) return; // the page says something else by now
+    if (!error) return; // the form was replaced meanwhile
     error.textContent = message;
     error.hidden = false;
   }
 
   function setBusy(form, isBusy) {
     const button = form.querySelector("button");
-    button.dataset.says ??= button.textContent;
-    button.textContent = isBusy ? "Paying …" : button.dataset.says;
+    button.dataset.label ??= button.textContent;
+    button.textContent = isBusy ? "Paying …" : button.dataset.label;
     button.disabled = isBusy;
   }
 
-  async function make(form) {
+  async function createPaymentMethod(form) {
     const { number, expiry, cvc } = form.elements;
     const digits = expiry.value.replace(/\s/g, "");
     const [month, year] = digits.includes("/") ? digits.split("/") : [digits.slice(0, 2), digits.slice(2)];
@@ -34,7 +34,7 @@
         "card[cvc]": cvc.value,
       }),
       credentials: "omit",
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT),
     });
     return answer.json();
   }
@@ -46,17 +46,17 @@
     if (form.querySelector("button").disabled) return;
     setBusy(form, true);
     try {
-      const made = await make(form);
-      const pay = document.getElementById("pay"); // gone, if time has run out meanwhile
-      if (made.error || !pay) {
-        complain(made.error?.message ?? "");
+      const created = await createPaymentMethod(form);
+      const pay = document.getElementById("pay"); // gone if the reservation has expired meanwhile
+      if (created.error || !pay) {
+        showError(created.error?.message ?? "");
         setBusy(form, false);
         return;
       }
-      pay.elements.payment_method.value = made.id;
+      pay.elements.payment_method.value = created.id;
       pay.submit();
     } catch {
-      complain(UNREACHABLE);
+      showError(UNREACHABLE);
       setBusy(form, false);
     }
   });

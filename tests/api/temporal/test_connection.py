@@ -68,5 +68,5 @@ async def test_what_is_still_connecting_is_stopped() -> None:
         return await asyncio.Future[Client]()
 
     connection = TemporalConnection(connect)
-    connection.begin()
+    connection.start_connecting()
     await connection.aclose()

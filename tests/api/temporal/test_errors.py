@@ -6,11 +6,11 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.temporal.errors import (
-    OUTAGES,
+    UNAVAILABLE_STATUSES,
     TemporalOutcomeUnknown,
     WorkflowAlreadyStarted,
     WorkflowNotFound,
-    translated,
+    translate_errors,
 )
 
 
@@ -18,9 +18,9 @@ def rpc_error(status: RPCStatusCode) -> RPCError:
     return RPCError("no details", status, b"")
 
 
-@pytest.mark.parametrize("status", sorted(OUTAGES))
+@pytest.mark.parametrize("status", sorted(UNAVAILABLE_STATUSES))
 def test_without_an_answer_the_outcome_is_unknown(status: RPCStatusCode) -> None:
-    with pytest.raises(TemporalOutcomeUnknown), translated():
+    with pytest.raises(TemporalOutcomeUnknown), translate_errors():
         raise rpc_error(status)
 
 
@@ -33,7 +33,7 @@ def test_without_an_answer_the_outcome_is_unknown(status: RPCStatusCode) -> None
     ],
 )
 def test_what_temporal_says_is_translated(raised: Exception, translation: type[Exception]) -> None:
-    with pytest.raises(translation), translated():
+    with pytest.raises(translation), translate_errors():
         raise raised
 
 
@@ -41,6 +41,6 @@ def test_what_temporal_says_is_translated(raised: Exception, translation: type[E
     "mistake", [rpc_error(RPCStatusCode.INVALID_ARGUMENT), RuntimeError("something else")]
 )
 def test_a_mistake_of_ours_is_no_outage(mistake: Exception) -> None:
-    with pytest.raises(type(mistake)) as raised, translated():
+    with pytest.raises(type(mistake)) as raised, translate_errors():
         raise mistake
     assert raised.value is mistake

@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 from httpx import Cookies
 
 from api.storefront import routes
-from api.storefront.form_tokens import FIELD
+from api.storefront.form_tokens import CSRF_FIELD
 from tests.api.conftest import PASSWORD, current_user, list_ticket, sign_in, sign_up
 from tests.purchases.marketplace import Marketplace
 from tests.storefront.browser import SITE, Browser, Form, Page
@@ -131,11 +131,11 @@ async def everything(market: Marketplace, browser: Browser) -> object:
 
 async def other_tokens(form: Form) -> list[str]:
     """Tokens that are none, or are for another browser or another time."""
-    browser, right = form.page.browser, form.values[FIELD]
+    browser, right = form.page.browser, form.values[CSRF_FIELD]
     async with Browser(browser.app) as stranger:
-        visitors = (await stranger.open("/signin")).form("/signin").values[FIELD]
+        visitors = (await stranger.open("/signin")).form("/signin").values[CSRF_FIELD]
         await sign_up(stranger.http)
-        strangers = (await stranger.open("/sell")).form("/sell").values[FIELD]
+        strangers = (await stranger.open("/sell")).form("/sell").values[CSRF_FIELD]
     garbage = ["", "garbage", "é☃😀", "\0", right[:-1], f"{right}0", right.upper(), right * 500]
     return [strangers, visitors, *await tokens_of_other_sessions(browser), *garbage]
 
@@ -147,7 +147,7 @@ async def tokens_of_other_sessions(browser: Browser) -> list[str]:
         return []
     async with Browser(browser.app) as elsewhere:
         assert (await sign_in(elsewhere.http, user["email"])).status_code == 200
-        return [(await elsewhere.open("/sell")).form("/sell").values[FIELD]]
+        return [(await elsewhere.open("/sell")).form("/sell").values[CSRF_FIELD]]
 
 
 def assert_refused(sent: Page, words: str) -> None:
@@ -165,8 +165,11 @@ async def test_a_form_is_only_taken_from_the_page_that_was_shown_to_this_session
     tokens = await other_tokens(form)
     before = await everything(market, browser)
 
-    for other in (*(form.forge(**{FIELD: token}) for token in tokens), form.without(FIELD)):
-        assert other.values.get(FIELD) != form.values[FIELD]
+    for other in (
+        *(form.forge(**{CSRF_FIELD: token}) for token in tokens),
+        form.without(CSRF_FIELD),
+    ):
+        assert other.values.get(CSRF_FIELD) != form.values[CSRF_FIELD]
         assert_refused(await other.send(), "This form is out of date")
 
     address = urljoin(page.url, form.element["action"])

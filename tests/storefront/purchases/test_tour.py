@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from api.storefront.templating import PAGES
+from api.storefront.templating import TEMPLATES
 from tests.api.conftest import list_ticket
 from tests.api.tickets import SOME_ID
 from tests.purchases.marketplace import Marketplace
@@ -38,13 +38,13 @@ HURRIED = timedelta(milliseconds=100)
 def rendered(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The templates that pages are made of, as they are used."""
     seen: set[str] = set()
-    get_template = PAGES.get_template
+    get_template = TEMPLATES.get_template
 
     def note(name: str, *args: object, **settings: object) -> object:
         seen.add(name)
         return get_template(name, *args, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(PAGES, "get_template", note)
+    monkeypatch.setattr(TEMPLATES, "get_template", note)
     return seen
 
 
@@ -108,7 +108,7 @@ async def test_every_template_is_shown_and_every_link_of_every_page_leads_to_a_p
     await visitor.ask_for_part(f"/tickets/{gone['id']}")
     market.sandbox.clear_faults()
 
-    assert rendered == set(PAGES.list_templates())
+    assert rendered == set(TEMPLATES.list_templates())
     assert {urlsplit(a).path for a in visitors} >= {"/", "/signin", "/signup"}
     for kind in ("/edit", "/withdraw", "/row"):
         assert any(urlsplit(address).path.endswith(kind) for address in sellers), kind

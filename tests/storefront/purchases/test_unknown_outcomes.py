@@ -53,7 +53,7 @@ async def temporal_line(idle_market: Marketplace, temporal_address: str) -> Asyn
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits as long from now on as they would in production."""
-    monkeypatch.setattr(orders, "ANSWER_TIMEOUT", timedelta(seconds=0.4))
+    monkeypatch.setattr(orders, "WORKER_ANSWER_TIMEOUT", timedelta(seconds=0.4))
     monkeypatch.setattr(order_workflow, "RESERVE_TIMEOUT", timedelta(seconds=0.3))
 
 

@@ -1,6 +1,6 @@
-"""An order's timeline in plain words, made when it is read: by code, reason and reader.
+"""The messages of timeline entries, chosen on reading by code, reason and reader.
 
-A seller never learns why a buyer's card failed, nor a buyer how the seller's money stands.
+Sellers never learn why a buyer's card failed, and buyers nothing about the seller's balance.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from ticketing.statuses import CancelReason, TimelineCode
 
 
 class Reader(StrEnum):
-    """As whom somebody reads an order's timeline."""
+    """The role of somebody who reads an order's timeline."""
 
     BUYER = "buyer"
     SELLER = "seller"
@@ -24,7 +24,7 @@ HIDDEN_REASONS = {
     (Reader.BUYER, TimelineCode.REFUND_REFUSED),
 }
 
-WORDS: Mapping[Reader, Mapping[TimelineCode, str]] = {
+MESSAGES: Mapping[Reader, Mapping[TimelineCode, str]] = {
     Reader.BUYER: {
         TimelineCode.TICKET_RESERVED: "The ticket is reserved for you.",
         TimelineCode.PAYMENT_SUBMITTED: "You submitted a payment.",
@@ -50,9 +50,9 @@ WORDS: Mapping[Reader, Mapping[TimelineCode, str]] = {
         TimelineCode.REFUNDED_IN_PART: "A part of the payment went back; the order stays as it is.",
     },
 }
-"""What is said where the reason adds nothing, or is one that has no words below."""
+"""The messages without a reason, and for reasons that have no message below."""
 
-CANCELLATIONS: Mapping[Reader, Mapping[str, str]] = {
+CANCELLATION_MESSAGES: Mapping[Reader, Mapping[str, str]] = {
     Reader.BUYER: {
         CancelReason.EXPIRED: "The order was not paid in time, and the ticket was released.",
         CancelReason.PAYMENT_FAILED: "No payment went through, and the ticket was released.",
@@ -69,7 +69,7 @@ CANCELLATIONS: Mapping[Reader, Mapping[str, str]] = {
     },
 }
 
-DECLINES: Mapping[str, str] = {
+DECLINE_REASONS: Mapping[str, str] = {
     "approve_with_id": "it could not be approved",
     "call_issuer": "please call your bank",
     "card_not_supported": "the card cannot be used for this",
@@ -99,9 +99,9 @@ DECLINES: Mapping[str, str] = {
     "transaction_not_allowed": "the card cannot be used for this",
     "withdrawal_count_limit_exceeded": "the card's limit is reached",
 }
-"""Why the bank said no, by Stripe's decline code: https://docs.stripe.com/declines/codes"""
+"""Why the bank declined, by Stripe's decline code: https://docs.stripe.com/declines/codes"""
 
-UNEXPLAINED = (
+UNEXPLAINED_DECLINES = (
     "card_declined",
     "declined",
     "do_not_honor",
@@ -114,12 +114,13 @@ UNEXPLAINED = (
     "security_violation",
     "stolen_card",
 )
-"""The bank gives no reason, or one that Stripe asks not to tell the holder of the card."""
+"""The bank gives no reason, or Stripe asks not to tell it to the cardholder."""
 
-FAILURES: Mapping[str, str] = {
-    **{code: f"Your bank declined the card: {why}." for code, why in DECLINES.items()},
+PAYMENT_FAILURE_MESSAGES: Mapping[str, str] = {
+    **{code: f"Your bank declined the card: {why}." for code, why in DECLINE_REASONS.items()},
     **dict.fromkeys(
-        UNEXPLAINED, "Your bank declined the card and gave no reason; it may tell you more."
+        UNEXPLAINED_DECLINES,
+        "Your bank declined the card and gave no reason; it may tell you more.",
     ),
     **dict.fromkeys(
         ("authentication_required", "mobile_device_authentication_required"),
@@ -148,7 +149,7 @@ FAILURES: Mapping[str, str] = {
 """Why a payment failed, by the charge's failure code."""
 
 
-REFUSALS: Mapping[str, str] = {
+REFUND_FAILURE_MESSAGES: Mapping[str, str] = {
     **dict.fromkeys(
         ("charge_disputed", "charge_for_pending_refund_disputed", "refund_disputed_payment"),
         "The buyer has disputed the payment with the bank, which decides about the money now; "
@@ -167,32 +168,32 @@ REFUSALS: Mapping[str, str] = {
         "The marketplace stopped the refund; the order stays completed.",
     ),
 }
-"""Why a refund was not made, by the code of Stripe's refusal or the refund's own failure.
+"""Why a refund was not made, by Stripe's error code or the refund's failure reason.
 
 Sources: https://docs.stripe.com/error-codes and `failure_reason` of https://docs.stripe.com/api/refunds
 """
 
 
-def reason_for(reader: Reader, entry: TimelineEntry) -> str | None:
-    """The entry's reason, unless it is none of the reader's business."""
+def shown_reason(reader: Reader, entry: TimelineEntry) -> str | None:
+    """The entry's reason, unless it is hidden from the reader."""
     if entry.reason is None or (reader, entry.code) in HIDDEN_REASONS:
         return None
     return shown_failure_code(entry.reason)
 
 
-def refusal_words(code: str) -> str:
+def refund_failure_message(code: str) -> str:
     """Why a refund was not made, for the seller who asked for it."""
-    return REFUSALS.get(code, WORDS[Reader.SELLER][TimelineCode.REFUND_REFUSED])
+    return REFUND_FAILURE_MESSAGES.get(code, MESSAGES[Reader.SELLER][TimelineCode.REFUND_REFUSED])
 
 
-def words_for(reader: Reader, entry: TimelineEntry) -> str:
-    """The entry as the reader is told it."""
+def message_for(reader: Reader, entry: TimelineEntry) -> str:
+    """The entry's message for the reader."""
     reasons: Mapping[str, str] = {}
     if entry.code is TimelineCode.ORDER_CANCELLED:
-        reasons = CANCELLATIONS[reader]
+        reasons = CANCELLATION_MESSAGES[reader]
     elif entry.code is TimelineCode.PAYMENT_FAILED:
-        reasons = FAILURES
+        reasons = PAYMENT_FAILURE_MESSAGES
     elif entry.code is TimelineCode.REFUND_REFUSED:
-        reasons = REFUSALS
-    reason = reason_for(reader, entry)
-    return reasons.get(reason or "", WORDS[reader][entry.code])
+        reasons = REFUND_FAILURE_MESSAGES
+    reason = shown_reason(reader, entry)
+    return reasons.get(reason or "", MESSAGES[reader][entry.code])
