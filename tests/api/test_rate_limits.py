@@ -25,7 +25,7 @@ from tests.api.conftest import (
     sign_in,
     sign_up,
 )
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 from ticketing.models import RateLimitWindow, User
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings, RateLimitSettings

@@ -17,8 +17,8 @@ from tests.api.conftest import assert_problem
 from tests.market import Market, Purchase
 from tests.operators.operator import Handle, Operator, market_of
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.replay.paths import locked
+from tests.waiting import eventually
 from ticketing.models import Charge, Order, Ticket
 from ticketing.statuses import OrderStatus, TicketStatus
 from workflows import orders as order_workflow
@@ -112,7 +112,7 @@ async def _held(market: Market, path: str, card: str = "pm_card_visa") -> Purcha
     async def is_asked() -> bool:
         return market.sandbox.count("POST", path) > 0
 
-    await market.eventually(is_asked)
+    await eventually(is_asked)
     return purchase
 
 

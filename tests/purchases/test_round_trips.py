@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.service import ServiceClient
 
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 
 PURCHASES = 3
 COMMANDS = ("find", "aggregate", "insert", "update", "findAndModify", "commitTransaction")

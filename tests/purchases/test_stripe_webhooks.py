@@ -11,8 +11,8 @@ from stripe_sandbox.webhooks import sign
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.settings import WEBHOOK_SECRET
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.models import Order, StripeEvent
 from ticketing.payments.webhooks import IntentEvent

@@ -17,8 +17,8 @@ from api.orders.service import order_handle
 from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.invariants import DOUBT, AnomalyCode
 from ticketing.models import FindingStatus, Order

@@ -14,9 +14,9 @@ from temporalio.client import ScheduleOverlapPolicy
 from activities.reconciliation.activities import ORDER_WORKFLOW
 from activities.reconciliation.cases import CaseReader
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from tests.replay.test_replay import replay
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.invariants import AnomalyCode, Scope, order_anomalies
 from ticketing.models import Charge, Finding, FindingStatus, Order, ReconciliationRun, Ticket

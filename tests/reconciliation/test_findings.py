@@ -14,8 +14,8 @@ from activities.reconciliation.cases import CaseReader
 from activities.reconciliation.findings import Subject
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
+from tests.waiting import eventually
 from ticketing import invariants
 from ticketing.clock import utc_now
 from ticketing.invariants import AnomalyCode, OrderCase, Scope, Workflow, WorkflowFacts
