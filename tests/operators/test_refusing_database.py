@@ -5,8 +5,7 @@ a time limit ends.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -14,6 +13,7 @@ from beanie import Document
 
 from activities.reservations import Refusal
 from tests.api.conftest import assert_problem
+from tests.databases import refusing
 from tests.market import Market, Purchase
 from tests.operators.operator import Handle, Operator, market_of
 from tests.purchases.marketplace import Marketplace, Person
@@ -26,22 +26,6 @@ from workflows import steps
 
 AUTHORIZE = "/v1/payment_intents"
 CAPTURE = "/v1/payment_intents/*/capture"
-
-
-@asynccontextmanager
-async def refusing(*models: type[Document]) -> AsyncIterator[None]:
-    """Let the database refuse whatever is written to these collections."""
-    await _validate(models, {"$expr": False})
-    try:
-        yield
-    finally:
-        await _validate(models, {})
-
-
-async def _validate(models: tuple[type[Document], ...], validator: dict[str, object]) -> None:
-    for model in models:
-        collection = model.get_pymongo_collection()
-        await collection.database.command("collMod", collection.name, validator=validator)
 
 
 async def pending(handle: Handle) -> set[str]:
