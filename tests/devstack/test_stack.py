@@ -68,6 +68,7 @@ def settings(tmp_path: Path) -> StackSettings:
     return StackSettings.on_free_ports(tmp_path / "stack")
 
 
+@pytest.mark.long
 def test_it_stops_without_a_trace_and_open_orders_go_on_where_they_were(
     settings: StackSettings, tmp_path: Path
 ) -> None:
