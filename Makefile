@@ -32,7 +32,8 @@ browser: ## Install Chromium, if there is none: the tests look at the pages with
 		echo "The tests of the storefront need Chromium, and here it cannot be installed." >&2; \
 		echo "Name one: make $(MAKECMDGOALS) CHROMIUM=/path/to/chromium" >&2; exit 1; }
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+PROCESSES ?= 3
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED) browser ## Run all but the long tests; ARGS="-k expires" picks some
 	$(PYTEST) -m "not long" $(ARGS)

@@ -1,7 +1,5 @@
 """A small market for tests: users, tickets, purchases, and what became of them."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -15,6 +13,7 @@ from activities.reservations import Reservation
 from api.temporal.refunds import start_refund
 from stripe_sandbox.errors import Json
 from stripe_sandbox.testing import RunningSandbox, stripe_client
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.models import Charge, Order, Ticket
 from ticketing.problem_codes import ProblemCode
@@ -235,7 +234,7 @@ class Market:
         async def is_told() -> bool:
             return any(code is TimelineCode.REFUND_DELAYED for code, _ in await purchase.told())
 
-        await self.eventually(is_told)
+        await eventually(is_told)
 
     async def refund_at_stripe(self, purchase: Purchase, *, amount: int | None = None) -> str:
         """Refund a payment in Stripe's own dashboard, all of it or an amount; the refund's id."""
@@ -252,12 +251,6 @@ class Market:
         charge = (await purchase.charges())[-1]
         assert charge.stripe_id is not None
         return self.sandbox.refunds(charge.stripe_id)[::-1]
-
-    async def eventually(self, holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-        """Wait, on the test's own clock, until the condition holds."""
-        async with asyncio.timeout(seconds):
-            while not await holds():  # noqa: ASYNC110 - it happens in other processes
-                await asyncio.sleep(0.02)
 
     def authenticate(self, charge: Charge, *, approve: bool) -> None:
         """Press a button on the bank's page."""

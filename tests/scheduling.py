@@ -22,7 +22,7 @@ class SlowFilesFirst(LoadFileScheduling):  # type: ignore[misc] # xdist carries 
     """Whoever is free takes the next file; all tests with a browser share one market."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
+        file = nodeid.partition("::")[0]
         return "tests/browser" if file.startswith("tests/browser/") else file
 
 

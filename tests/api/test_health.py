@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from api.app import create_app
 from api.resources import resources_of
 from tests.api.conftest import Mongo, assert_problem, visit
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 from ticketing.settings import ApiSettings
 
 TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")

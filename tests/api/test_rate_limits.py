@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 from limits import RateLimitItemPerSecond
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import AutoReconnect
 from pymongo.read_concern import ReadConcern
 
 from api.app import create_app
 from api.http.rate_limit_storage import MongoDBRateLimitStorage
 from api.http.rate_limits import ORDER_LIMITS, SIGN_IN_LIMITS, SIGN_UP_LIMITS, Limit
 from api.resources import resources_of
+from api.users.passwords import Passwords
 from api.users.service import find_user
 from tests.api.conftest import (
     BASE_URL,
@@ -26,7 +26,9 @@ from tests.api.conftest import (
     sign_in,
     sign_up,
 )
-from tests.purchases.waiting import eventually
+from tests.databases import refusing
+from tests.resources import exchange
+from tests.waiting import eventually
 from ticketing.models import RateLimitWindow, User
 from ticketing.mongodb import BSONDocument
 from ticketing.settings import ApiSettings, RateLimitSettings
@@ -316,15 +318,15 @@ async def ask_for_a_ticket(client: AsyncClient) -> Response:
     return await client.post("/api/orders", json={"ticketId": "6740f3a2c1b5d94e8f1a2b3c"})
 
 
-async def test_a_refused_guess_costs_no_hashing(
-    app: FastAPI, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await use_up(client, AT_ONE_ADDRESS, "ada@example.com")
-
-    def never(*_: object) -> bool:
+class NeverVerifies(Passwords):
+    async def verify(self, password_hash: str | None, password: str) -> bool:
         raise AssertionError("a password was verified")
 
-    monkeypatch.setattr(resources_of(app).passwords, "_matches", never)
+
+async def test_a_refused_guess_costs_no_hashing(app: FastAPI, client: AsyncClient) -> None:
+    await use_up(client, AT_ONE_ADDRESS, "ada@example.com")
+
+    exchange(app, passwords=NeverVerifies())
     assert_problem(await sign_in(client, "ada@example.com"), 429, "too_many_requests")
 
 
@@ -371,19 +373,12 @@ async def test_a_window_that_nothing_is_left_of_is_empty(mongodb: Mongo) -> None
 
 
 async def test_without_the_database_nobody_gets_past_the_limits(
-    app: FastAPI, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, client: AsyncClient
 ) -> None:
-    def never(*_: object) -> bool:
-        raise AssertionError("a password was verified")
+    exchange(app, passwords=NeverVerifies())
 
-    monkeypatch.setattr(resources_of(app).passwords, "_matches", never)
-
-    def gone(_: object) -> None:
-        raise AutoReconnect("gone")
-
-    monkeypatch.setattr(MongoDBRateLimitStorage, "_windows", gone)
-
-    answer = await sign_in(client, "ada@example.com")
+    async with refusing(RateLimitWindow):
+        answer = await sign_in(client, "ada@example.com")
 
     assert_problem(answer, 503, "mongodb_unavailable")
 

@@ -33,8 +33,8 @@ from tests.api import test_main
 from tests.api.conftest import Json, Mongo, assert_problem, list_ticket, sign_up, visit
 from tests.api.event_stream import EVENTS, TIMEOUT_SECONDS, EventReader, hearing, serving
 from tests.api.tickets import hold, insert, ticket
-from tests.purchases.waiting import eventually
 from tests.resources import exchange
+from tests.waiting import eventually
 from ticketing.models import Ticket
 from ticketing.mongodb import in_transaction
 from ticketing.settings import ApiSettings, MongoDBSettings
@@ -58,7 +58,7 @@ async def another_process(
     environment["MONGODB_DATABASE"] = settings.mongodb.database
     process = test_main.start(tmp_path, **environment)
     try:
-        await eventually(lambda: answers(url))
+        await eventually(lambda: answers(url), timeout=60)
         yield url, process
     finally:
         if process.poll() is None:

@@ -10,7 +10,7 @@ from playwright.async_api import APIResponse, Browser, Locator, Page, Route, exp
 from tests.browser.cards import VISA
 from tests.browser.market import Market, Ticket
 from tests.browser.watch import Watch
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 
 PASSWORD = "correct horse battery"
 

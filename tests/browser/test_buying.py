@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.cards import (
@@ -55,6 +56,7 @@ async def test_a_declined_card_is_told_and_frees_the_ticket(
     assert market.captured(order_id) == []
 
 
+@pytest.mark.long
 async def test_where_another_attempt_is_allowed_a_second_card_pays_on_the_same_page(
     people: People, ticket: Ticket, market: Market
 ) -> None:
@@ -95,6 +97,7 @@ async def test_the_bank_asks_and_an_approval_pays(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 async def test_the_bank_asks_and_a_refusal_frees_the_ticket(
     buyer: Person, ticket: Ticket, market: Market
 ) -> None:
@@ -110,6 +113,7 @@ async def test_the_bank_asks_and_a_refusal_frees_the_ticket(
     assert market.captured(order_id) == []
 
 
+@pytest.mark.long
 async def test_the_bank_may_decline_what_the_buyer_approves(buyer: Person, ticket: Ticket) -> None:
     await buyer.reserves(ticket)
     await buyer.pays_with(ASKS_AT_THE_BANK_AND_IS_DECLINED)
@@ -120,6 +124,7 @@ async def test_the_bank_may_decline_what_the_buyer_approves(buyer: Person, ticke
     await buyer.sees("Nothing was charged.")
 
 
+@pytest.mark.long
 async def test_whoever_leaves_the_bank_half_way_finds_back_to_it(
     buyer: Person, ticket: Ticket, market: Market
 ) -> None:
@@ -164,6 +169,7 @@ async def test_another_tab_of_the_order_follows_by_itself(buyer: Person, ticket:
     await expect(other_tab.pay_button).to_have_count(0)
 
 
+@pytest.mark.long
 async def test_whoever_has_signed_out_in_another_tab_is_asked_to_sign_in(
     buyer: Person, ticket: Ticket
 ) -> None:

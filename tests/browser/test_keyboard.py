@@ -1,5 +1,7 @@
 """Everything can be reached and done with a keyboard, and one sees where one is."""
 
+import pytest
+
 from tests.browser.cards import VISA
 from tests.browser.keyboard import Keyboard
 from tests.browser.market import Ticket
@@ -42,6 +44,7 @@ async def test_a_ticket_is_bought_with_the_keyboard_alone(people: People, ticket
     await buyer.sees("$25.00 USD")
 
 
+@pytest.mark.long
 async def test_the_first_key_leads_past_the_navigation(people: People, ticket: Ticket) -> None:
     visitor = await people.visitor()
     keyboard = Keyboard(visitor.page)
@@ -52,6 +55,7 @@ async def test_the_first_key_leads_past_the_navigation(people: People, ticket: T
     assert await keyboard.tab() == "Sign in to reserve"
 
 
+@pytest.mark.long
 async def test_wherever_tab_stops_the_focus_is_seen(people: People, ticket: Ticket) -> None:
     buyer = await people.somebody()
     keyboard = Keyboard(buyer.page)

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from playwright.async_api import Route, expect
 
 from tests.browser.market import LENIENT, Market, Ticket
@@ -64,6 +65,7 @@ async def test_a_part_whose_answer_is_lost_is_asked_for_again(
     await expect(visitor.card(ticket)).to_contain_text("$30.00")
 
 
+@pytest.mark.long
 async def test_an_open_ticket_says_that_it_was_withdrawn(people: People, seller: Person) -> None:
     ticket = await seller.has_listed("Seat that goes away")
     visitor = await people.visitor()

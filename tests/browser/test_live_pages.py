@@ -41,6 +41,7 @@ async def test_an_order_that_is_not_paid_in_time_is_seen_to_expire(
     await onlooker.is_told("Waiting for your payment")
 
 
+@pytest.mark.long
 async def test_a_time_that_is_over_is_told_before_the_order_is_cancelled(
     people: People, ticket: Ticket, market: Market
 ) -> None:
@@ -94,6 +95,7 @@ async def test_an_open_list_and_an_open_ticket_show_a_sale_as_it_happens(
     await other_tab.sees("This ticket is gone.")
 
 
+@pytest.mark.long
 async def test_an_open_list_shows_another_price_and_a_withdrawal(
     people: People, seller: Person
 ) -> None:

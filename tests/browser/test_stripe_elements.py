@@ -126,6 +126,7 @@ async def test_the_bank_is_shown_by_stripe_within_the_page(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 async def test_without_scripts_the_page_says_what_is_missing(
     people: People, ticket: Ticket, market: Market
 ) -> None:
@@ -135,6 +136,7 @@ async def test_without_scripts_the_page_says_what_is_missing(
     await expect(buyer.pay_button).to_be_disabled()
 
 
+@pytest.mark.long
 async def test_only_the_page_with_the_card_lets_stripe_in_and_nobody_else(
     buyer: Person, ticket: Ticket
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.cards import VISA
@@ -24,6 +25,7 @@ async def test_pressing_pay_twice_charges_once(
     assert len(market.payment_intents(order_id)) == 1
 
 
+@pytest.mark.long
 async def test_pressing_pay_twice_without_scripts_charges_once(
     people: People, ticket: Ticket, market: Market
 ) -> None:
@@ -39,6 +41,7 @@ async def test_pressing_pay_twice_without_scripts_charges_once(
     assert len(market.payment_intents(order_id)) == 1
 
 
+@pytest.mark.long
 async def test_a_form_that_is_sent_twice_charges_once(
     buyer: Person, ticket: Ticket, market: Market
 ) -> None:
@@ -92,6 +95,7 @@ async def test_while_stripe_is_silent_the_payment_is_being_checked(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 async def test_a_page_that_is_left_while_it_pays_goes_on_by_itself(
     buyer: Person, ticket: Ticket, market: Market
 ) -> None:
@@ -110,6 +114,7 @@ async def test_a_page_that_is_left_while_it_pays_goes_on_by_itself(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 async def test_while_stripe_fails_the_payment_is_being_checked(
     people: People, ticket: Ticket, market: Market
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.browser.cards import VISA
 from tests.browser.person import People
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """How much a browser loads that has never been here."""
 
+import pytest
 from playwright.async_api import Browser, Request, expect
 
 from tests.browser.person import People, Person
@@ -10,6 +11,7 @@ HEAVIEST = 100_000
 EVENTS = "/api/tickets/events"
 
 
+@pytest.mark.long
 async def test_no_page_is_heavy_on_a_first_visit(people: People, browser: Browser) -> None:
     seller, buyer = await people.somebody("seller"), await people.somebody("buyer")
     for number in range(24):

@@ -14,6 +14,8 @@ from tests.browser.cards import (
 from tests.browser.market import LENIENT, Market, Ticket
 from tests.browser.person import People, Person
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def buyer(people: People) -> Person:

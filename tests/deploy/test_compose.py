@@ -109,6 +109,7 @@ def test_the_environment_of_each_process_is_all_that_it_needs(
 
 
 @pytest.mark.parametrize("name", ["api", "worker"])
+@pytest.mark.long
 def test_the_embedded_stack_runs_the_very_command(
     name: str, services: dict[str, Any], stack: Stack
 ) -> None:
@@ -117,6 +118,7 @@ def test_the_embedded_stack_runs_the_very_command(
     assert list(stack.parts[name].command) == [sys.executable, *arguments]
 
 
+@pytest.mark.long
 def test_the_api_is_found_healthy(services: dict[str, Any], stack: Stack) -> None:
     *command, script = services["api"]["healthcheck"]["test"]
     assert command == ["CMD", "python", "-c"]
@@ -127,6 +129,7 @@ def test_the_api_is_found_healthy(services: dict[str, Any], stack: Stack) -> Non
     assert _run(["python", "-c", nowhere], stack).returncode != 0
 
 
+@pytest.mark.long
 def test_the_worker_is_found_healthy(services: dict[str, Any], stack: Stack) -> None:
     kind, *command = services["worker"]["healthcheck"]["test"]
     assert kind == "CMD"
@@ -137,6 +140,7 @@ def test_the_worker_is_found_healthy(services: dict[str, Any], stack: Stack) -> 
     assert "nobody-polls-this" in elsewhere.stderr
 
 
+@pytest.mark.long
 def test_search_attributes_are_registered_by_the_set_up(
     services: dict[str, Any], stack: Stack
 ) -> None:

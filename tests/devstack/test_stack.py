@@ -68,6 +68,7 @@ def settings(tmp_path: Path) -> StackSettings:
     return StackSettings.on_free_ports(tmp_path / "stack")
 
 
+@pytest.mark.long
 def test_it_stops_without_leftovers_and_resumes_open_orders(
     settings: StackSettings, tmp_path: Path
 ) -> None:

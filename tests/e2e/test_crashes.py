@@ -162,6 +162,7 @@ def test_an_api_killed_before_it_answers_is_asked_again_under_the_same_key(
     assert_bought(stack, buyer, order)
 
 
+@pytest.mark.long
 def test_the_bank_is_asked_on_its_page_and_the_webhook_tells_the_order(
     stack: Stack, seller: httpx.Client, buyer: httpx.Client
 ) -> None:

@@ -1,6 +1,7 @@
 """Random requests, made from the API's own description; every answer is as it describes.
 
-A few and the same in every `make test`; `make fuzz` sends more (CASES for each route, SEED).
+A few and the same in every `make test-all`, some of them in `make test`; `make fuzz` sends more
+(CASES for each route, SEED).
 """
 
 import asyncio
@@ -258,6 +259,7 @@ def test_every_answer_is_as_the_api_describes_it(
 
 
 @pytest.mark.parametrize("label", TAKING_BODIES)
+@pytest.mark.long
 def test_whatever_is_sent_is_answered_as_the_api_describes_it(
     api: ServedApi, label: str, pytestconfig: pytest.Config
 ) -> None:
@@ -266,6 +268,7 @@ def test_whatever_is_sent_is_answered_as_the_api_describes_it(
 
 
 @pytest.mark.parametrize("path", PAGES_WITH_FORMS)
+@pytest.mark.long
 def test_whatever_is_sent_to_a_form_is_answered_with_a_page(
     api: ServedApi, path: str, pytestconfig: pytest.Config
 ) -> None:
@@ -274,6 +277,7 @@ def test_whatever_is_sent_to_a_form_is_answered_with_a_page(
     pytestconfig.stash[ANSWERS].update(answers)
 
 
+@pytest.mark.long
 def test_control_a_charset_that_nobody_refuses_is_found(
     api: ServedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from activities.reconciliation.activities import ReconciliationActivities, Viola
 from activities.reconciliation.violations import Candidate
 from tests.market import Market
 from tests.purchases.marketplace import Marketplace
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 from ticketing.models import Order, Ticket
 from ticketing.statuses import HOLDING_STATUSES, OrderStatus
 from ticketing.workflow_ids import order_workflow_id

@@ -13,7 +13,7 @@ from tests.market import TTL, Market, Purchase
 from tests.operators.operator import Handle, Operator
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 from ticketing.models import Order, Ticket
 from ticketing.statuses import OrderStatus
 from workflows.orders import PAYMENT_SUBMITTED, OrderInput, OrderWorkflow, PaymentSubmitted

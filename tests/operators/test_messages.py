@@ -8,6 +8,7 @@ from tests.market import Market, Purchase
 from tests.operators.operator import Handle, Operator, market_of
 from tests.operators.poison import POISON, UNKNOWN_CHARGE, Raw, signal, update
 from tests.purchases.marketplace import Marketplace
+from tests.waiting import eventually
 from ticketing.statuses import OrderStatus
 from workflows.orders import (
     PAYMENT_INTENT_CHANGED,
@@ -22,13 +23,24 @@ from workflows.refunds import REFUND_CHANGED, REFUND_REQUESTED
 
 SIGNALS = (PAYMENT_SUBMITTED, PAYMENT_INTENT_CHANGED, "unheard_of")
 
+SHORT = {"no input", "no JSON at all", "wrong types", "bytes", "an unknown encoding", "two inputs"}
+"""One of each kind; the others are long."""
+
+poisoned = pytest.mark.parametrize(
+    "inputs",
+    [
+        pytest.param(inputs, id=name, marks=() if name in SHORT else pytest.mark.long)
+        for name, inputs in POISON.items()
+    ],
+)
+
 
 async def details_of(handle: Handle) -> str:
     """What the Web UI shows that the workflow is doing."""
     return str(await handle.query("__temporal_workflow_metadata"))
 
 
-@pytest.mark.parametrize("inputs", POISON.values(), ids=POISON)
+@poisoned
 async def test_a_signal_that_cannot_be_read_is_dropped_and_said_to_be(
     market: Market, operator: Operator, inputs: tuple[Raw, ...]
 ) -> None:
@@ -44,7 +56,7 @@ async def test_a_signal_that_cannot_be_read_is_dropped_and_said_to_be(
     await purchase.is_completed()
 
 
-@pytest.mark.parametrize("inputs", POISON.values(), ids=POISON)
+@poisoned
 async def test_an_update_that_cannot_be_read_changes_nothing(
     market: Market, operator: Operator, inputs: tuple[Raw, ...]
 ) -> None:
@@ -61,7 +73,7 @@ async def test_an_update_that_cannot_be_read_changes_nothing(
     assert (await other.order()).status is status
 
 
-@pytest.mark.parametrize("inputs", POISON.values(), ids=POISON)
+@poisoned
 async def test_a_refund_drops_what_it_cannot_read(
     market: Market, operator: Operator, inputs: tuple[Raw, ...]
 ) -> None:
@@ -152,5 +164,5 @@ async def test_control_a_typed_handler_without_its_input_wedges_the_order(
             assert found.status is WorkflowExecutionStatus.RUNNING
             return bool(found.raw_description.pending_workflow_task.attempt > 1)
 
-        await market.eventually(fails_again_and_again)
+        await eventually(fails_again_and_again)
         await purchase.handle.terminate()

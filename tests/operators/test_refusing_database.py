@@ -5,19 +5,19 @@ a time limit ends.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
 from beanie import Document
 
 from tests.api.conftest import assert_problem
+from tests.databases import refusing
 from tests.market import Market, Purchase
 from tests.operators.operator import Handle, Operator, market_of
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.replay.paths import locked
+from tests.waiting import eventually
 from ticketing.models import Charge, Order, Ticket
 from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import OrderStatus, TicketStatus
@@ -26,22 +26,6 @@ from workflows import steps
 
 AUTHORIZE = "/v1/payment_intents"
 CAPTURE = "/v1/payment_intents/*/capture"
-
-
-@asynccontextmanager
-async def refusing(*models: type[Document]) -> AsyncIterator[None]:
-    """Let the database refuse whatever is written to these collections."""
-    await _validate(models, {"$expr": False})
-    try:
-        yield
-    finally:
-        await _validate(models, {})
-
-
-async def _validate(models: tuple[type[Document], ...], validator: dict[str, object]) -> None:
-    for model in models:
-        collection = model.get_pymongo_collection()
-        await collection.database.command("collMod", collection.name, validator=validator)
 
 
 async def pending(handle: Handle) -> set[str]:
@@ -112,7 +96,7 @@ async def _held(market: Market, path: str, card: str = "pm_card_visa") -> Purcha
     async def is_asked() -> bool:
         return market.sandbox.count("POST", path) > 0
 
-    await market.eventually(is_asked)
+    await eventually(is_asked)
     return purchase
 
 

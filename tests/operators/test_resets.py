@@ -21,6 +21,7 @@ from tests.operators.operator import Handle, Operator, market_of
 from tests.purchases import careless
 from tests.purchases.marketplace import Marketplace
 from tests.replay.paths import PATHS, WorkflowPath, history_of
+from tests.waiting import eventually
 from ticketing.models import Order, Ticket
 from ticketing.statuses import OrderStatus
 from ticketing.workflow_ids import order_workflow_id
@@ -176,7 +177,7 @@ async def _stands_still(market: Market, path: str) -> Purchase:
     async def is_asked() -> bool:
         return market.sandbox.count("POST", path) > 0
 
-    await market.eventually(is_asked)
+    await eventually(is_asked)
     # As the API does: one more task, after which the step at Stripe is already in the history.
     await purchase.handle.start_update(
         OrderWorkflow.await_payment_decision,
@@ -259,7 +260,7 @@ async def test_control_steps_that_trust_history_capture_for_a_resold_ticket(
         async def is_captured_twice() -> bool:
             return len(idle_market.captured()) == 2
 
-        await market.eventually(is_captured_twice)
+        await eventually(is_captured_twice)
         with pytest.raises(AssertionError):
             await operator.nobody_paid_for_nothing()
 
@@ -301,7 +302,7 @@ async def test_a_reset_to_before_a_payment_takes_it_up_again(
     async def is_asked() -> bool:
         return market.sandbox.count("POST", path) > asked_before
 
-    await market.eventually(is_asked)
+    await eventually(is_asked)
     run_id = (await purchase.handle.describe()).run_id
     tasks = await operator.resettable_tasks(purchase.handle)
 

@@ -27,9 +27,9 @@ from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_clien
 from stripe_sandbox.webhooks import sign
 from tests.api.conftest import BASE_URL, sign_up
 from tests.purchases.contract import CHARGE, Documentation, Json, assert_charge, assert_order
-from tests.purchases.waiting import eventually
 from tests.resources import connected, exchange
 from tests.settings import WEBHOOK_SECRET, api_settings
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.invariants import order_violations, ticket_violations
 from ticketing.models import DOCUMENT_MODELS, Charge, Order, StripeEvent, Ticket, User

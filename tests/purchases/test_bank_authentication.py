@@ -10,7 +10,7 @@ from stripe_sandbox.testing import stripe_client
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 
 SHORT = timedelta(seconds=5)
 """A reservation that a test can wait out; everything before the wait takes a fraction of it."""

@@ -18,8 +18,8 @@ from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.lines import Line, line_to
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.resources import connected, exchange
+from tests.waiting import eventually
 from ticketing.statuses import OrderStatus
 from workflows import orders as order_workflow
 from workflows.orders import OrderWorkflow

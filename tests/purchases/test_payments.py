@@ -10,7 +10,7 @@ from httpx import Response
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import CHARGE, Json, assert_charge
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually, until
+from tests.waiting import eventually, until
 from ticketing.workflow_ids import order_workflow_id
 from workflows.orders import FINDS_BY_INTENT
 

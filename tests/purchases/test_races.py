@@ -22,7 +22,7 @@ from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually, until
+from tests.waiting import eventually, until
 from ticketing.models import Order
 from ticketing.mongodb import in_transaction
 from ticketing.statuses import CancelReason

@@ -18,7 +18,7 @@ from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json, assert_order
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 from ticketing.models import Order, Ticket
 from ticketing.mongodb import in_transaction
 from ticketing.statuses import TimelineCode

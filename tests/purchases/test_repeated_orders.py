@@ -18,7 +18,7 @@ from api.temporal.orders import OrderWorkflowClient, ReservationProgress
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json, assert_order
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.models import Order
 from ticketing.statuses import OrderStatus

@@ -13,7 +13,7 @@ from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json, assert_charge
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually, until
+from tests.waiting import eventually, until
 from ticketing.models import Charge
 from ticketing.statuses import ChargeStatus
 

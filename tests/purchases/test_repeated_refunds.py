@@ -9,7 +9,7 @@ import pytest
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 from ticketing.models import Order
 from ticketing.statuses import TimelineCode
 

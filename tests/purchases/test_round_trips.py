@@ -13,7 +13,7 @@ from temporalio.service import ServiceClient
 
 from api.resources import resources_of
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 
 PURCHASES = 3
 COMMANDS = ("find", "aggregate", "insert", "update", "findAndModify", "commitTransaction")

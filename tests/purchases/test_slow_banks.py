@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
+from tests.waiting import eventually
 from ticketing.models import Charge
 
 

@@ -9,10 +9,11 @@ from pymongo.errors import AutoReconnect
 from api.payments.webhooks import StripeWebhookService
 from stripe_sandbox.webhooks import sign
 from tests.api.conftest import assert_problem
+from tests.databases import refusing
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.settings import WEBHOOK_SECRET
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.models import Order, StripeEvent
 from ticketing.payments.webhooks import IntentEvent
@@ -230,13 +231,8 @@ async def test_a_crash_before_the_event_is_remembered_loses_nothing(
     buyer: Person,
     order: Json,
     event: Json,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def crash(_service: StripeWebhookService, _event: IntentEvent) -> None:
-        raise AutoReconnect("the database is away")
-
-    with monkeypatch.context() as crashing:
-        crashing.setattr(StripeWebhookService, "_mark_seen", crash)
+    async with refusing(StripeEvent):
         assert_problem(await market.deliver(event), 503, "mongodb_unavailable")
     # The signal came first, and so the order goes on; Stripe's next try changes nothing.
     await buyer.sees(order, "completed")

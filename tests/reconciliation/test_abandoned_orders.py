@@ -16,8 +16,8 @@ from activities.reconciliation.violations import Candidate
 from tests.purchases import careless
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.invariants import UNKNOWN_WORKFLOW_GRACE, ViolationCode
 from ticketing.models import Order, ViolationStatus

@@ -14,9 +14,9 @@ from temporalio.client import ScheduleOverlapPolicy
 from activities.reconciliation.activities import ORDER_WORKFLOW
 from activities.reconciliation.snapshots import SnapshotReader
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from tests.replay.test_replay import replay
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.invariants import Scope, ViolationCode, order_violations
 from ticketing.models import (

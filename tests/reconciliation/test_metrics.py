@@ -10,8 +10,8 @@ from devstack.ports import LOOPBACK, free_ports
 from devstack.settings import StackSettings
 from devstack.stack import Stack
 from tests.purchases.marketplace import Marketplace
-from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
+from tests.waiting import eventually
 from ticketing.invariants import Invariant
 from ticketing.observability.metrics import runtime_with_metrics
 from ticketing.temporal import connect_temporal

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 from tests.api.conftest import assert_problem
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
 from tests.settings import OPERATOR_TOKEN
+from tests.waiting import eventually
 from ticketing.models import ReconciliationRun
 from ticketing.settings import OperatorSettings
 from workflows.reconciliation_schedules import schedule_reconciliation

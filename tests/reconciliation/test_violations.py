@@ -14,8 +14,8 @@ from activities.reconciliation.snapshots import SnapshotReader
 from activities.reconciliation.violations import Candidate
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.reconciliation.auditor import Auditor
+from tests.waiting import eventually
 from ticketing import invariants
 from ticketing.clock import utc_now
 from ticketing.invariants import (

@@ -34,6 +34,7 @@ from tests.market import TTL, Market, Purchase
 from tests.operators.poison import Raw, signal
 from tests.resources import connected
 from tests.timeskipping import time_skipping_server
+from tests.waiting import eventually
 from ticketing.models import DOCUMENT_MODELS, Ticket
 from ticketing.mongodb import BSONDocument
 from ticketing.payments.gateway import StripeGateway
@@ -205,7 +206,7 @@ class TroubledMarket(Market):
         async def is_asking_stripe_or_at_rest() -> bool:
             return len(self.sandbox.requests) > asked_before or await self._is_at_rest(purchase)
 
-        await self.eventually(is_asking_stripe_or_at_rest)
+        await eventually(is_asking_stripe_or_at_rest)
 
     # --- webhooks -------------------------------------------------------------------------
 
@@ -229,7 +230,7 @@ class TroubledMarket(Market):
         if self.is_attended:
             for purchase in self.purchases:
                 comes_to_rest = partial(self._comes_to_rest, purchase)
-                await self.eventually(comes_to_rest, PATIENCE_SECONDS)
+                await eventually(comes_to_rest, PATIENCE_SECONDS)
 
     async def _comes_to_rest(self, purchase: Purchase) -> bool:
         if await self._is_at_rest(purchase):

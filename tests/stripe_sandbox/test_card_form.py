@@ -10,22 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
+from stripe_sandbox.testing import RunningSandbox, running_sandbox
 
 SHOP = "http://127.0.0.1:8000/orders/1/pay"
 CARD = {"number": "4242 4242 4242 4242", "expiry": "12 / 40", "cvc": "123", "return_url": SHOP}
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(sandbox: RunningSandbox) -> AsyncIterator[Any]:
-    async with stripe_client(sandbox.url) as client:
-        yield client.v1
 
 
 @pytest.fixture

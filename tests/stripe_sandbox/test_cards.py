@@ -1,50 +1,12 @@
 """The test cards: declines, authentication, and details that are wrong."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import stripe
 
-from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
-
-CARD = {"payment_method_types": ["card"]}
-
-
-def error_of(caught: pytest.ExceptionInfo[stripe.StripeError]) -> Any:
-    return caught.value.error
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(sandbox: RunningSandbox) -> AsyncIterator[Any]:
-    async with stripe_client(sandbox.url) as client:
-        yield client.v1
-
-
-async def pay(client: Any, method: str = "pm_card_visa", *, amount: int = 2000, **more: Any) -> Any:
-    params = {
-        "amount": amount,
-        "currency": "usd",
-        "payment_method": method,
-        "confirm": True,
-        "capture_method": "manual",
-        **CARD,
-        **more,
-    }
-    return await client.payment_intents.create_async(params)
-
-
-async def card(client: Any, number: str = "4242424242424242", **details: Any) -> Any:
-    expiry = {"exp_month": 12, "exp_year": 2040, "cvc": "123"}
-    params = {"type": "card", "card": {"number": number, **expiry, **details}}
-    return await client.payment_methods.create_async(params)
-
+from stripe_sandbox.testing import RunningSandbox
+from tests.stripe_sandbox.client import CARD, card, error_of, pay
 
 DECLINES = [
     ("", "4000000000000002", "card_declined", "generic_decline"),

@@ -1,7 +1,6 @@
 """Faults on demand, and the effect of a retry with the same key."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -9,47 +8,9 @@ import pytest
 import stripe
 
 from stripe_sandbox.faults import FaultKind, FaultRule
-from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
-
-PAYMENT = {
-    "amount": 2000,
-    "currency": "usd",
-    "payment_method": "pm_card_visa",
-    "payment_method_types": ["card"],
-    "confirm": True,
-    "capture_method": "manual",
-}
-
-
-def headers_of(caught: pytest.ExceptionInfo[stripe.StripeError]) -> dict[str, str]:
-    return caught.value.headers or {}
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(sandbox: RunningSandbox) -> AsyncIterator[Any]:
-    async with stripe_client(sandbox.url) as client:
-        yield client.v1
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what it waits for sets no event
-            await asyncio.sleep(0.01)
-
-
-def replayed(answer: Any) -> bool:
-    headers: dict[str, str] = answer.last_response.headers
-    return headers.get("Idempotent-Replayed") == "true"
-
-
-def authorize(client: Any, key: str = "authorize", **more: Any) -> Any:
-    return client.payment_intents.create_async({**PAYMENT, **more}, {"idempotency_key": key})
+from stripe_sandbox.testing import RunningSandbox, running_sandbox
+from tests.stripe_sandbox.client import authorize, headers_of, replayed
+from tests.waiting import eventually
 
 
 async def test_a_lost_answer_and_a_retry_with_the_same_key_make_one_charge(
@@ -238,11 +199,11 @@ async def test_a_short_balance_refuses_a_refund_and_the_same_key_gets_the_same(
     await client.payment_intents.capture_async(intent.id)
     sandbox.set_fault("balance_short", method="POST", path="/v1/refunds")
     params = {"payment_intent": intent.id}
-    for replayed in (None, "true"):
+    for mark in (None, "true"):
         with pytest.raises(stripe.InvalidRequestError) as refused:
             await client.refunds.create_async(params, {"idempotency_key": "refund"})
         assert refused.value.code == "balance_insufficient"
-        assert (refused.value.headers or {}).get("idempotent-replayed") == replayed
+        assert (refused.value.headers or {}).get("idempotent-replayed") == mark
     refund = await client.refunds.create_async(params, {"idempotency_key": "refund again"})
     assert refund.status == "succeeded"
 

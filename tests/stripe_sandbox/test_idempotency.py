@@ -1,7 +1,6 @@
 """Idempotency keys: one effect and one answer, also after a restart."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,50 +8,8 @@ import pytest
 import stripe
 
 from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
-
-PAYMENT = {
-    "amount": 2000,
-    "currency": "usd",
-    "payment_method": "pm_card_visa",
-    "payment_method_types": ["card"],
-    "confirm": True,
-    "capture_method": "manual",
-}
-
-
-def error_of(caught: pytest.ExceptionInfo[stripe.StripeError]) -> Any:
-    return caught.value.error
-
-
-def headers_of(caught: pytest.ExceptionInfo[stripe.StripeError]) -> dict[str, str]:
-    return caught.value.headers or {}
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(sandbox: RunningSandbox) -> AsyncIterator[Any]:
-    async with stripe_client(sandbox.url) as client:
-        yield client.v1
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what it waits for sets no event
-            await asyncio.sleep(0.01)
-
-
-def replayed(answer: Any) -> bool:
-    headers: dict[str, str] = answer.last_response.headers
-    return headers.get("Idempotent-Replayed") == "true"
-
-
-def authorize(client: Any, key: str = "authorize", **more: Any) -> Any:
-    return client.payment_intents.create_async({**PAYMENT, **more}, {"idempotency_key": key})
+from tests.stripe_sandbox.client import PAYMENT, authorize, error_of, headers_of, replayed
+from tests.waiting import eventually
 
 
 async def test_the_same_key_gets_the_very_first_answer_again(

@@ -9,21 +9,9 @@ import httpx
 import pytest
 import stripe
 
-from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
+from stripe_sandbox.testing import RunningSandbox
 
 SHOP = "https://shop.example/orders/1?tab=pay"
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(sandbox: RunningSandbox) -> AsyncIterator[Any]:
-    async with stripe_client(sandbox.url) as client:
-        yield client.v1
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Requests in general: reading, listing, searching, and errors."""
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -9,40 +8,8 @@ import pytest
 import stripe
 
 from stripe_sandbox import lists
-from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
-
-CARD = {"payment_method_types": ["card"]}
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[RunningSandbox]:
-    async with running_sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(sandbox: RunningSandbox) -> AsyncIterator[Any]:
-    async with stripe_client(sandbox.url) as client:
-        yield client.v1
-
-
-async def pay(client: Any, method: str = "pm_card_visa", *, amount: int = 2000, **more: Any) -> Any:
-    params = {
-        "amount": amount,
-        "currency": "usd",
-        "payment_method": method,
-        "confirm": True,
-        "capture_method": "manual",
-        **CARD,
-        **more,
-    }
-    return await client.payment_intents.create_async(params)
-
-
-async def card(client: Any, number: str = "4242424242424242", **details: Any) -> Any:
-    expiry = {"exp_month": 12, "exp_year": 2040, "cvc": "123"}
-    params = {"type": "card", "card": {"number": number, **expiry, **details}}
-    return await client.payment_methods.create_async(params)
+from stripe_sandbox.testing import RunningSandbox
+from tests.stripe_sandbox.client import pay
 
 
 async def test_lists_are_newest_first_and_paged_by_cursor(client: Any) -> None:

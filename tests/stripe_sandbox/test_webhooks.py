@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from stripe_sandbox.config import SandboxConfig
 from stripe_sandbox.testing import RunningSandbox, running_sandbox, stripe_client
+from tests.waiting import eventually
 
 SECRET = "whsec_of_the_tests"
 URL = "http://api.example/webhooks"
@@ -64,18 +65,6 @@ async def sandbox(endpoint: Endpoint) -> AsyncIterator[RunningSandbox]:
         webhook_urls=(URL,), webhook_secret=SECRET, webhook_transport=endpoint.transport
     ) as running:
         yield running
-
-
-@pytest.fixture
-async def client(sandbox: RunningSandbox) -> AsyncIterator[Any]:
-    async with stripe_client(sandbox.url) as client:
-        yield client.v1
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what it waits for sets no event
-            await asyncio.sleep(0.01)
 
 
 async def settled(sandbox: RunningSandbox) -> None:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from tests.market import Market, Purchase
+from tests.waiting import eventually
 from ticketing.models import Charge
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus
 from workflows.orders import PaymentDecision
@@ -51,7 +52,7 @@ async def test_another_card_may_follow_a_refused_authentication(market: Market) 
     purchase, charge = await wait_for_the_bank(market, attempts=2)
     market.authenticate(charge, approve=False)
     await purchase.report_intent_change()
-    await market.eventually(lambda: _is_created(purchase))
+    await eventually(lambda: _is_created(purchase))
 
     assert await purchase.pay() is PaymentDecision.COMPLETED
 
@@ -128,7 +129,7 @@ async def test_news_that_changes_nothing_leaves_the_order_waiting(market: Market
     for _ in range(3):
         await purchase.report_intent_change()
     reads = market.sandbox.count("GET", "/v1/payment_intents/*")
-    await market.eventually(lambda: _has_read_more_than(market, reads - 1))
+    await eventually(lambda: _has_read_more_than(market, reads - 1))
 
     assert (await purchase.order()).status is OrderStatus.AWAITING_PAYMENT
     market.authenticate(charge, approve=True)

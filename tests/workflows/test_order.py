@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from tests.market import Market, Purchase
+from tests.waiting import eventually
 from ticketing.models import Order
 from ticketing.problem_codes import ProblemCode
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus, TicketStatus
@@ -250,10 +251,10 @@ async def test_an_operators_cancellation_waits_for_a_payment_that_is_being_decid
     purchase = await market.reserve()
     market.sandbox.set_fault("held", path="/v1/payment_intents")
     charge_id = await purchase.submit_payment()
-    await market.eventually(lambda: _is_asking_stripe(market))
+    await eventually(lambda: _is_asking_stripe(market))
 
     await purchase.handle.cancel()
-    await market.eventually(lambda: _has_heard_of_the_cancellation(purchase))
+    await eventually(lambda: _has_heard_of_the_cancellation(purchase))
     market.sandbox.clear_faults()
 
     assert await purchase.decision(charge_id) is PaymentDecision.COMPLETED

@@ -15,6 +15,7 @@ from activities.orders import BegunPayment, FailedCharge
 from activities.reservations import Reservation, ReservationActivities, ReserveTicket
 from tests.market import Market, Purchase
 from tests.purchases import careless
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.models import Order, Ticket, TicketSnapshot
 from ticketing.mongodb import BSONDocument
@@ -239,7 +240,7 @@ async def pay_while_stripe_is_slow(market: Market) -> Purchase:
     purchase = await market.reserve()
     market.sandbox.set_fault("held", path="/v1/payment_intents")
     await purchase.submit_payment()
-    await market.eventually(lambda: _is_asking_stripe(market))
+    await eventually(lambda: _is_asking_stripe(market))
     return purchase
 
 
@@ -252,7 +253,7 @@ async def test_a_payment_that_is_being_decided_outlives_the_deadline(market: Mar
     # The test server skips no time while a step is running: this one has to end by itself.
     market.sandbox.set_fault("latency", path="/v1/payment_intents", delay_seconds=0.6)
     await purchase.submit_payment()
-    await market.eventually(lambda: _is_asking_stripe(market))
+    await eventually(lambda: _is_asking_stripe(market))
 
     await market.env.sleep(timedelta(minutes=16))
 
@@ -274,11 +275,11 @@ async def test_control_a_release_at_the_deadline_takes_money_for_a_cancelled_ord
     purchase = await market.reserve(ttl=timedelta(seconds=3))
     market.sandbox.set_fault("held", path="/v1/payment_intents")
     await purchase.submit_payment()
-    await market.eventually(lambda: _is_asking_stripe(market))
-    await market.eventually(lambda: _is_order_cancelled(purchase))
+    await eventually(lambda: _is_asking_stripe(market))
+    await eventually(lambda: _is_order_cancelled(purchase))
     market.sandbox.clear_faults()
 
-    await market.eventually(lambda: _has_captured(market))
+    await eventually(lambda: _has_captured(market))
     assert await _is_order_cancelled(purchase)
 
 
@@ -307,7 +308,7 @@ async def test_control_a_cancellation_during_a_payment_takes_money_for_nothing(
     await purchase.cancel()
     market.sandbox.clear_faults()
 
-    await market.eventually(lambda: _has_captured(market))
+    await eventually(lambda: _has_captured(market))
     assert (await purchase.order()).status is OrderStatus.CANCELLED
 
 
@@ -330,7 +331,7 @@ async def test_control_two_payments_are_captured_twice_where_nobody_asks_for_the
 
     await asyncio.gather(purchase.submit_payment(), purchase.submit_payment())
 
-    await market.eventually(lambda: _has_captured(market, times=2))
+    await eventually(lambda: _has_captured(market, times=2))
 
 
 def _captured(market: Market) -> list[int]:

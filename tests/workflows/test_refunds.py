@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from activities.refunds import AddTimelineEntry, RefundActivities
 from tests.market import Market, Purchase, RefundHandle
+from tests.waiting import eventually
 from ticketing.models import Ticket
 from ticketing.statuses import CancelReason, OrderStatus, TicketStatus, TimelineCode
 from workflows import refunds as refund_workflow
@@ -140,7 +141,7 @@ async def test_news_of_stripe_end_the_waiting(market: Market) -> None:
     async def is_cancelled() -> bool:
         return (await purchase.order()).status is OrderStatus.CANCELLED
 
-    await market.eventually(is_cancelled)
+    await eventually(is_cancelled)
     assert await market.env.get_current_time() - before < refund_workflow.FIRST_DELAY
     await purchase.is_refunded((await refund.result()).refund_id)
     assert market.sandbox.count("POST", REFUNDS) == 1
@@ -175,7 +176,7 @@ async def test_a_refund_that_fails_leaves_the_order_completed_and_may_be_asked_f
     assert (await told_of_the_refund(purchase))[-1] == (TimelineCode.REFUND_REFUSED, BACK_AT_US)
 
     again = await market.refund(purchase)
-    await market.eventually(lambda: _has_refunds(market, purchase, 2))
+    await eventually(lambda: _has_refunds(market, purchase, 2))
     second = (await market.refunds_of(purchase))[1]
     market.sandbox.settle_refund(second["id"])
     assert (await again.result()).refund_id == second["id"]

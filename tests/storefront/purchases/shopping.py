@@ -4,10 +4,10 @@ from pydantic import SecretStr
 
 from tests.api.conftest import Json, list_ticket
 from tests.purchases.marketplace import Marketplace, Person
-from tests.purchases.waiting import eventually
 from tests.resources import exchange
 from tests.settings import WEBHOOK_SECRET
 from tests.storefront.browser import Browser, Page
+from tests.waiting import eventually
 from ticketing.settings import STRIPE_API, StripeBrowserSettings
 
 PUBLISHABLE_KEY = "pk_test_sandbox"

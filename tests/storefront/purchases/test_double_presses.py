@@ -16,7 +16,6 @@ from api.payments.service import PaymentService
 from tests.api.conftest import list_ticket
 from tests.purchases import careless
 from tests.purchases.marketplace import Marketplace
-from tests.purchases.waiting import eventually
 from tests.storefront.browser import Browser, Page
 from tests.storefront.purchases.shopping import (
     comes_to,
@@ -24,6 +23,7 @@ from tests.storefront.purchases.shopping import (
     reserve,
     status_of,
 )
+from tests.waiting import eventually
 from ticketing.models import Charge, Order
 
 OUT_OF_DATE = "The page was out of date, and this card was not charged."

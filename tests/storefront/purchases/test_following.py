@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from httpx import Response
 
 from tests.purchases.marketplace import Marketplace
-from tests.purchases.waiting import eventually
 from tests.storefront.browser import Browser, Page
 from tests.storefront.html import parse
 from tests.storefront.purchases.shopping import (
@@ -20,6 +19,7 @@ from tests.storefront.purchases.shopping import (
     reserve,
     state_of,
 )
+from tests.waiting import eventually
 
 HURRIED = timedelta(milliseconds=100)
 AUTHORIZE = "/v1/payment_intents"

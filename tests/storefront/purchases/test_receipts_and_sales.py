@@ -7,7 +7,6 @@ from beanie import PydanticObjectId
 from tests.api.conftest import list_ticket
 from tests.api.tickets import SOME_ID
 from tests.purchases.marketplace import Marketplace
-from tests.purchases.waiting import eventually
 from tests.storefront.browser import Browser, Page
 from tests.storefront.purchases.shopping import (
     buy,
@@ -19,6 +18,7 @@ from tests.storefront.purchases.shopping import (
     reserve_ticket,
     status_of,
 )
+from tests.waiting import eventually
 from ticketing.models import Charge, Order, Ticket
 
 REFUNDS = "/v1/refunds"

@@ -17,7 +17,6 @@ from tests.api.conftest import list_ticket
 from tests.api.tickets import SOME_ID
 from tests.purchases.lines import Line, line_to
 from tests.purchases.marketplace import Marketplace
-from tests.purchases.waiting import eventually, until
 from tests.resources import connected, exchange
 from tests.storefront.browser import Browser, Page
 from tests.storefront.purchases.shopping import (
@@ -27,6 +26,7 @@ from tests.storefront.purchases.shopping import (
     reserve,
     status_of,
 )
+from tests.waiting import eventually, until
 from ticketing.models import Order
 from workflows import orders as order_workflow
 
