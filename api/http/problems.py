@@ -101,8 +101,3 @@ def _document(kinds: list[type[TicketingError]]) -> dict[str, Any]:
             MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
         },
     }
-
-
-def headers_of(error: TicketingError) -> dict[str, str]:
-    """The headers that the error's answer needs, as a problem or as a page."""
-    return error.headers()

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.dependencies import RateLimits, SameOrigin, Sessions, Users
-from api.http.problems import headers_of
 from api.http.rate_limits import SIGN_IN_LIMITS, SIGN_UP_LIMITS
 from api.storefront.dependencies import Pages, SignedInForm, VisitorForm
 from api.storefront.forms import Form, InvalidForm, local_path, validate_form
@@ -100,7 +99,7 @@ async def _start_session(
             template, status=status, next=next, email=form.get("email", ""), errors=errors
         )
         if isinstance(error, TooManyRequests):
-            refused.headers.update(headers_of(error))
+            refused.headers.update(error.headers())
         return refused
     response = redirect_to(next)
     sessions.set_cookie(response, sessions.issue(user))

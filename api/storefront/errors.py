@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
 from api.http.paths import is_page_path
-from api.http.problems import headers_of, render_problem
+from api.http.problems import render_problem
 from api.storefront.card_entry import content_security_policy
 from api.storefront.forms import local_path
 from api.storefront.pages import is_htmx_request, redirect_to
@@ -75,7 +75,7 @@ def error_page(
         html,
         int(error.status),
         headers={
-            **headers_of(error),
+            **error.headers(),
             **(headers or {}),
             "Content-Security-Policy": content_security_policy(),
         },
