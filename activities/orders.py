@@ -146,7 +146,7 @@ class OrderActivities:
                 ).insert(session=session)
                 return BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
             return BegunPayment(
-                charge is not None and _is_begun(charge, input),
+                charge is not None and is_begun(charge, input),
                 await _status_of(order_id, session),
                 undecided=await _undecided_payment(order_id, session),
                 is_ticket_held=await _holds_ticket(input, session),
@@ -319,7 +319,8 @@ async def _charge_of_attempt(input: BeginPayment, session: AsyncClientSession) -
     return min(found, key=lambda charge: charge.id != charge_id, default=None)
 
 
-def _is_begun(charge: Charge, input: BeginPayment) -> bool:
+def is_begun(charge: Charge, input: BeginPayment) -> bool:
+    """Whether the charge is this very payment, and undecided."""
     is_this = (str(charge.id), str(charge.order_id)) == (input.charge_id, input.order_id)
     return is_this and charge.status is ChargeStatus.CREATED
 

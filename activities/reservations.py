@@ -78,7 +78,7 @@ class ReservationActivities:
                 if slot is None:
                     return await _outcome_without_lock(input)
                 if slot in refused:  # and not seen by a majority yet
-                    await _wait_for_majority_read()
+                    await wait_for_majority_read()
                 input = replace(input, slot=slot)
             try:
                 return await self._lock_ticket_and_create_order(input)
@@ -94,7 +94,7 @@ class ReservationActivities:
 
     async def _lock_ticket_and_create_order(self, input: ReserveTicket) -> Reservation:
         async def reserve(session: AsyncClientSession) -> Reservation:
-            reservation = await _reserve(input, session)
+            reservation = await lock_ticket(input, session)
             if _is_late(input):
                 raise _not_reserved("it is too late")
             return reservation
@@ -116,7 +116,8 @@ class ReservationActivities:
         await in_transaction(self._mongo, abandon)
 
 
-async def _reserve(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
+async def lock_ticket(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
+    """Hold the ticket for the order and create the order, or say why not."""
     # The filter is the rule: the second order to get here matches nothing.
     agreed = {} if input.price is None else {"price": input.price}
     ticket = await Ticket.find_one(
@@ -156,7 +157,8 @@ async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
     return free[int(order_id, 16) % (most - len(held))]
 
 
-async def _wait_for_majority_read() -> None:
+async def wait_for_majority_read() -> None:
+    """Wait until a write that was just acknowledged is seen by reads."""
     await asyncio.sleep(MAJORITY_READ_LAG.total_seconds())
 
 

@@ -204,7 +204,7 @@ class EncodingMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if not _declares_only_utf8(headers):
+        if not declares_only_utf8(headers):
             await self._render(scope, UnsupportedMediaType(), None)(scope, receive, send)
             return
         kind = headers.get("content-type", "").lstrip().lower()
@@ -237,7 +237,8 @@ def _require_utf8(text: bytes | bytearray) -> None:
         raise HTTPException(UnsupportedMediaType.status) from None
 
 
-def _declares_only_utf8(headers: Headers) -> bool:
+def declares_only_utf8(headers: Headers) -> bool:
+    """Whether the request names no charset but UTF-8, and no content encoding."""
     charsets = CHARSET.findall(";".join(headers.getlist("content-type")))
     encodings = ",".join(headers.getlist("content-encoding")).split(",")
     return all(charset.strip().lower() in UTF_8 for charset in charsets) and all(

@@ -85,7 +85,7 @@ class PaymentService:
     async def _pay(self, order: Order, payment: PaymentSubmitted) -> Charge:
         if order.status is OrderStatus.AWAITING_PAYMENT:
             return await _claim_client_secret(order)
-        _refuse_unpayable(order)
+        require_payable(order)
         assert order.id is not None  # noqa: S101 - it was read
         try:
             await self._workflows.submit_payment(order.id, payment)
@@ -192,7 +192,7 @@ def _refuse_closed(order: Order) -> None:
         raise closed_order_error(order)
 
 
-def _refuse_unpayable(order: Order) -> None:
+def require_payable(order: Order) -> None:
     """Refuse what the workflow would refuse as well, without a signal."""
     _refuse_closed(order)
     if _is_overdue(order):

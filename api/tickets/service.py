@@ -127,7 +127,7 @@ class TicketService:
         while True:
             with suppress(DuplicateKeyError):
                 return await ticket.insert()
-            if listed := await _listed_by(request):
+            if listed := await find_listed(request):
                 return listed
 
     async def find(
@@ -209,18 +209,7 @@ class TicketService:
             raise refusal
 
 
-async def make_older_titles_searchable() -> None:
-    """Store the search words of tickets that have none; leaves other tickets unchanged.
-
-    Safe to run twice, and while sellers edit: an edit stores the words of its own title.
-    """
-    tickets = Ticket.get_pymongo_collection()
-    async for ticket in tickets.find({"words": None}, {"title": 1}):
-        unchanged = {"_id": ticket["_id"], "title": ticket["title"], "words": None}
-        await tickets.update_one(unchanged, {"$set": {"words": words_of(ticket["title"])}})
-
-
-async def _listed_by(request: ListingRequest) -> Ticket | None:
+async def find_listed(request: ListingRequest) -> Ticket | None:
     """The ticket that an earlier request with this key listed; None if it was withdrawn."""
     # Found by a write that changes nothing: a read might not yet return the conflicting document,
     # and the answer must only contain what a majority has stored.

@@ -183,7 +183,7 @@ async def test_a_slot_that_looks_free_after_it_was_refused_is_asked_for_in_peace
         pauses.append(True)
 
     monkeypatch.setattr(module, "free_slot", look_too_early)
-    monkeypatch.setattr(module, "_wait_for_majority_read", pause)
+    monkeypatch.setattr(module, "wait_for_majority_read", pause)
     answer = await reservations.reserve_ticket(await wish(buyer_id))
 
     assert answer.refusal is None

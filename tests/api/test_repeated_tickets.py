@@ -124,13 +124,13 @@ async def test_a_ticket_that_is_withdrawn_while_its_key_is_looked_up_is_listed_a
     seller: AsyncClient, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await post(seller, key)
-    look_up = module._listed_by
+    look_up = module.find_listed
 
     async def withdraw_and_look_up(*request: Any) -> Ticket | None:
         await seller.delete(f"/api/tickets/{first.json()['id']}")
         return await look_up(*request)
 
-    monkeypatch.setattr(module, "_listed_by", withdraw_and_look_up)
+    monkeypatch.setattr(module, "find_listed", withdraw_and_look_up)
     second = await post(seller, key)
     assert second.status_code == 201
     assert second.json()["id"] != first.json()["id"]

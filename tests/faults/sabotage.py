@@ -39,7 +39,7 @@ def check_then_insert() -> None:
         return isinstance(result, UpdateResult) and result.modified_count == 1
 
     reserve = careless.reserve(lambda: asyncio.sleep(0.2))
-    reservations._reserve = reserve  # type: ignore[assignment] # that is the sabotage
+    reservations.lock_ticket = reserve  # type: ignore[assignment] # that is the sabotage
     orders._set_awaiting_payment = open_without_ticket
 
 

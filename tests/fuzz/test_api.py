@@ -281,7 +281,7 @@ def test_whatever_is_sent_to_a_form_is_answered_with_a_page(
 def test_control_a_charset_that_nobody_refuses_is_found(
     api: ServedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "_declares_only_utf8", lambda _headers: True)
+    monkeypatch.setattr(middleware, "declares_only_utf8", lambda _headers: True)
     with pytest.raises(AssertionError, match="Something went wrong"):
         api.fuzz_form("/signin", settings(CONTROL, max_examples=200))
 

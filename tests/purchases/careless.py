@@ -50,7 +50,7 @@ Between = Callable[[], Awaitable[object]]
 def reserve(
     between: Between,
 ) -> Callable[[ReserveTicket, AsyncClientSession], Awaitable[Reservation]]:
-    """Instead of `activities.reservations._reserve`: no condition, and no transaction."""
+    """Instead of `activities.reservations.lock_ticket`: no condition, and no transaction."""
 
     async def reserve(input: ReserveTicket, _session: AsyncClientSession) -> Reservation:
         ticket = await Ticket.get(PydanticObjectId(input.ticket_id))
@@ -69,12 +69,12 @@ def reserve(
 
 def reserve_at_any_price(monkeypatch: pytest.MonkeyPatch) -> None:
     """The price that the buyer was shown is looked at, and no condition of the lock."""
-    lock = reservations._reserve
+    lock = reservations.lock_ticket
 
     async def reserve(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
         return await lock(replace(input, price=None), session)
 
-    monkeypatch.setattr(reservations, "_reserve", reserve)
+    monkeypatch.setattr(reservations, "lock_ticket", reserve)
 
 
 def answer_from_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:

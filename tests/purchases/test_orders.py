@@ -64,13 +64,13 @@ async def test_an_edit_after_the_api_has_looked_is_in_the_answer(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticket = await seller.list_ticket(price=4200, title="Front row")
-    reserve = reservations._reserve
+    reserve = reservations.lock_ticket
 
     async def edit_first(input: ReserveTicket, session: AsyncClientSession) -> Reservation:
         assert (await seller.edit(ticket, price=4200, title="Back row")).status_code == 200
         return await reserve(input, session)
 
-    monkeypatch.setattr(reservations, "_reserve", edit_first)
+    monkeypatch.setattr(reservations, "lock_ticket", edit_first)
     order = await buyer.reserve(ticket)
     assert order["ticket"]["title"] == "Back row"
     assert await buyer.order(order) == order

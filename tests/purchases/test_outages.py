@@ -3,14 +3,17 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from httpx import Response
 from pydantic import SecretStr
+from temporalio import workflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, RetryConfig
+from temporalio.common import SearchAttributeUpdate
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.temporal import orders
@@ -20,9 +23,7 @@ from tests.purchases.lines import Line, line_to
 from tests.purchases.marketplace import Marketplace, Person
 from tests.resources import connected, exchange
 from tests.waiting import eventually
-from ticketing.statuses import OrderStatus
 from workflows import orders as order_workflow
-from workflows.orders import OrderWorkflow
 
 AUTHORIZE = "/v1/payment_intents"
 CAPTURE = "/v1/payment_intents/*/capture"
@@ -152,17 +153,17 @@ async def test_a_reservation_that_a_lost_worker_may_have_made_is_undone_or_goes_
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_impatient(monkeypatch)
-    become, crashes = OrderWorkflow._set_status, iter([True])
+    upsert, crashes = workflow.upsert_search_attributes, iter([True])
 
-    def crash_once(workflow: OrderWorkflow, status: OrderStatus) -> None:
+    def crash_once(attributes: Sequence[SearchAttributeUpdate[Any]]) -> None:
         # The ticket is reserved by now; the task is lost, as with a worker that is killed,
         # and done anew after nobody waits for it any more.
         if next(crashes, False):
             time.sleep(NO_LONGER.total_seconds() + 0.2)
             raise RuntimeError("the worker is killed")
-        become(workflow, status)
+        upsert(attributes)
 
-    monkeypatch.setattr(OrderWorkflow, "_set_status", crash_once)
+    monkeypatch.setattr(workflow, "upsert_search_attributes", crash_once)
     ticket = await seller.list_ticket()
     _assert_unavailable(await buyer.ask_for(ticket), "temporal_unavailable")
     (order,) = (await market.written())["orders"]

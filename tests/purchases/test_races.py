@@ -167,7 +167,7 @@ async def test_control_without_the_guards_one_ticket_is_sold_to_everybody_who_lo
     market: Marketplace, seller: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     all_have_looked = asyncio.Barrier(FEW)
-    monkeypatch.setattr(reservations, "_reserve", careless.reserve(all_have_looked.wait))
+    monkeypatch.setattr(reservations, "lock_ticket", careless.reserve(all_have_looked.wait))
     ticket = await seller.list_ticket()
     crowd = market.crowd(FEW)
     answers = await asyncio.gather(*(person.ask_for(ticket) for person in crowd))
@@ -180,7 +180,7 @@ async def test_the_unique_index_alone_keeps_a_ticket_from_being_ordered_twice(
     market: Marketplace, seller: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     all_have_looked = asyncio.Barrier(FEW)
-    monkeypatch.setattr(reservations, "_reserve", careless.reserve(all_have_looked.wait))
+    monkeypatch.setattr(reservations, "lock_ticket", careless.reserve(all_have_looked.wait))
     ticket = await seller.list_ticket()
     answers = await asyncio.gather(*(person.ask_for(ticket) for person in market.crowd(FEW)))
     assert Counter(answer.status_code for answer in answers) == {201: 1, 409: FEW - 1}
@@ -219,7 +219,7 @@ async def test_control_without_the_guard_an_edit_in_between_changes_the_price_un
     async def edit() -> None:
         assert (await seller.edit(ticket, price=9000)).status_code == 200
 
-    monkeypatch.setattr(reservations, "_reserve", careless.reserve(edit))
+    monkeypatch.setattr(reservations, "lock_ticket", careless.reserve(edit))
     order = await buyer.reserve(ticket)
     charge = await buyer.buy(order)
     assert charge["amount"] == 1000
@@ -253,7 +253,7 @@ async def test_control_without_the_guard_an_order_holds_a_ticket_that_is_gone(
     async def withdraw() -> None:
         assert (await seller.withdraw(ticket)).status_code == 204
 
-    monkeypatch.setattr(reservations, "_reserve", careless.reserve(withdraw))
+    monkeypatch.setattr(reservations, "lock_ticket", careless.reserve(withdraw))
     await buyer.reserve(ticket)
     assert (await market.written())["tickets"] == []
 
@@ -292,7 +292,7 @@ async def test_a_payment_that_comes_while_the_ticket_is_being_released_at_the_de
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     market.set_rules(reservation_ttl=timedelta(seconds=3))
-    monkeypatch.setattr(payments, "_refuse_unpayable", lambda order: None)
+    monkeypatch.setattr(payments, "require_payable", lambda order: None)
     order = await buyer.reserve(await seller.list_ticket())
     payment = _pay_while_the_ticket_is_being_released(market, buyer, order, monkeypatch)
     await buyer.sees(order, "cancelled", "expired")
@@ -335,7 +335,7 @@ async def test_two_payments_for_one_order_are_one_capture(
 async def test_the_workflow_alone_refuses_a_second_payment(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(payments, "_refuse_unpayable", lambda order: None)
+    monkeypatch.setattr(payments, "require_payable", lambda order: None)
     order = await buyer.reserve(await seller.list_ticket())
     answers = await asyncio.gather(*(buyer.pay(order) for _ in range(FEW)))
     assert Counter(answer.status_code for answer in answers) == {201: 1, 409: FEW - 1}

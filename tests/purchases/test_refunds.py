@@ -12,8 +12,6 @@ from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
 from api.refunds.service import RefundService
-from stripe_sandbox import refunds
-from stripe_sandbox.cards import Card
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import Json, assert_order
@@ -260,12 +258,11 @@ async def test_what_stripe_refuses_is_told_and_the_order_stays_completed(
 
 
 async def test_a_refusal_that_holds_no_more_is_forgotten(
-    market: Marketplace, seller: Person, order: Json, monkeypatch: pytest.MonkeyPatch
+    market: Marketplace, seller: Person, order: Json
 ) -> None:
     """Stripe repeats its first no to the key; asked again, it has to say something new."""
-    with monkeypatch.context() as disputed:
-        disputed.setattr(refunds, "_card", lambda *_: Card("4" * 16, "", disputed=True))
-        assert_problem(await seller.refund(order), 409, "refund_refused")
+    market.sandbox.set_fault("refused", method="POST", path="/v1/refunds")
+    assert_problem(await seller.refund(order), 409, "refund_refused")
 
     assert (await seller.refund(order)).status_code == 200
     await market.is_consistent()

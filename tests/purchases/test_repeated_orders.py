@@ -3,16 +3,19 @@
 import asyncio
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from beanie import PydanticObjectId
 from httpx import Response
+from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
 
 from activities.reservations import ReservationActivities, ReserveTicket
-from api.orders import reservations
 from api.temporal import orders
 from api.temporal.orders import OrderWorkflowClient, ReservationProgress
 from tests.api.conftest import assert_problem
@@ -21,9 +24,7 @@ from tests.purchases.marketplace import Marketplace, Person
 from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.models import Order
-from ticketing.statuses import OrderStatus
 from workflows import orders as order_workflow
-from workflows.orders import OrderWorkflow
 
 CROWD = 20
 PATIENCE = timedelta(seconds=0.3)
@@ -177,15 +178,15 @@ async def test_a_request_whose_api_dies_before_the_answer_is_answered_when_it_is
 @pytest.fixture
 def dies(impatience: None, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set it, and the worker dies that has reserved the first ticket, before Temporal knows it."""
-    become, dies, crashes = OrderWorkflow._set_status, threading.Event(), iter([True])
+    upsert, dies, crashes = workflow.upsert_search_attributes, threading.Event(), iter([True])
 
-    def crash_once(workflow: OrderWorkflow, status: OrderStatus) -> None:
+    def crash_once(attributes: Sequence[SearchAttributeUpdate[Any]]) -> None:
         if next(crashes, False):
             dies.wait(1.5)
             raise RuntimeError("the worker is killed")
-        become(workflow, status)
+        upsert(attributes)
 
-    monkeypatch.setattr(OrderWorkflow, "_set_status", crash_once)
+    monkeypatch.setattr(workflow, "upsert_search_attributes", crash_once)
     return dies
 
 
@@ -259,7 +260,10 @@ async def test_control_without_the_question_to_temporal_a_reservation_is_promise
     dies: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reservations, "_is_reserving", lambda execution: False)
+    async def never_reserving(_: object, order_id: PydanticObjectId) -> ReservationProgress:
+        return ReservationProgress(str(order_id), is_reserving=False)
+
+    monkeypatch.setattr(OrderWorkflowClient, "reservation_progress", never_reserving)
     elsewhere = buyer.at(market.visit(await market.open_api()))
     ticket = await seller.list_ticket()
     first = asyncio.create_task(buyer.ask_for(ticket))

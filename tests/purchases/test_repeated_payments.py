@@ -227,7 +227,7 @@ async def test_control_without_the_guard_money_is_taken_for_an_order_that_has_no
     def is_begun_for_any_order(charge: Charge, _order_id: object) -> bool:
         return charge.status is ChargeStatus.CREATED
 
-    monkeypatch.setattr(orders, "_is_begun", is_begun_for_any_order)
+    monkeypatch.setattr(orders, "is_begun", is_begun_for_any_order)
     careless.trust_history(monkeypatch, idle_market.gateway)
     idle_market.sandbox.set_fault("held", path=AUTHORIZE, times=None)
     reserved = await _submit_for_two_orders(idle_market, seller, buyer, key)

@@ -7,6 +7,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from api.payments.webhooks import StripeWebhookService
+from api.temporal.orders import OrderWorkflowClient
 from stripe_sandbox.webhooks import sign
 from tests.api.conftest import assert_problem
 from tests.databases import refusing
@@ -254,12 +255,12 @@ async def test_control_an_event_that_is_remembered_first_is_lost_in_a_crash(
             await service._mark_seen(event)
             await service._signal(event)
 
-    async def crash(_service: StripeWebhookService, _event: IntentEvent) -> None:
+    async def crash(_workflows: OrderWorkflowClient, _order: object, _intent: str) -> None:
         raise AutoReconnect("the process is gone")
 
     monkeypatch.setattr(StripeWebhookService, "take", take)
     with monkeypatch.context() as crashing:
-        crashing.setattr(StripeWebhookService, "_signal", crash)
+        crashing.setattr(OrderWorkflowClient, "notify_intent", crash)
         assert_problem(await market.deliver(event), 503, "mongodb_unavailable")
     assert (await market.deliver(event)).status_code == 200
     assert await market.times_signalled(order, SIGNAL) == 0

@@ -131,6 +131,6 @@ def test_control_a_reservation_that_looks_before_it_writes_is_found_out(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everybody_looks = partial(asyncio.sleep, 0.05)
-    monkeypatch.setattr(reservations, "_reserve", careless.reserve(everybody_looks))
+    monkeypatch.setattr(reservations, "lock_ticket", careless.reserve(everybody_looks))
     with found_out():
         run(WORKFLOWS, CONTROL, orders_with_only(*RESERVING))

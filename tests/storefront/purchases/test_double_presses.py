@@ -82,7 +82,7 @@ async def test_control_without_the_guards_each_press_is_an_order_of_its_own(
 ) -> None:
     all_have_looked = asyncio.Barrier(FEW)
     careless.let_everybody_ahead(monkeypatch)
-    monkeypatch.setattr(reservations, "_reserve", careless.reserve(all_have_looked.wait))
+    monkeypatch.setattr(reservations, "lock_ticket", careless.reserve(all_have_looked.wait))
     ticket = await list_ticket(seller.http)
     page = await buyer.open(f"/tickets/{ticket['id']}")
     led = await asyncio.gather(*(page.form("/reserve").send(follow=False) for _ in range(FEW)))

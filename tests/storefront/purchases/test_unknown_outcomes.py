@@ -261,7 +261,7 @@ async def test_a_reservation_whose_answer_is_lost_is_not_said_to_be_none(
     temporal_line: Line,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reserve_in_database = reservations._reserve
+    reserve_in_database = reservations.lock_ticket
 
     async def reserve_and_cut_the_line(
         input: ReserveTicket, session: AsyncClientSession
@@ -270,7 +270,7 @@ async def test_a_reservation_whose_answer_is_lost_is_not_said_to_be_none(
         await temporal_line.cut()
         return reservation
 
-    monkeypatch.setattr(reservations, "_reserve", reserve_and_cut_the_line)
+    monkeypatch.setattr(reservations, "lock_ticket", reserve_and_cut_the_line)
     ticket = await list_ticket(seller.http, title="Radiohead")
     page = await (await buyer.open(f"/tickets/{ticket['id']}")).form("/reserve").send()
     assert (page.status, page.heading) == (503, "Back in a moment")
