@@ -41,7 +41,7 @@ MAX_ABSENCE = timedelta(minutes=10)
 
 STREAM_KEEP_ALIVE = timedelta(seconds=15)
 """Below the minute after which proxies close an idle connection."""
-RECONNECT = timedelta(seconds=1)
+RECONNECT_DELAY = timedelta(seconds=1)
 
 WATCH_START_TIMEOUT = timedelta(seconds=1)
 """How long a client waits until the change stream is open."""
@@ -119,7 +119,7 @@ class TicketFeed:
 
     async def messages(self, listener: Listener) -> AsyncGenerator[bytes]:
         """The listener's event stream, until it is ended."""
-        yield format_sse_event(retry=int(RECONNECT.total_seconds() * 1000))
+        yield format_sse_event(retry=int(RECONNECT_DELAY.total_seconds() * 1000))
         try:
             message = await self._catch_up(listener)
         except PyMongoError:
