@@ -36,7 +36,7 @@ def test_every_file_that_it_names_exists() -> None:
 
 
 def test_what_the_first_change_changes_is_there() -> None:
-    words = (REPOSITORY / "api" / "orders" / "timeline_words.py").read_text()
+    words = (REPOSITORY / "api" / "orders" / "timeline_messages.py").read_text()
 
-    assert "CANCELLATIONS" in words
+    assert "CANCELLATION_MESSAGES" in words
     assert "The marketplace cancelled the order." in words
