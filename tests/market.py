@@ -81,7 +81,7 @@ class Purchase:
         assert charge.stripe_id is not None
         await self.handle.signal(PAYMENT_INTENT_CHANGED, PaymentIntentChanged(charge.stripe_id))
 
-    async def told(self) -> list[tuple[TimelineCode, str | None]]:
+    async def timeline_of(self) -> list[tuple[TimelineCode, str | None]]:
         """What the order's timeline tells, each entry with its reason."""
         return [(entry.code, entry.reason) for entry in (await self.order()).timeline]
 
@@ -232,7 +232,9 @@ class Market:
         """Wait until the refund of the purchase has told that it is delayed."""
 
         async def is_told() -> bool:
-            return any(code is TimelineCode.REFUND_DELAYED for code, _ in await purchase.told())
+            return any(
+                code is TimelineCode.REFUND_DELAYED for code, _ in await purchase.timeline_of()
+            )
 
         await eventually(is_told)
 

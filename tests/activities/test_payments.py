@@ -65,7 +65,7 @@ async def order(charge: Charge, ticket: Ticket) -> Order:
     ).insert()
 
 
-async def told(order: Order) -> list[tuple[str, int | None]]:
+async def timeline_of(order: Order) -> list[tuple[str, int | None]]:
     found = await Order.get(order.id)
     assert found is not None
     return [(entry.code, entry.attempt) for entry in found.timeline]
@@ -169,7 +169,7 @@ async def test_the_bank_wanting_the_buyer_is_told_once_however_often_stripe_is_a
     for _ in range(2):
         await authorize(payments, charge, CARD_WAITS)
 
-    assert await told(order) == [("authentication_required", 1)]
+    assert await timeline_of(order) == [("authentication_required", 1)]
 
 
 async def test_the_bank_wanting_the_buyer_is_told_although_the_first_run_died_before_its_end(
@@ -182,7 +182,7 @@ async def test_the_bank_wanting_the_buyer_is_told_although_the_first_run_died_be
 
     await authorize(payments, charge, CARD_WAITS)
 
-    assert await told(order) == [("authentication_required", 1)]
+    assert await timeline_of(order) == [("authentication_required", 1)]
     kept = await Charge.get(charge.id)
     assert kept is not None
     assert kept.client_secret is not None
@@ -195,7 +195,7 @@ async def test_the_bank_wanting_the_buyer_of_a_closed_order_is_not_told(
 
     await authorize(payments, charge, CARD_WAITS)
 
-    assert await told(order) == []
+    assert await timeline_of(order) == []
 
 
 async def test_a_card_that_works_tells_nothing_of_authentication(
@@ -203,7 +203,7 @@ async def test_a_card_that_works_tells_nothing_of_authentication(
 ) -> None:
     await authorize(payments, charge, "pm_card_visa")
 
-    assert await told(order) == []
+    assert await timeline_of(order) == []
 
 
 def _lose_the_connection_after(

@@ -69,7 +69,7 @@ async def order(request_: ReserveTicket) -> Order:
     return found
 
 
-async def told(request_: ReserveTicket) -> list[str]:
+async def timeline_of(request_: ReserveTicket) -> list[str]:
     """The order's timeline: each entry's code, attempt and reason."""
     return [
         " ".join(str(part) for part in (entry.code, entry.attempt, entry.reason) if part)
@@ -398,7 +398,7 @@ async def test_a_cancellation_closes_an_order_whose_failure_was_recorded_by_a_ta
 
     assert status is OrderStatus.CANCELLED
     assert (await ticket(request_)).status is TicketStatus.AVAILABLE
-    assert await told(request_) == [
+    assert await timeline_of(request_) == [
         "ticket_reserved",
         "payment_submitted 1",
         "payment_failed 1 expired_card",
@@ -439,7 +439,7 @@ async def test_each_step_run_twice_is_told_once(
     await orders.fail_payment(FailPayment(request_.order_id, failed, utc_now()))
     await orders.cancel_order(cancelling(request_))
 
-    assert await told(request_) == [
+    assert await timeline_of(request_) == [
         "ticket_reserved",
         "payment_submitted 1",
         "payment_failed 1 insufficient_funds",
@@ -465,7 +465,7 @@ async def test_a_cancellation_run_twice_is_told_once_with_the_payment_that_faile
     for _ in range(2):
         await orders.cancel_order(cancellation)
 
-    assert await told(request_) == [
+    assert await timeline_of(request_) == [
         "ticket_reserved",
         "payment_submitted 1",
         "payment_failed 1 expired_card",
@@ -484,7 +484,7 @@ async def test_an_abandoned_reservation_is_told_once_for_what_it_was(
         await reservations.abandon_reservation(request_)
 
     reserved = ["ticket_reserved"] if was_made else []
-    assert await told(request_) == [*reserved, "order_cancelled expired"]
+    assert await timeline_of(request_) == [*reserved, "order_cancelled expired"]
 
 
 async def test_a_payment_begun_keeps_what_the_buyer_pays_with(

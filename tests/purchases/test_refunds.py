@@ -40,7 +40,7 @@ async def order(market: Marketplace, buyer: Person, ticket: Json) -> Json:
     return order
 
 
-async def told(order: Json) -> list[tuple[TimelineCode, str | None]]:
+async def timeline_of(order: Json) -> list[tuple[TimelineCode, str | None]]:
     """What the order's timeline tells of its refund."""
     found = await Order.get(order["id"])
     assert found is not None
@@ -64,7 +64,7 @@ async def test_a_refunded_order_is_cancelled_and_its_charge_names_the_refund(
     assert refund["amount"] == ticket["price"]
     assert await buyer.order(order) == refunded
     assert await Ticket.get(ticket["id"]) is None
-    assert await told(order) == [
+    assert await timeline_of(order) == [
         (TimelineCode.REFUND_REQUESTED, None),
         (TimelineCode.ORDER_CANCELLED, "refunded"),
     ]
@@ -146,7 +146,7 @@ async def test_many_requests_at_once_are_one_refund(
     (charge,) = answers[0].json()["charges"]
     assert len(market.sandbox.refunds(charge["stripeId"])) == 1
     assert market.sandbox.count("POST", REFUNDS) == 1
-    assert await told(order) == [
+    assert await timeline_of(order) == [
         (TimelineCode.REFUND_REQUESTED, None),
         (TimelineCode.ORDER_CANCELLED, "refunded"),
     ]
@@ -247,7 +247,7 @@ async def test_what_stripe_refuses_is_told_and_the_order_stays_completed(
     assert (await buyer.order(order))["status"] == "completed"
     assert (await seller.ticket(ticket))["status"] == "sold"
     assert (
-        await told(order)
+        await timeline_of(order)
         == [
             (TimelineCode.REFUND_REQUESTED, None),
             (TimelineCode.REFUND_REFUSED, "charge_disputed"),
@@ -315,7 +315,7 @@ async def test_a_refund_made_at_stripe_cancels_the_order_and_withdraws_its_ticke
     refunded = await buyer.sees(order, "cancelled", "refunded")
     assert refunded["charges"][0]["stripeRefundId"] == refund["id"]
     assert await Ticket.get(ticket["id"]) is None
-    assert await told(order) == [(TimelineCode.ORDER_CANCELLED, "refunded")]
+    assert await timeline_of(order) == [(TimelineCode.ORDER_CANCELLED, "refunded")]
     assert (await seller.refund(order)).status_code == 200
     await market.webhooks_are_delivered()
     await market.is_consistent()
@@ -341,7 +341,7 @@ async def test_a_part_that_went_back_at_stripe_is_told_and_the_order_stays_compl
     await market.refund_at_stripe(order, amount=1500)
 
     async def is_told() -> bool:
-        return await told(order) == [(TimelineCode.REFUNDED_IN_PART, "1500")]
+        return await timeline_of(order) == [(TimelineCode.REFUNDED_IN_PART, "1500")]
 
     await eventually(is_told)
     await market.webhooks_are_delivered()

@@ -23,7 +23,7 @@ async def timeline(person: Person, order: Json) -> list[Json]:
     return items
 
 
-def told(items: list[Json]) -> list[tuple[str, int | None, str | None]]:
+def timeline_of(items: list[Json]) -> list[tuple[str, int | None, str | None]]:
     return [(item["code"], item["attempt"], item["reason"]) for item in items]
 
 
@@ -35,7 +35,7 @@ async def test_a_purchase_is_told_from_the_reservation_to_the_sale(
 
     read = await timeline(buyer, order)
 
-    assert told(read) == [
+    assert timeline_of(read) == [
         ("ticket_reserved", None, None),
         ("payment_submitted", 1, None),
         ("order_completed", None, None),
@@ -56,7 +56,7 @@ async def test_a_declined_card_is_explained_to_its_holder_and_not_to_the_seller(
         assert (await buyer.pay(order, card)).status_code == 402
 
     read = await timeline(buyer, order)
-    assert told(read) == [
+    assert timeline_of(read) == [
         ("ticket_reserved", None, None),
         ("payment_submitted", 1, None),
         ("payment_failed", 1, "insufficient_funds"),
@@ -102,7 +102,7 @@ async def test_an_abandoned_authentication_is_told_as_a_payment_that_was_not_con
     await buyer.sees(order, "cancelled", "expired")
 
     read = await timeline(buyer, order)
-    assert told(read)[3:] == [
+    assert timeline_of(read)[3:] == [
         ("payment_failed", 1, "expired"),
         ("order_cancelled", None, "expired"),
     ]

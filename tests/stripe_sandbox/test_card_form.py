@@ -29,7 +29,7 @@ async def send(browser: httpx.AsyncClient, **fields: str | None) -> httpx.Respon
     return await browser.post("/_sandbox/cards", data=form)
 
 
-def told(answer: httpx.Response) -> dict[str, list[str]]:
+def timeline_of(answer: httpx.Response) -> dict[str, list[str]]:
     """The query parameters of the URL that the buyer is sent back to."""
     assert answer.status_code == 303, answer.text
     return parse_qs(urlsplit(answer.headers["location"]).query, keep_blank_values=True)
@@ -47,7 +47,7 @@ async def test_the_buyer_comes_back_with_a_payment_method_that_pays(
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    (method,) = told(answer)["payment_method"]
+    (method,) = timeline_of(answer)["payment_method"]
     intent = await client.payment_intents.create_async(
         {
             "amount": 2000,
@@ -65,7 +65,7 @@ async def test_the_payment_method_has_the_submitted_card(
     client: Any, browser: httpx.AsyncClient
 ) -> None:
     answer = await send(browser, number="3782-822463-10005", cvc="1234", expiry="01/2041")
-    method = await client.payment_methods.retrieve_async(told(answer)["payment_method"][0])
+    method = await client.payment_methods.retrieve_async(timeline_of(answer)["payment_method"][0])
     card = method.card
     assert (card.brand, card.last4, card.exp_month, card.exp_year) == ("amex", "0005", 1, 2041)
 
@@ -77,7 +77,7 @@ async def test_an_expiry_date_is_accepted_in_every_common_format(
     client: Any, browser: httpx.AsyncClient, expiry: str
 ) -> None:
     answer = await send(browser, expiry=expiry)
-    method = await client.payment_methods.retrieve_async(told(answer)["payment_method"][0])
+    method = await client.payment_methods.retrieve_async(timeline_of(answer)["payment_method"][0])
     assert (method.card.exp_month, method.card.exp_year) == (12, 2040)
 
 
@@ -116,7 +116,7 @@ async def test_a_refused_card_returns_stripes_error_code(
     code: str,
 ) -> None:
     answer = await send(browser, **wrong)
-    assert told(answer) == {"card_error": [code]}
+    assert timeline_of(answer) == {"card_error": [code]}
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert list(sandbox.ledger.objects("payment_method")) == []
 
@@ -124,13 +124,13 @@ async def test_a_refused_card_returns_stripes_error_code(
 async def test_the_return_urls_own_query_is_kept(browser: httpx.AsyncClient) -> None:
     address = f"{SHOP}?tab=pay&tab=2&empty=&card_error=invalid_cvc#form"
     answer = await send(browser, return_url=address)
-    query = told(answer)
+    query = timeline_of(answer)
     assert query["tab"] == ["pay", "2"]
     assert query["empty"] == [""]
     assert "card_error" not in query  # of an earlier try
     assert urlsplit(answer.headers["location"]).fragment == "form"
     again = await send(browser, return_url=answer.headers["location"], cvc="1")
-    assert told(again) == {"tab": ["pay", "2"], "empty": [""], "card_error": ["invalid_cvc"]}
+    assert timeline_of(again) == {"tab": ["pay", "2"], "empty": [""], "card_error": ["invalid_cvc"]}
 
 
 @pytest.mark.parametrize(

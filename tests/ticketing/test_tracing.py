@@ -119,7 +119,7 @@ async def test_a_command_that_was_cancelled_is_told_of_as_unanswered(
     spans = MongoDBSpans(tracing.tracer, lambda: now.total_seconds())
     client = await connect_mongodb(mongodb_settings, [spans, Canceller()])
 
-    def told() -> dict[str, object]:
+    def timeline_of() -> dict[str, object]:
         tracing.flush()
         finished = exporter.get_finished_spans()
         return {span.name: (span.attributes or {}).get("error.type") for span in finished}
@@ -133,11 +133,11 @@ async def test_a_command_that_was_cancelled_is_told_of_as_unanswered(
             await asyncio.create_task(read())
         now += SPAN_TIMEOUT / 2
         await client.admin.command("ping")
-        assert "find users" not in told()
+        assert "find users" not in timeline_of()
 
         now += SPAN_TIMEOUT
         await client.admin.command("ping")
-        assert told()["find users"] == "no_answer"
+        assert timeline_of()["find users"] == "no_answer"
     finally:
         await client.close()
 

@@ -116,7 +116,7 @@ async def test_a_no_that_stays_gives_the_payment_up_and_releases_the_ticket(
 
     await purchase.handle.result()
     await purchase.is_cancelled(CancelReason.PAYMENT_FAILED)
-    assert (TimelineCode.PAYMENT_FAILED, "invalid_request") in await purchase.told()
+    assert (TimelineCode.PAYMENT_FAILED, "invalid_request") in await purchase.timeline_of()
     assert not [i for i in market.sandbox.payment_intents() if i["amount_received"]]
     again = await market.reserve(await purchase.ticket())
     market.sandbox.clear_faults()

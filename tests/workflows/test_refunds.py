@@ -31,7 +31,7 @@ async def failure_of(refund: RefundHandle) -> ApplicationError:
 
 
 async def told_of_the_refund(purchase: Purchase) -> list[tuple[TimelineCode, str | None]]:
-    return (await purchase.told())[3:]  # reserved, submitted and completed come before
+    return (await purchase.timeline_of())[3:]  # reserved, submitted and completed come before
 
 
 async def test_a_refunded_ticket_is_withdrawn(market: Market) -> None:
