@@ -172,7 +172,7 @@ async def test_the_bank_wanting_the_buyer_is_told_once_however_often_stripe_is_a
     assert await timeline_of(order) == [("authentication_required", 1)]
 
 
-async def test_the_bank_wanting_the_buyer_is_told_although_the_first_run_died_before_its_end(
+async def test_a_worker_that_dies_early_still_tells_that_the_bank_wants_the_buyer(
     payments: PaymentActivities, charge: Charge, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as dying:

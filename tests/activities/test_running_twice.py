@@ -377,7 +377,7 @@ async def test_a_late_cancellation_for_a_failed_payment_spares_the_next_payment(
     assert str((await ticket(request_)).order_id) == request_.order_id
 
 
-async def test_a_cancellation_closes_an_order_whose_failure_was_recorded_by_a_task_that_was_lost(
+async def test_a_cancellation_closes_an_order_whose_failure_a_lost_task_recorded(
     reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
 ) -> None:
     payment = beginning(request_)

@@ -19,7 +19,7 @@ BRISK_STRIPE_SECONDS = 1.0
 
 
 @pytest.mark.long
-def test_a_rolling_restart_of_the_workers_under_load_loses_no_step_and_fails_no_request(
+def test_a_rolling_restart_of_the_workers_under_load_loses_nothing(
     stack: Stack,
 ) -> None:
     with (

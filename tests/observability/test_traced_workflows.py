@@ -125,7 +125,7 @@ async def test_what_was_recorded_without_traces_is_replayed_with_them(
     assert names(tracing, exporter) == set()
 
 
-async def test_a_traced_history_holds_nothing_more_than_the_parent_and_is_replayed_with_or_without(
+async def test_a_traced_history_holds_only_the_parent_and_is_replayed_untraced(
     market: Market, traced: Client, working: Working, tracing: Tracing
 ) -> None:
     traced_market = replace(market, env=WorkflowEnvironment.from_client(traced))

@@ -119,7 +119,7 @@ async def test_a_malformed_order_id_is_refused_in_a_body_and_not_found_in_a_path
             assert_problem(answer, 404, "order_not_found")
 
 
-async def test_a_payment_method_that_is_no_id_of_stripes_is_refused_before_anybody_is_asked(
+async def test_a_payment_method_that_is_no_id_of_stripes_is_refused_at_once(
     market: Marketplace, buyer: Person, order: Json
 ) -> None:
     before = await market.written()

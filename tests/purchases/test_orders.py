@@ -140,7 +140,7 @@ async def test_a_seller_cannot_buy_their_own_ticket(market: Marketplace, seller:
     assert await market.written() == before
 
 
-async def test_a_seller_hears_that_it_is_their_own_ticket_even_while_it_is_reserved_or_sold(
+async def test_a_seller_may_not_buy_their_own_ticket_reserved_or_sold(
     market: Marketplace, seller: Person, buyer: Person
 ) -> None:
     ticket = await seller.list_ticket()

@@ -97,7 +97,7 @@ async def test_a_temporal_that_is_lost_after_it_was_there_is_told_and_found_agai
     await market.is_consistent()
 
 
-async def test_without_a_worker_the_answer_comes_in_time_and_a_late_worker_reserves_nothing(
+async def test_without_a_worker_a_reservation_is_refused_in_time_and_never_made(
     idle_market: Marketplace,
     seller: Person,
     buyer: Person,

@@ -124,7 +124,7 @@ async def test_after_the_last_attempt_is_declined_the_order_is_cancelled(
 
 
 @pytest.mark.parametrize("path", ["/v1/payment_intents", "/v1/payment_intents/*/capture"])
-async def test_a_payment_that_stripe_takes_long_to_decide_is_answered_with_202_and_completes(
+async def test_a_payment_that_stripe_decides_late_is_answered_202_and_completes(
     market: Marketplace, seller: Person, buyer: Person, path: str
 ) -> None:
     market.set_rules(payment_wait=HURRIED)
@@ -175,7 +175,7 @@ async def test_while_stripe_decides_the_order_cannot_be_cancelled_nor_the_ticket
     await market.is_consistent()
 
 
-async def test_a_payment_submitted_in_time_completes_though_stripe_answers_after_the_deadline(
+async def test_a_payment_in_time_completes_though_stripe_answers_too_late(
     market: Marketplace, seller: Person, buyer: Person
 ) -> None:
     market.set_rules(reservation_ttl=SHORT)

@@ -163,7 +163,7 @@ async def test_of_many_buyers_who_pay_at_once_only_one_pays(
 
 
 @pytest.mark.usefixtures("no_unique_index", "no_turns")
-async def test_control_without_the_guards_one_ticket_is_sold_to_everybody_who_looked_in_time(
+async def test_control_without_the_guards_one_ticket_is_sold_to_everybody(
     market: Marketplace, seller: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     all_have_looked = asyncio.Barrier(FEW)
@@ -211,7 +211,7 @@ async def test_the_price_that_is_charged_is_the_tickets_price_whoever_came_first
     await market.is_consistent()
 
 
-async def test_control_without_the_guard_an_edit_in_between_changes_the_price_under_the_order(
+async def test_control_without_the_guard_an_edit_changes_the_price_of_the_order(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticket = await seller.list_ticket(price=1000)
@@ -276,7 +276,7 @@ async def test_an_order_is_either_paid_or_cancelled(
     await market.is_consistent()
 
 
-async def test_a_payment_that_comes_while_the_ticket_is_being_released_for_its_buyer_is_refused(
+async def test_a_payment_while_its_buyer_releases_the_ticket_is_refused(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = await buyer.reserve(await seller.list_ticket())
@@ -288,7 +288,7 @@ async def test_a_payment_that_comes_while_the_ticket_is_being_released_for_its_b
     await market.is_consistent()
 
 
-async def test_a_payment_that_comes_while_the_ticket_is_being_released_at_the_deadline_is_refused(
+async def test_a_payment_while_the_deadline_releases_the_ticket_is_refused(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     market.set_rules(reservation_ttl=timedelta(seconds=3))
@@ -301,7 +301,7 @@ async def test_a_payment_that_comes_while_the_ticket_is_being_released_at_the_de
     await market.is_consistent()
 
 
-async def test_control_a_cancellation_that_does_not_ask_the_workflow_keeps_the_buyers_money(
+async def test_control_a_cancellation_past_the_workflow_keeps_the_buyers_money(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = await buyer.reserve(await seller.list_ticket(price=2600))

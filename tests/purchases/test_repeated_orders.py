@@ -115,7 +115,7 @@ async def test_twenty_requests_at_once_under_one_key_make_one_order(
     await market.is_consistent()
 
 
-async def test_control_without_a_key_the_answers_to_many_requests_do_not_tell_which_was_first(
+async def test_control_without_a_key_no_answer_tells_which_request_was_first(
     market: Marketplace, seller: Person, buyer: Person
 ) -> None:
     ticket = await seller.list_ticket()
@@ -253,7 +253,7 @@ async def test_a_reservation_that_ends_while_its_other_half_waits_for_it_is_unav
         assert_problem(await asked, 503, "temporal_unavailable")
 
 
-async def test_control_without_the_question_to_temporal_a_reservation_is_promised_and_undone(
+async def test_control_without_asking_temporal_a_reservation_is_promised_and_undone(
     market: Marketplace,
     seller: Person,
     buyer: Person,

@@ -166,7 +166,7 @@ async def test_a_form_sent_again_after_the_withdrawal_lists_another_ticket(
     assert (await form.fill(price="999.00").send()).address == again.address  # pressed twice
 
 
-async def test_a_ticket_that_is_listed_again_just_before_the_lock_is_not_the_one_that_was_seen(
+async def test_a_ticket_listed_again_before_the_lock_is_not_the_one_that_was_seen(
     market: Marketplace,
     seller: Browser,
     buyer: Browser,
