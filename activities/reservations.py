@@ -39,7 +39,7 @@ class ReserveTicket:
     slot: int | None = None
     """One of the buyer's slots that was free when it was looked up; if None, one is looked up."""
     time_left: timedelta | None = None
-    """Counted from when the step is first scheduled; after that, the API has answered 503."""
+    """Counted from when the step is first scheduled; after that, the reservation is abandoned."""
     price: int | None = None
     """The price that the buyer was shown; if None, any price is accepted."""
 
@@ -168,7 +168,7 @@ def _is_duplicate_of(error: DuplicateKeyError, field: str) -> bool:
 
 
 def _is_late(input: ReserveTicket) -> bool:
-    """Whether the buyer's waiting time is over, by the clock of Temporal's server."""
+    """Whether the buyer's waiting time is over, by this worker's clock."""
     if input.time_left is None:
         return False
     return utc_now() > activity.info().scheduled_time + input.time_left

@@ -49,7 +49,7 @@ with workflow.unsafe.imports_passed_through():
     )
 
 RESERVE_TIMEOUT = timedelta(seconds=8)
-"""After this time a reservation is abandoned: the API has answered its buyer with 503."""
+"""After this time a reservation is abandoned, a little before the API stops waiting for it."""
 
 PAYMENT_SUBMITTED = "payment_submitted"
 PAYMENT_INTENT_CHANGED = "payment_intent_changed"
@@ -503,7 +503,8 @@ class OrderWorkflow:
         elif begun.order_status.is_closed:
             self._set_status(begun.order_status)
             self._set_step(
-                _Step.CLOSED, f"Found {begun.order_status} in the database; nothing was charged."
+                _Step.CLOSED,
+                f"Found {begun.order_status} in the database; this run charged nothing.",
             )
         else:
             self._set_status(begun.order_status)

@@ -38,8 +38,8 @@ from workflows.orders import OrderInput
 RESERVE_ROUTE = "POST /api/orders"
 """Part of the ids derived from idempotency keys: must never change."""
 
-LEAVES_NO_TRACE = (None, ProblemCode.TEMPORAL_UNAVAILABLE, ProblemCode.PRICE_CHANGED)
-"""Outcomes of a workflow without an order, after which a request is looked at anew."""
+TRIED_ANEW = (None, ProblemCode.TEMPORAL_UNAVAILABLE, ProblemCode.PRICE_CHANGED)
+"""Outcomes without a reservation, after which a repeated key is tried with its next id."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ReservationRequest:
 
 @dataclass(frozen=True)
 class ReservedOrder:
-    """The order that holds the ticket for the caller, and whether this request created it."""
+    """The order that holds the ticket for the caller, and whether the key's request created it."""
 
     order: OrderWithCharges
     is_new: bool
@@ -124,7 +124,7 @@ class ReservationService:
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
         """Reserve with this order id, or repeat its answer; None if it was abandoned."""
-        if await find_buyers_order(order_id, request.buyer_id) is None:
+        if await find_buyers_order(request.buyer_id, order_id) is None:
             with suppress(WorkflowAlreadyStarted):
                 return await self._counting_refusals(self._reserve(order_id, request))
         return await self._repeat_answer(order_id, request)
@@ -229,14 +229,14 @@ class ReservationService:
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
         """The first answer of this order id; None if the reservation was abandoned."""
-        order = await find_buyers_order(order_id, request.buyer_id)
+        order = await find_buyers_order(request.buyer_id, order_id)
         if order is None or order.status is OrderStatus.CREATED:
             progress = await self._workflows.reservation_progress(order_id)
             if progress.ticket_id != str(request.ticket_id):
                 raise IdempotencyKeyReused
             if progress.is_reserving:
                 raise RequestInProgress
-            order = await find_buyers_order(order_id, request.buyer_id)
+            order = await find_buyers_order(request.buyer_id, order_id)
         if order is None:
             return await self._repeat_refusal(order_id, request)
         if order.ticket_id != request.ticket_id:
@@ -252,7 +252,7 @@ class ReservationService:
         self, order_id: PydanticObjectId, request: ReservationRequest
     ) -> ReservedOrder | None:
         refusal = await self._workflows.reservation_refusal(order_id)
-        if refusal in LEAVES_NO_TRACE:
+        if refusal in TRIED_ANEW:
             return None
         ticket = await Ticket.get(request.ticket_id)
         if refusal is ProblemCode.TICKET_RESERVED and ticket is not None:

@@ -1,7 +1,7 @@
 """Orders: read and cancelled by their buyers; the workflow decides."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from beanie import PydanticObjectId
@@ -84,7 +84,7 @@ async def get_buyers_order(buyer_id: PydanticObjectId, order_id: PydanticObjectI
         OrderNotFound: there is no such order, or it is somebody else's.
     """
     bind_order_id(order_id)
-    order = await find_buyers_order(order_id, buyer_id)
+    order = await find_buyers_order(buyer_id, order_id)
     if order is None:
         raise OrderNotFound
     return order
@@ -99,7 +99,7 @@ def closed_order_error(order: Order) -> TicketingError:
     return OrderCancelled()
 
 
-async def find_buyers_order(order_id: PydanticObjectId, buyer_id: PydanticObjectId) -> Order | None:
+async def find_buyers_order(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Order | None:
     return await Order.find_one({"_id": order_id, "user_id": buyer_id})
 
 
@@ -110,7 +110,7 @@ async def get_order(order_id: PydanticObjectId) -> Order:
     return order
 
 
-async def with_charges(orders: Iterable[Order]) -> list[OrderWithCharges]:
+async def with_charges(orders: Sequence[Order]) -> list[OrderWithCharges]:
     by_order: defaultdict[PydanticObjectId, list[Charge]] = defaultdict(list)
     ids = [order.id for order in orders]
     async for charge in Charge.find(In(Charge.order_id, ids)).sort("order_id", "attempt"):

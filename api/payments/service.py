@@ -1,12 +1,13 @@
 """Payments: submitted to the order's workflow, which decides them."""
 
+import logging
 from datetime import timedelta
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo.errors import PyMongoError
 
 from api.http.idempotency import derived_id
-from api.orders.service import closed_order_error, get_buyers_order
+from api.orders.service import closed_order_error, find_buyers_order, get_buyers_order
 from api.temporal.errors import WorkflowNotFound
 from api.temporal.orders import OrderWorkflowClient
 from ticketing.clock import utc_now
@@ -25,6 +26,8 @@ from ticketing.models import Charge, Order
 from ticketing.observability.logs import bind_order_id
 from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 from workflows.orders import PaymentDecision, PaymentSubmitted
+
+logger = logging.getLogger(__name__)
 
 PAY_ROUTE = "POST /api/payments"
 """Part of the ids derived from idempotency keys: must never change."""
@@ -72,7 +75,7 @@ class PaymentService:
         )
         # Read the order before the charge: beginning a payment writes both in one transaction, so
         # if the order read here awaits this payment, the charge is found as well.
-        found = await Order.find_one({"_id": order_id, "user_id": buyer_id})
+        found = await find_buyers_order(buyer_id, order_id)
         charge = await Charge.get(PydanticObjectId(payment.charge_id))
         if charge is not None:
             return await _first_answer(charge, order_id, payment)
@@ -96,9 +99,10 @@ class PaymentService:
         try:
             charge = await _outcome(order, payment)
             if charge is None and decision is None:
-                await _record_submission(order)
-        except PyMongoError:
+                await _record_submission(order, payment)
+        except PyMongoError as error:
             # Temporal has stored the payment, even if MongoDB does not respond now.
+            logger.warning("a payment is stored, but not its state: %s", type(error).__name__)
             return _pending_charge(order, payment)
         if charge is None and decision is PaymentDecision.REFUSED:
             raise PaymentInProgress
@@ -130,11 +134,13 @@ async def _outcome(order: Order, payment: PaymentSubmitted) -> Charge | None:
     return await _charge_or_failure(charge)
 
 
-async def _record_submission(order: Order) -> None:
+async def _record_submission(order: Order, payment: PaymentSubmitted) -> None:
     """Record that Temporal has stored a payment which no worker has processed yet."""
-    attempts = await Charge.find({"order_id": order.id}).count()
+    charges = await Charge.find({"order_id": order.id}).to_list()
+    if payment.charge_id in {str(charge.id) for charge in charges}:
+        return  # processed a moment ago
     await Order.find_one({"_id": order.id, "status": OrderStatus.CREATED}).update(
-        {"$set": {"submitted_attempt": attempts + 1}}
+        {"$set": {"submitted_attempt": len(charges) + 1}}
     )
 
 

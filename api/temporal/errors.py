@@ -22,6 +22,8 @@ UNAVAILABLE_STATUSES = frozenset(
         RPCStatusCode.UNKNOWN,  # the connection broke during an answer
         RPCStatusCode.INTERNAL,  # the same, or the server cannot reach its database
         RPCStatusCode.FAILED_PRECONDITION,  # a worker currently fails the workflow's task
+        RPCStatusCode.UNAUTHENTICATED,  # an API key that has expired
+        RPCStatusCode.PERMISSION_DENIED,
     }
 )
 
@@ -52,7 +54,10 @@ def translate_errors() -> Iterator[None]:
         yield
     except WorkflowAlreadyStartedError:
         raise WorkflowAlreadyStarted from None
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        if isinstance(error.__cause__, RPCError):
+            logger.warning("Temporal does not respond: %s", error.__cause__.status.name)
+            raise TemporalOutcomeUnknown from None
         raise TimeoutError from None  # the SDK's form of asyncio's timeout
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:

@@ -118,7 +118,7 @@ class OrderWorkflowClient:
         """Why the reservation was refused; None if it was not, or the workflow was terminated."""
         handle = await self._handle(order_id)
         try:
-            with translate_errors():
+            async with _answer_timeout():
                 return (await handle.result()).refusal
         except WorkflowFailureError:
             return None
@@ -220,7 +220,7 @@ def order_start(
 
 @asynccontextmanager
 async def _answer_timeout() -> AsyncIterator[None]:
-    """Limit the time that a request waits for a reservation.
+    """Limit the time that a request waits for Temporal and a worker.
 
     Raises:
         TemporalUnavailable: no worker answered, and no reservation will be made: a worker that

@@ -43,6 +43,17 @@ BREAKING_IMPORTS = {
 """The module that breaks the contract, and its import."""
 
 
+OUTSIDE = {
+    "In the API only api.temporal speaks to Temporal": {"api.temporal", "api.__main__"},
+    "The storefront is a sub-application: only the API's root imports it": {
+        "api.storefront",
+        "api.app",
+        "api.__main__",
+    },
+}
+"""Modules of the API that a contract does not bind; it names all others one by one."""
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the packages that the contracts are about."""
@@ -64,6 +75,16 @@ def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_contract_has_an_import_that_breaks_it() -> None:
     assert set(BREAKING_IMPORTS) == set(CONTRACTS)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_contract_of_the_api_names_each_of_its_modules(name: str) -> None:
+    (contract,) = [contract for contract in CONFIG["contracts"] if contract["name"] == name]
+    api = REPOSITORY / "api"
+    packages = {f"api.{path.parent.name}" for path in api.glob("*/__init__.py")}
+    modules = {f"api.{path.stem}" for path in api.glob("*.py")} - {"api.__init__"}
+
+    assert set(contract["source_modules"]) == (packages | modules) - OUTSIDE[name]
 
 
 def test_the_tree_as_it_is_keeps_every_contract(tree: Path) -> None:

@@ -24,6 +24,13 @@ def test_without_an_answer_the_outcome_is_unknown(status: RPCStatusCode) -> None
         raise rpc_error(status)
 
 
+def test_an_update_without_an_answer_has_an_unknown_outcome() -> None:
+    with pytest.raises(TemporalOutcomeUnknown), translate_errors():
+        raise WorkflowUpdateRPCTimeoutOrCancelledError from rpc_error(
+            RPCStatusCode.DEADLINE_EXCEEDED
+        )
+
+
 @pytest.mark.parametrize(
     ("raised", "translation"),
     [
