@@ -86,7 +86,8 @@ class ReconciliationWorkflow:
         await self._record_run()
         await self._collect_candidates()
         if self._candidates:
-            await workflow.sleep(input.pause, summary="Let what is in motion settle")
+            if input.pause:
+                await workflow.sleep(input.pause, summary="Let what is in motion settle")
             await self._examine_all(list(self._candidates.values()))
         if not self._is_over:
             workflow.continue_as_new(replace(input, progress=self._progress))

@@ -112,6 +112,7 @@ async def test_a_mistake_of_ours_is_no_outage(
     assert_problem(await failing.get("/api/fails"), 500, "internal_error")
 
 
+@pytest.mark.long
 async def test_every_route_says_so_when_mongodb_is_down(
     api_settings: ApiSettings, tmp_path: Path
 ) -> None:

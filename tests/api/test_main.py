@@ -72,6 +72,7 @@ def test_a_metrics_address_that_is_taken_is_named(tmp_path: Path, mongodb_url: s
     assert "Traceback" not in errors
 
 
+@pytest.mark.long
 def test_it_serves_and_stops_although_nobody_takes_its_traces(
     tmp_path: Path, mongodb_url: str
 ) -> None:

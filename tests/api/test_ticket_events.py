@@ -205,6 +205,7 @@ async def test_who_comes_back_is_told_what_was_missed(
         assert [event.data for event in await stream.take(6)] == [*missed, next_one]
 
 
+@pytest.mark.long
 async def test_another_process_tells_what_was_missed(
     url: str, seller: AsyncClient, api_settings: ApiSettings, tmp_path: Path
 ) -> None:
@@ -481,6 +482,7 @@ async def test_a_stream_is_logged_when_it_ends(url: str, caplog: pytest.LogCaptu
     assert re.fullmatch(rf"GET '{EVENTS}' 200 [\d.]+ ms", line)
 
 
+@pytest.mark.long
 async def test_without_mongodb_streams_end_and_catch_up_when_it_is_back(
     api_settings: ApiSettings, tmp_path: Path
 ) -> None:
@@ -516,6 +518,7 @@ async def listed_again(seller: AsyncClient) -> Json | None:
     return answer.json() if answer.is_success else None
 
 
+@pytest.mark.long
 async def test_an_open_stream_does_not_hold_up_the_end_of_the_process(
     mongodb: Mongo, api_settings: ApiSettings, tmp_path: Path
 ) -> None:
@@ -533,6 +536,7 @@ async def test_an_open_stream_does_not_hold_up_the_end_of_the_process(
     assert '"level": "ERROR"' not in logged
 
 
+@pytest.mark.long
 async def test_a_stream_that_nobody_reads_does_not_hold_up_the_end_of_the_process(
     mongodb: Mongo, api_settings: ApiSettings, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ HEAR_OF_PRICE = """([id, price]) => new Promise((heard) => {
 """Listens beside the page, which began to listen before."""
 
 
+@pytest.mark.long
 async def test_a_change_while_a_part_is_being_asked_for_is_asked_about_as_well(
     people: People, seller: Person
 ) -> None:
@@ -45,6 +46,7 @@ async def test_a_change_while_a_part_is_being_asked_for_is_asked_about_as_well(
     await expect(visitor.card(ticket)).to_contain_text("$40.00")
 
 
+@pytest.mark.long
 async def test_a_part_whose_answer_is_lost_is_asked_for_again(
     people: People, seller: Person
 ) -> None:
@@ -78,6 +80,7 @@ async def test_an_open_ticket_says_that_it_was_withdrawn(people: People, seller:
     await expect(visitor.announcer).to_have_text("Withdrawn")
 
 
+@pytest.mark.long
 async def test_a_payment_that_waits_for_a_worker_is_known_in_every_window(
     people: People, ticket: Ticket, market: Market
 ) -> None:

@@ -15,6 +15,7 @@ AT_ONCE = 1_000
 """Milliseconds within which an open page shows what has happened in another browser."""
 
 
+@pytest.mark.long
 async def test_an_order_that_is_not_paid_in_time_is_seen_to_expire(
     people: People, ticket: Ticket, market: Market
 ) -> None:

@@ -13,6 +13,7 @@ from tests.browser.person import People, Person, hold_until_all_have_pressed
 WITHOUT_SCARE = ["Waiting for your payment", "Checking your payment", "Paid"]
 
 
+@pytest.mark.long
 async def test_pressing_pay_twice_charges_once(
     buyer: Person, ticket: Ticket, market: Market
 ) -> None:
@@ -74,6 +75,7 @@ async def test_paying_from_two_tabs_at_once_charges_once(
     assert len(market.payment_intents(order_id)) == 1
 
 
+@pytest.mark.long
 async def test_while_stripe_is_silent_the_payment_is_being_checked(
     people: People, ticket: Ticket, market: Market
 ) -> None:
@@ -133,6 +135,7 @@ async def test_while_stripe_fails_the_payment_is_being_checked(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 async def test_a_card_that_does_not_reach_stripe_is_not_charged_and_can_be_sent_again(
     people: People, buyer: Person, ticket: Ticket, market: Market
 ) -> None:

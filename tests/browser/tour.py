@@ -180,7 +180,7 @@ async def paying(people: People) -> Stops:
 
     lost = f"/orders/{buyer.order_id}?paying={PydanticObjectId()}"
     await buyer.opens(lost)
-    await buyer.sees("That payment did not get through")
+    await buyer.sees("Your payment may not have got through")
     yield Stop("order-payment-lost", buyer.page)
     await buyer.opens(market.shop(**WITHOUT_TEMPORAL) + lost)
     await buyer.sees("Whether your payment arrived cannot be looked up")

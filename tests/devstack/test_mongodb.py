@@ -24,10 +24,12 @@ def _put_mongod_on_path(directory: Path, monkeypatch: pytest.MonkeyPatch, versio
     return directory
 
 
+@pytest.mark.long
 def test_a_mongod_on_path_is_preferred(path_with_mongod: Path) -> None:
     assert find_mongod() == path_with_mongod / "mongod"
 
 
+@pytest.mark.long
 def test_a_mongod_on_path_that_is_too_old_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,6 +37,7 @@ def test_a_mongod_on_path_that_is_too_old_is_passed_over(
     assert find_mongod().parts[-4:] == ("fiftyone", "db", "bin", "mongod")
 
 
+@pytest.mark.long
 def test_it_takes_transactions_and_keeps_its_data(tmp_path: Path) -> None:
     with (
         running_mongod(tmp_path) as url,
@@ -48,6 +51,7 @@ def test_it_takes_transactions_and_keeps_its_data(tmp_path: Path) -> None:
         assert client.test.tickets.count_documents({}) == 1
 
 
+@pytest.mark.long
 def test_it_comes_back_after_a_crash(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     part = mongodb_part(tmp_path / "data", port, log=tmp_path / "mongodb.log")

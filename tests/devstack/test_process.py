@@ -26,6 +26,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stands_still", [False, True])
 def test_a_part_dies_with_a_parent_that_was_killed(tmp_path: Path, stands_still: bool) -> None:
     command = [sys.executable, "-c", STARTS_A_PART_AND_TELLS_ITS_PID, str(tmp_path / "log"), *SLEEP]
@@ -41,6 +42,7 @@ def test_a_part_dies_with_a_parent_that_was_killed(tmp_path: Path, stands_still:
     eventually(lambda: not is_alive(pid))
 
 
+@pytest.mark.long
 def test_a_part_that_ends_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('the reason')"]
     part = Part("worker", command, tmp_path / "worker.log", is_ready=lambda: False)
@@ -49,6 +51,7 @@ def test_a_part_that_ends_is_reported_with_the_end_of_its_log(tmp_path: Path) ->
         part.wait_until_ready()
 
 
+@pytest.mark.long
 def test_a_part_that_never_gets_ready_is_reported_after_the_timeout(tmp_path: Path) -> None:
     part = Part("api", SLEEP, tmp_path / "api.log", is_ready=lambda: False)
     part.start()
@@ -60,6 +63,7 @@ def test_a_part_that_never_gets_ready_is_reported_after_the_timeout(tmp_path: Pa
     assert part.exit_code == -signal.SIGTERM
 
 
+@pytest.mark.long
 def test_a_part_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     script = f"""
@@ -76,6 +80,7 @@ time.sleep(600)
     assert part.exit_code == -signal.SIGKILL
 
 
+@pytest.mark.long
 def test_a_frozen_part_can_be_resumed_and_stopped(tmp_path: Path) -> None:
     beats = tmp_path / "beats"
     script = "import sys, time\nwhile True: open(sys.argv[1], 'a').write('.'); time.sleep(0.01)"
@@ -95,6 +100,7 @@ def test_a_frozen_part_can_be_resumed_and_stopped(tmp_path: Path) -> None:
     assert part.exit_code == -signal.SIGTERM
 
 
+@pytest.mark.long
 def test_a_frozen_part_can_be_killed(tmp_path: Path) -> None:
     part = Part("sleeper", SLEEP, tmp_path / "log", is_ready=lambda: True)
     part.start()
@@ -103,6 +109,7 @@ def test_a_frozen_part_can_be_killed(tmp_path: Path) -> None:
     assert part.exit_code == -signal.SIGKILL
 
 
+@pytest.mark.long
 def test_lines_of_a_part_go_to_its_log_and_to_the_screen(tmp_path: Path) -> None:
     shown: list[tuple[str, str]] = []
     log = tmp_path / "api.log"

@@ -52,6 +52,7 @@ def other(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.long
 def test_a_session_made_at_one_works_at_the_other_and_ends_at_both(
     stack: Stack, other: httpx.Client
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_session_made_at_one_works_at_the_other_and_ends_at_both(
             assert asked.status_code == 401 or asked.json()["currentUser"] is None
 
 
+@pytest.mark.long
 def test_an_idempotent_retry_at_the_other_process_gets_the_same_answer(
     stack: Stack, other: httpx.Client
 ) -> None:
@@ -80,6 +82,7 @@ def test_an_idempotent_retry_at_the_other_process_gets_the_same_answer(
         assert created(other.post("/api/orders", json=wish, headers=key)) == first
 
 
+@pytest.mark.long
 def test_rate_limits_count_requests_to_both_processes(stack: Stack) -> None:
     email = f"{uuid4()}@example.com"
     guess = {"email": email, "password": "not the password"}
@@ -90,6 +93,7 @@ def test_rate_limits_count_requests_to_both_processes(stack: Stack) -> None:
     assert statuses == [401] * SIGN_INS + [429] * 2
 
 
+@pytest.mark.long
 def test_a_ticket_listed_at_one_is_streamed_by_the_other(stack: Stack) -> None:
     with (
         person(stack.api_urls[0]) as seller,
@@ -103,6 +107,7 @@ def test_a_ticket_listed_at_one_is_streamed_by_the_other(stack: Stack) -> None:
         assert any(listed["id"] in line for line in lines)
 
 
+@pytest.mark.long
 def test_a_form_of_one_process_is_accepted_by_the_other(stack: Stack, other: httpx.Client) -> None:
     page = httpx.get(f"{stack.api_urls[0]}/signup")
     (token,) = {
@@ -118,6 +123,7 @@ def test_a_form_of_one_process_is_accepted_by_the_other(stack: Stack, other: htt
     assert "session" in other.cookies
 
 
+@pytest.mark.long
 def test_no_process_keeps_a_file(stack: Stack) -> None:
     for url in stack.api_urls * 2:  # enough for a worker to have asked Stripe
         with person(url) as buyer:

@@ -24,6 +24,7 @@ async def _known(client: Client) -> set[str]:
     return set(answer.custom_attributes)
 
 
+@pytest.mark.long
 async def test_search_attributes_are_added_to_a_new_and_to_an_older_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,12 +36,14 @@ async def test_search_attributes_are_added_to_a_new_and_to_an_older_database(
         assert await _known(await Client.connect(address)) == {*NAMES, "AddedLater"}
 
 
+@pytest.mark.long
 async def test_registering_names_what_was_missing_once(tmp_path: Path) -> None:
     with running_temporal_dev_server(tmp_path) as address:
         client = await Client.connect(address)
         assert await registration.register_search_attributes(client) == []
 
 
+@pytest.mark.long
 async def test_an_attribute_of_another_type_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

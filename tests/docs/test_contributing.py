@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from devstack.process import REPOSITORY
 
 TEXT = (REPOSITORY / "CONTRIBUTING.md").read_text()
 
 
+@pytest.mark.long
 def test_the_time_skipping_test_passes(tmp_path: Path) -> None:
     (shown,) = re.findall(r"<!-- time-skipping test -->\n```python\n(.*?)```", TEXT, re.DOTALL)
     example = tmp_path / "test_example.py"

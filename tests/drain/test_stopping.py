@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from devstack.stack import Stack
 from tests.devstack.stripe_faults import stripe_fault
@@ -25,6 +26,7 @@ def seconds_to_pay(buyer: httpx.Client, order: Json) -> float:
     return time.monotonic() - began_at
 
 
+@pytest.mark.long
 def test_who_keeps_a_connection_is_answered_and_told_to_open_another(stack: Stack) -> None:
     connection = http.client.HTTPConnection(urlsplit(stack.api_urls[0]).netloc, timeout=10)
     connection.request("GET", "/readyz")
@@ -45,6 +47,7 @@ def test_who_keeps_a_connection_is_answered_and_told_to_open_another(stack: Stac
     assert stack.parts["api-1"].exit_code == 0
 
 
+@pytest.mark.long
 def test_a_payment_that_takes_longer_than_the_drain_is_answered(stack: Stack) -> None:
     with (
         person(stack.api_urls[0]) as buyer,
@@ -69,6 +72,7 @@ def test_an_order_of_a_worker_that_stopped_goes_on_at_once_with_another(stack: S
     assert not lost_tasks(stack, [order["id"]])
 
 
+@pytest.mark.long
 def test_control_an_order_of_a_worker_that_died_waits(stack: Stack) -> None:
     with person(stack.urls["api"]) as buyer:
         order = reserve(buyer)

@@ -87,6 +87,7 @@ def assert_bought(stack: Stack, buyer: httpx.Client, order: Json) -> None:
     assert [intent["captured"] for intent in charged(stack, order)] == [5000]
 
 
+@pytest.mark.long
 def test_a_worker_killed_between_reservation_and_payment_costs_nobody_anything(
     stack: Stack, seller: httpx.Client, buyer: httpx.Client
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_worker_killed_between_reservation_and_payment_costs_nobody_anything(
     assert_bought(stack, buyer, order)
 
 
+@pytest.mark.long
 def test_a_worker_killed_while_stripe_decides_charges_once(
     stack: Stack, seller: httpx.Client, buyer: httpx.Client
 ) -> None:

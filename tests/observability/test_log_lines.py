@@ -118,6 +118,7 @@ def test_a_workflow_names_its_order_and_trace(stack: Stack, order: Order) -> Non
     assert "{" not in line["message"]
 
 
+@pytest.mark.long
 def test_what_the_sdk_says_is_a_line_like_any_other(stack: Stack, order: Order) -> None:
     stack.kill("temporal")
     words = "retr"

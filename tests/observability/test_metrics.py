@@ -94,6 +94,7 @@ def test_what_a_client_makes_up_is_no_label(api: Scraped) -> None:
     assert value(api, "holdfast_http_requests_total", method="other", status="405") == 1
 
 
+@pytest.mark.long
 def test_orders_are_counted_once_by_how_they_ended(api: Scraped, worker: Scraped) -> None:
     def ended(metrics: Scraped, outcome: str, reason: str) -> float:
         return value(metrics, "holdfast_orders_total", outcome=outcome, reason=reason)

@@ -177,6 +177,7 @@ def test_nothing_secret_or_personal_leaves_the_processes(
         assert text.encode() not in told, text
 
 
+@pytest.mark.long
 def test_a_change_stream_begins_no_trace(collector: Collector, trace: dict[str, Span]) -> None:
     roots = {span.name for span in collector.spans() if not span.parent_id}
     assert not any(name.startswith(("aggregate", "getMore", "find")) for name in roots), roots

@@ -164,6 +164,7 @@ async def test_a_refund_that_cannot_be_recorded_is_seen_and_made_once(
     await operator.nobody_paid_for_nothing()
 
 
+@pytest.mark.long
 async def test_control_a_bound_in_time_alone_keeps_a_refused_step_out_of_sight(
     idle_market: Marketplace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

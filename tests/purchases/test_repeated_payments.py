@@ -124,6 +124,7 @@ async def test_a_declined_payment_stays_declined_whatever_becomes_of_its_order(
     await market.is_consistent()
 
 
+@pytest.mark.long
 async def test_a_declined_payment_stays_declined_after_its_order_has_expired(
     market: Marketplace, seller: Person, buyer: Person, key: str
 ) -> None:
@@ -258,6 +259,7 @@ async def test_a_payment_whose_api_dies_before_the_answer_is_charged_once(
         await idle_market.is_consistent()
 
 
+@pytest.mark.long
 async def test_a_payment_submitted_in_time_is_never_told_that_it_came_too_late(
     idle_market: Marketplace, seller: Person, buyer: Person, key: str
 ) -> None:

@@ -42,6 +42,7 @@ CROWD = 30
 BRIEFLY = timedelta(milliseconds=500)
 
 
+@pytest.mark.long
 async def test_a_busy_market_raises_no_alarm(
     auditor: Auditor, market: Marketplace, seller: Person
 ) -> None:
@@ -77,6 +78,7 @@ async def test_a_busy_market_raises_no_alarm(
     await market.is_consistent()
 
 
+@pytest.mark.long
 async def test_a_check_goes_on_where_its_history_ended(
     auditor: Auditor, market: Marketplace, seller: Person, buyer: Person
 ) -> None:

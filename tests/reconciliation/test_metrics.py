@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 from beanie import PydanticObjectId
 
 from devstack.ports import LOOPBACK, free_ports
@@ -38,6 +39,7 @@ async def scrape(address: str) -> str:
     return answer.text
 
 
+@pytest.mark.long
 async def test_violations_are_counted_once_and_open_ones_measured(idle_market: Marketplace) -> None:
     (port,) = free_ports(1)
     address = f"{LOOPBACK}:{port}"
@@ -68,6 +70,7 @@ async def test_violations_are_counted_once_and_open_ones_measured(idle_market: M
     assert later[total, "I5", "reported"] == 1
 
 
+@pytest.mark.long
 async def test_a_worker_process_schedules_the_check_and_serves_its_metrics(tmp_path: Path) -> None:
     settings = StackSettings.on_free_ports(tmp_path)
     address = f"{LOOPBACK}:{settings.worker_metrics_port}"

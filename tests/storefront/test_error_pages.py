@@ -229,6 +229,7 @@ async def test_a_bug_in_a_template_is_a_page_too(
     assert_error_page(await visitor.open("/"), 500, "Something went wrong")
 
 
+@pytest.mark.long
 async def test_without_mongodb_every_page_says_so_and_nobody_is_signed_out(
     api_settings: ApiSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,7 +169,7 @@ def test_an_api_that_does_not_trust_the_server_is_not_ready_and_logs_why(
         eventually(lambda: _status(f"{stack.urls['api']}/readyz") == 503)
         assert httpx.get(f"{stack.urls['api']}/api/tickets").status_code == 200
         log = api.log.read_text()
-        assert "temporal does not respond" in log
+        assert "Temporal does not respond" in log
         assert "InvalidCertificate(UnknownIssuer)" in log
         assert API_KEY not in log
     finally:
