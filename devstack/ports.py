@@ -1,7 +1,6 @@
 """TCP ports on the loopback address."""
 
 import socket
-from itertools import islice
 from random import SystemRandom
 
 LOOPBACK = "127.0.0.1"
@@ -32,7 +31,16 @@ def is_listening(port: int) -> bool:
         return False
 
 
+_candidates: list[int] = []
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different."""
-    candidates = SystemRandom().sample(PORT_RANGE, len(PORT_RANGE))
-    return list(islice(filter(is_free, candidates), count))
+    """Ports that nobody listens on, and that this process has not been given before."""
+    ports: list[int] = []
+    while len(ports) < count:
+        if not _candidates:
+            _candidates.extend(SystemRandom().sample(PORT_RANGE, len(PORT_RANGE)))
+        port = _candidates.pop()
+        if is_free(port):
+            ports.append(port)
+    return ports

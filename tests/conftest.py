@@ -13,6 +13,7 @@ from xdist.scheduler import Scheduling
 from api.app import create_app
 from api.resources import resources_of
 from api.users import passwords
+from devstack import ports
 from devstack.mongodb import running_mongod
 from devstack.temporal import running_temporal_dev_server
 from stripe_sandbox.testing import RunningSandbox, running_sandbox
@@ -27,6 +28,13 @@ from ticketing.settings import MongoDBSettings, StripeApiSettings
 
 CHEAP_KIB = 8
 """The least memory that argon2 takes for a hash."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of a run ports of its own, since a port is free until its server starts."""
+    if worker := getattr(config, "workerinput", None):
+        number = int(worker["workerid"].removeprefix("gw"))
+        ports.PORT_RANGE = ports.PORT_RANGE[number :: worker["workercount"]]
 
 
 @pytest.hookimpl(trylast=True)  # others shuffle them

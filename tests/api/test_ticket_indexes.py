@@ -13,6 +13,7 @@ from ticketing.models import Ticket
 from ticketing.statuses import TicketStatus
 
 
+@pytest.mark.long
 async def test_every_index_of_the_tickets_is_made(mongodb: Mongo) -> None:
     wanted = {index.document["name"] for index in Ticket.Settings.indexes}
 
@@ -54,6 +55,7 @@ async def insert_many(*, rare: TicketStatus) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sort", list(TicketSort))
 @pytest.mark.parametrize("status", [None, *TicketStatus])
 async def test_no_list_is_sorted_in_memory_or_read_from_the_whole_collection(
@@ -68,6 +70,7 @@ async def test_no_list_is_sorted_in_memory_or_read_from_the_whole_collection(
             assert used.isdisjoint({"COLLSCAN", "SORT"}), (seller, behind)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sort", list(TicketSort))
 async def test_no_list_within_prices_is_read_from_the_whole_collection(
     mongodb: Mongo, sort: TicketSort
@@ -83,6 +86,7 @@ async def test_no_list_within_prices_is_read_from_the_whole_collection(
             assert "COLLSCAN" not in used
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sort", list(TicketSort))
 @pytest.mark.parametrize("status", list(TicketStatus))
 async def test_a_page_of_a_rare_status_reads_no_more_than_it_shows(
@@ -96,6 +100,7 @@ async def test_a_page_of_a_rare_status_reads_no_more_than_it_shows(
     assert stats["nReturned"] == stats["totalDocsExamined"] == 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sort", list(TicketSort))
 async def test_a_search_reads_the_words_in_their_order(mongodb: Mongo, sort: TicketSort) -> None:
     await insert_many(rare=TicketStatus.RESERVED)
@@ -107,6 +112,7 @@ async def test_a_search_reads_the_words_in_their_order(mongodb: Mongo, sort: Tic
     assert used.isdisjoint({"COLLSCAN", "SORT"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", ["ticket", "ticket 7", "7 ticket"])
 async def test_a_search_reads_no_more_than_has_its_rarest_word(mongodb: Mongo, words: str) -> None:
     await insert_many(rare=TicketStatus.RESERVED)

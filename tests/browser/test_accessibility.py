@@ -50,6 +50,7 @@ async def test_pages_have_no_fault_in_light_and_dark_on_a_desktop_and_a_phone(
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.long
 async def test_faults_are_found(people: People) -> None:
     """The control: a page with a fault of each kind."""
     visitor = await people.visitor()

@@ -8,6 +8,7 @@ from tests.browser.market import Ticket
 from tests.browser.person import PASSWORD, People
 
 
+@pytest.mark.long
 async def test_a_ticket_is_bought_with_the_keyboard_alone(people: People, ticket: Ticket) -> None:
     buyer = await people.visitor("buyer")
     keyboard = Keyboard(buyer.page)

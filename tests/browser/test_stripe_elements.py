@@ -31,6 +31,7 @@ async def buyer(people: People, market: Market, stripe: FakeStripe) -> Person:
     return buyer
 
 
+@pytest.mark.long
 async def test_the_element_is_made_for_the_order_and_what_it_makes_pays(
     buyer: Person, ticket: Ticket, stripe: FakeStripe, market: Market
 ) -> None:
@@ -62,6 +63,7 @@ async def test_the_element_is_made_for_the_order_and_what_it_makes_pays(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", ["submit", "createPaymentMethod"])
 async def test_what_stripe_finds_wrong_is_told_and_can_be_corrected(
     buyer: Person, ticket: Ticket, stripe: FakeStripe, step: str
@@ -78,6 +80,7 @@ async def test_what_stripe_finds_wrong_is_told_and_can_be_corrected(
     await buyer.is_told("Paid")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("missing", ["script", "element"])
 async def test_a_stripe_that_cannot_be_reached_is_told(
     people: People, buyer: Person, ticket: Ticket, stripe: FakeStripe, missing: str
@@ -96,6 +99,7 @@ async def test_a_stripe_that_cannot_be_reached_is_told(
     await expect(buyer.pay_button).to_be_disabled()
 
 
+@pytest.mark.long
 async def test_the_bank_is_shown_by_stripe_within_the_page(
     buyer: Person, ticket: Ticket, stripe: FakeStripe, market: Market
 ) -> None:

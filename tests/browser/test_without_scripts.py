@@ -28,6 +28,7 @@ async def confirms(buyer: Person) -> None:
     await buyer.pay_button.click()
 
 
+@pytest.mark.long
 async def test_a_ticket_is_sold_and_bought(people: People, market: Market) -> None:
     seller = await people.visitor("seller", scripts=False)
     await seller.opens("/")
@@ -57,6 +58,7 @@ async def test_a_ticket_is_sold_and_bought(people: People, market: Market) -> No
     assert people.watch.card_numbers_sent == [f"{market.sandbox}/_sandbox/cards"]
 
 
+@pytest.mark.long
 async def test_the_market_is_searched_filtered_sorted_and_paged(
     people: People, market: Market
 ) -> None:
@@ -92,6 +94,7 @@ async def test_the_market_is_searched_filtered_sorted_and_paged(
     )
 
 
+@pytest.mark.long
 async def test_the_bank_asks_and_an_approval_pays(
     buyer: Person, ticket: Ticket, market: Market
 ) -> None:
@@ -105,6 +108,7 @@ async def test_the_bank_asks_and_an_approval_pays(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 async def test_the_bank_asks_and_a_refusal_frees_the_ticket(
     buyer: Person, ticket: Ticket, market: Market
 ) -> None:
@@ -121,6 +125,7 @@ async def test_the_bank_asks_and_a_refusal_frees_the_ticket(
     assert market.captured(order_id) == []
 
 
+@pytest.mark.long
 async def test_a_declined_card_is_told_and_another_one_can_pay(
     people: People, ticket: Ticket, market: Market
 ) -> None:
@@ -137,6 +142,7 @@ async def test_a_declined_card_is_told_and_another_one_can_pay(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "expiry", "cvc", "complaint"),
     [
@@ -157,6 +163,7 @@ async def test_what_is_wrong_with_a_card_is_told_beside_it(
     await buyer.is_told("Waiting for your payment")
 
 
+@pytest.mark.long
 async def test_a_card_can_be_exchanged_before_it_pays(buyer: Person, ticket: Ticket) -> None:
     await buyer.reserves(ticket)
     await buyer.pays_with(DECLINED)
@@ -169,6 +176,7 @@ async def test_a_card_can_be_exchanged_before_it_pays(buyer: Person, ticket: Tic
     await buyer.is_told("Paid")
 
 
+@pytest.mark.long
 async def test_an_order_is_cancelled(buyer: Person, ticket: Ticket) -> None:
     await buyer.reserves(ticket)
     await buyer.presses("Cancel the order")
@@ -179,6 +187,7 @@ async def test_an_order_is_cancelled(buyer: Person, ticket: Ticket) -> None:
     await expect(buyer.main.get_by_role("listitem")).to_contain_text("Cancelled")
 
 
+@pytest.mark.long
 async def test_a_payment_that_is_being_checked_is_looked_at_again_by_itself(
     people: People, ticket: Ticket, market: Market
 ) -> None:
@@ -195,6 +204,7 @@ async def test_a_payment_that_is_being_checked_is_looked_at_again_by_itself(
     assert market.captured(order_id) == [2500]
 
 
+@pytest.mark.long
 async def test_a_ticket_is_edited_and_withdrawn(people: People) -> None:
     seller = await people.somebody("seller", scripts=False)
     ticket = await seller.has_listed()
@@ -204,6 +214,7 @@ async def test_a_ticket_is_edited_and_withdrawn(people: People) -> None:
     await seller.sees("You have not listed anything yet.")
 
 
+@pytest.mark.long
 async def test_a_buyer_is_refunded(people: People, buyer: Person) -> None:
     seller = await people.somebody("seller", scripts=False)
     order_id = await buyer.has_bought(await seller.has_listed())

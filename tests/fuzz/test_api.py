@@ -250,6 +250,7 @@ async def served_market(
         await serving
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_every_answer_is_as_the_api_describes_it(
     api: ServedApi, label: str, pytestconfig: pytest.Config

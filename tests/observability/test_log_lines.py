@@ -71,6 +71,7 @@ def line_with(stack: Stack, name: str, words: str) -> Line:
     return found[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words", ["POST '/api/orders' 201", "POST '/api/payments' 201", "/api/webhooks/stripe"]
 )
@@ -81,6 +82,8 @@ def test_a_request_that_concerns_an_order_names_it(stack: Stack, order: Order, w
     assert len(line["requestId"]) == len(line["traceId"]) == 32
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("order")  # which the other tests take for the first one
 def test_a_payment_with_an_idempotency_key_names_its_order(
     stack: Stack, people: list[Shopper]
 ) -> None:
@@ -97,10 +100,12 @@ def test_a_payment_with_an_idempotency_key_names_its_order(
     assert {line.get("orderId") for line in lines_of_it()} == {order["id"]}
 
 
+@pytest.mark.long
 def test_a_request_that_concerns_none_names_none(stack: Stack, order: Order) -> None:
     assert "orderId" not in line_with(stack, "api", "POST '/api/tickets' 201")
 
 
+@pytest.mark.long
 def test_a_step_that_fails_names_its_order_and_the_orders_trace(stack: Stack, order: Order) -> None:
     line = line_with(stack, "worker", "Completing activity as failed")
 
@@ -110,6 +115,7 @@ def test_a_step_that_fails_names_its_order_and_the_orders_trace(stack: Stack, or
     assert "PaymentOutcomeUnknown" in line["exception"]
 
 
+@pytest.mark.long
 def test_a_workflow_names_its_order_and_trace(stack: Stack, order: Order) -> None:
     line = line_with(stack, "worker", "the order stays completed")
 
@@ -128,6 +134,7 @@ def test_what_the_sdk_says_is_a_line_like_any_other(stack: Stack, order: Order) 
     stack.start_part("temporal")
 
 
+@pytest.mark.long
 def test_no_line_holds_a_secret_or_an_address(
     stack: Stack, people: list[Shopper], order: Order
 ) -> None:

@@ -111,6 +111,7 @@ def lineage(trace: dict[str, Span], span: Span) -> list[Span]:
     return line
 
 
+@pytest.mark.long
 def test_one_trace_leads_from_the_request_to_each_call_of_stripe(trace: dict[str, Span]) -> None:
     for call, activity in {"authorize": "authorize_payment", "capture": "capture_payment"}.items():
         (at_stripe,) = named(trace, f"Stripe {call}")
@@ -128,6 +129,7 @@ def test_one_trace_leads_from_the_request_to_each_call_of_stripe(trace: dict[str
         assert run.parent_id == line[1].id
 
 
+@pytest.mark.long
 def test_a_clients_trace_is_linked_to_and_not_joined(
     trace: dict[str, Span], collector: Collector
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_clients_trace_is_linked_to_and_not_joined(
     assert collector.trace(FROM_OUTSIDE) == {}
 
 
+@pytest.mark.long
 def test_steps_in_the_database_are_part_of_what_asked_for_them(trace: dict[str, Span]) -> None:
     (run,) = named(trace, "RunActivity:reserve_ticket")
     commands = [span for span in trace.values() if span.parent_id == run.id]
@@ -149,6 +152,7 @@ def test_steps_in_the_database_are_part_of_what_asked_for_them(trace: dict[str, 
     assert request.attributes["http.response.status_code"] == "201"
 
 
+@pytest.mark.long
 def test_the_payments_request_is_a_trace_of_its_own_that_the_orders_is_linked_to(
     trace: dict[str, Span], collector: Collector, order: dict[str, str]
 ) -> None:
@@ -159,6 +163,7 @@ def test_the_payments_request_is_a_trace_of_its_own_that_the_orders_is_linked_to
     assert handled.linked == (payment.trace_id,)
 
 
+@pytest.mark.long
 def test_nothing_secret_or_personal_leaves_the_processes(
     stack: Stack, people: list[Shopper], order: dict[str, str], collector: Collector
 ) -> None:

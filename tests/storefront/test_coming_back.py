@@ -80,6 +80,7 @@ def as_a_browser_reads(location: str) -> str:
     return urlsplit(urljoin(f"{SITE}/signin", without_breaks.replace("\\", "/"))).netloc
 
 
+@pytest.mark.long
 def test_the_reading_is_as_suspicious_as_a_browsers() -> None:
     hosts = {as_a_browser_reads(address) for address in ELSEWHERE}
     assert "evil.example" in hosts
@@ -103,6 +104,7 @@ async def _ways_out(visitor: Browser, seller: Browser, next: str) -> list[str]:
     return [shown, *(answer.goes_to for answer in [*entered, *passed])]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("next", ELSEWHERE, ids=lambda next: repr(next)[:30])
 async def test_nobody_is_led_elsewhere(
     app: FastAPI, visitor: Browser, seller: Browser, next: str
@@ -112,6 +114,7 @@ async def test_nobody_is_led_elsewhere(
     assert ways == ["/"] * len(ways)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("next", STAYS, ids=lambda next: repr(next)[:30])
 async def test_a_path_of_ours_is_gone_to(
     app: FastAPI, visitor: Browser, seller: Browser, next: str
@@ -124,6 +127,7 @@ async def test_a_path_of_ours_is_gone_to(
         assert as_a_browser_reads(way) == "localhost"
 
 
+@pytest.mark.long
 async def test_a_page_for_people_with_an_account_leads_to_signing_in_and_back(
     app: FastAPI, visitor: Browser
 ) -> None:
@@ -134,6 +138,7 @@ async def test_a_page_for_people_with_an_account_leads_to_signing_in_and_back(
     assert page.address == "/listings?cursor=abc&done=withdrawn"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "next"),
     [

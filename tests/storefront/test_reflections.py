@@ -36,6 +36,7 @@ def assert_is_text(page: Page, text: str) -> None:
         assert text not in page.response.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "path",
     [
@@ -64,6 +65,7 @@ async def test_an_address_is_shown_as_text(visitor: Browser, seller: Browser, pa
                 assert_is_text(page, text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", MARKUP)
 async def test_what_was_typed_comes_back_as_it_was(
     visitor: Browser, seller: Browser, text: str
@@ -83,6 +85,7 @@ async def test_what_was_typed_comes_back_as_it_was(
     assert_is_text(page, text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", MARKUP)
 async def test_a_forged_field_of_an_edit_comes_back_as_text(seller: Browser, text: str) -> None:
     listed = await list_ticket(seller.http)
@@ -93,6 +96,7 @@ async def test_a_forged_field_of_an_edit_comes_back_as_text(seller: Browser, tex
     assert_is_text(page, text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "email",
     [
@@ -112,6 +116,7 @@ async def test_an_address_of_mail_is_shown_as_it_is(visitor: Browser, email: str
     assert user["email"] == email
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", MARKUP[:6])
 async def test_an_address_that_sign_up_would_refuse_is_text_all_the_same(
     visitor: Browser, text: str

@@ -118,6 +118,7 @@ SCENES: dict[str, Scene] = {
 }
 
 
+@pytest.mark.long
 def test_every_form_has_a_scene() -> None:
     assert sorted(SCENES) == ROUTES
 
@@ -156,6 +157,7 @@ def assert_refused(sent: Page, words: str) -> None:
     assert "Set-Cookie" not in sent.response.headers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("route", ROUTES)
 async def test_a_form_is_only_taken_from_the_page_that_was_shown_to_this_session(
     market: Marketplace, people: People, route: str

@@ -88,6 +88,7 @@ async def every_state(
     return {state_of(page): page for page in shown}
 
 
+@pytest.mark.long
 async def test_every_template_is_shown_and_every_link_of_every_page_leads_to_a_page(
     market: Marketplace,
     seller: Browser,
@@ -119,6 +120,7 @@ async def test_every_template_is_shown_and_every_link_of_every_page_leads_to_a_p
             assert unquote(link).count("next=") <= 1, f"{link} is a way around in circles"
 
 
+@pytest.mark.long
 async def test_only_orders_let_stripe_or_its_sandbox_take_part(
     market: Marketplace, seller: Browser, buyer: Browser, other_buyer: Browser
 ) -> None:
