@@ -25,7 +25,11 @@ def exchange(app: FastAPI, **resources: Any) -> None:
 
 def connected(client: Client) -> TemporalConnection:
     """The API's connection, by a client that there is already."""
-    return TemporalConnection.from_client(client)
+
+    async def connect() -> Client:
+        return client
+
+    return TemporalConnection(connect)
 
 
 def unconnected(settings: ApiSettings) -> Resources:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Self
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -29,15 +28,6 @@ class TemporalConnection:
     def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
         self._connect = connect
         self._connecting: asyncio.Task[Client] | None = None
-
-    @classmethod
-    def from_client(cls, client: Client) -> Self:
-        """Wrap a client that is connected already."""
-
-        async def connect() -> Client:
-            return client
-
-        return cls(connect)
 
     async def client(self) -> Client:
         """Wait for the connected client.

@@ -102,7 +102,6 @@ def test_a_worker_killed_between_reservation_and_payment_costs_nobody_anything(
     assert_bought(stack, buyer, order)
 
 
-@pytest.mark.long
 def test_a_worker_killed_while_stripe_decides_charges_once(
     stack: Stack, seller: httpx.Client, buyer: httpx.Client
 ) -> None:

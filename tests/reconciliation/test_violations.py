@@ -351,7 +351,6 @@ async def test_a_payment_that_never_ends_is_reported_also_while_stripe_is_away(
     assert await auditor.found() == {ViolationCode.OVERDUE: ViolationStatus.OPEN}
 
 
-@pytest.mark.long
 async def test_a_capture_by_hand_of_less_is_reported_and_ends_with_its_refund(
     auditor: Auditor, market: Marketplace, buyer: Person, order: Json
 ) -> None:
