@@ -1,5 +1,6 @@
 """An API that runs in the test's own event loop, and people who use it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
@@ -33,6 +34,9 @@ async def app(api_settings: ApiSettings, mongodb: Mongo) -> AsyncIterator[FastAP
     app = create_app(api_settings)
     async with app.router.lifespan_context(app):
         yield app
+    # It would go on asking MongoDB, and be counted by a later test.
+    watching = [task for task in asyncio.all_tasks() if "TicketFeed" in str(task.get_coro())]
+    assert not watching, "a feed is still watching: see `use_feed`"
 
 
 def visit(app: FastAPI) -> AsyncClient:

@@ -6,8 +6,8 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -45,6 +45,23 @@ async def url(app: FastAPI) -> AsyncIterator[str]:
     """Where the API is served."""
     async with serving(app) as url:
         yield url
+
+
+UseFeed = Callable[..., TicketFeed]
+
+
+@pytest.fixture
+async def use_feed(app: FastAPI) -> AsyncIterator[UseFeed]:
+    """Gives the app a feed with other limits, which stops watching when the test is over."""
+    async with AsyncExitStack() as stack:
+
+        def use(**limits: Any) -> TicketFeed:
+            feed = TicketFeed(**limits)
+            stack.push_async_callback(feed.aclose)
+            exchange(app, ticket_feed=feed)
+            return feed
+
+        yield use
 
 
 @asynccontextmanager
@@ -220,9 +237,9 @@ async def test_another_process_tells_what_was_missed(
 
 
 async def test_what_is_no_longer_remembered_is_looked_up(
-    app: FastAPI, url: str, seller: AsyncClient
+    use_feed: UseFeed, url: str, seller: AsyncClient
 ) -> None:
-    exchange(app, ticket_feed=TicketFeed(max_recent=2))
+    use_feed(max_recent=2)
     last_id, missed = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id) as stream:
         assert [event.data for event in await stream.take(5)] == missed
@@ -230,9 +247,9 @@ async def test_what_is_no_longer_remembered_is_looked_up(
 
 @pytest.mark.parametrize("max_recent", [1000, 0], ids=["remembered", "looked up"])
 async def test_who_heard_half_of_a_transaction_is_told_the_other_half(
-    app: FastAPI, url: str, max_recent: int
+    app: FastAPI, use_feed: UseFeed, url: str, max_recent: int
 ) -> None:
-    exchange(app, ticket_feed=TicketFeed(max_recent=max_recent))
+    use_feed(max_recent=max_recent)
 
     async def list_two(session: AsyncClientSession) -> None:
         await Ticket.insert_many([ticket(1), ticket(2)], session=session)
@@ -254,10 +271,9 @@ async def test_the_header_counts_before_the_query(url: str, seller: AsyncClient)
 
 
 async def test_changes_while_the_past_is_looked_up_are_told_once_and_after_it(
-    app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    use_feed: UseFeed, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = TicketFeed(max_recent=2)
-    exchange(app, ticket_feed=feed)
+    feed = use_feed(max_recent=2)
     last_id, missed = await miss_something(url, seller)
 
     async def look_up_too_much(
@@ -316,9 +332,9 @@ async def test_only_the_tickets_that_are_asked_for_are_heard_of(
 
 @pytest.mark.parametrize("max_recent", [1000, 0], ids=["remembered", "looked up"])
 async def test_of_what_was_missed_only_the_tickets_that_are_asked_for_are_told(
-    app: FastAPI, url: str, seller: AsyncClient, max_recent: int
+    use_feed: UseFeed, url: str, seller: AsyncClient, max_recent: int
 ) -> None:
-    exchange(app, ticket_feed=TicketFeed(max_recent=max_recent))
+    use_feed(max_recent=max_recent)
     last_id, missed = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id, ticket=missed[2]["id"]) as stream:
         await edit(seller, missed[3], price=100)
@@ -328,10 +344,10 @@ async def test_of_what_was_missed_only_the_tickets_that_are_asked_for_are_told(
 
 
 async def test_a_filtered_stream_says_how_far_it_is(
-    app: FastAPI, url: str, seller: AsyncClient
+    use_feed: UseFeed, url: str, seller: AsyncClient
 ) -> None:
     """Else its position would be forgotten by MongoDB while other tickets change."""
-    exchange(app, ticket_feed=TicketFeed(keep_alive=timedelta(milliseconds=20)))
+    use_feed(keep_alive=timedelta(milliseconds=20))
     mine = await list_ticket(seller)
     async with hearing(url, ticket=mine["id"]) as stream, hearing(url) as all_of_them:
         await all_of_them.begins()
@@ -357,10 +373,10 @@ async def test_who_comes_with_an_unknown_token_is_told_to_read_anew(
 
 
 async def test_who_missed_too_much_is_told_to_read_anew(
-    app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    use_feed: UseFeed, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ticket_changes, "MAX_MISSED", 4)
-    exchange(app, ticket_feed=TicketFeed(max_recent=0))
+    use_feed(max_recent=0)
     last_id, _ = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id) as stream:
         assert await heard(stream) == ("reset", {})
@@ -382,14 +398,14 @@ async def test_who_was_away_for_long_is_told_to_read_anew_without_a_look_back(
 
 
 async def test_who_would_wait_too_long_for_a_look_back_is_told_to_read_anew(
-    app: FastAPI, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    use_feed: UseFeed, url: str, seller: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(ticket_feed, "CATCH_UP_TIMEOUT", timedelta(milliseconds=100))
     monkeypatch.setattr(ticket_feed, "missed_changes", never)
-    exchange(app, ticket_feed=TicketFeed(max_recent=0))
+    use_feed(max_recent=0)
     last_id, _ = await miss_something(url, seller)
     async with hearing(url, last_event_id=last_id) as stream:
         assert await heard(stream) == ("reset", {})
@@ -417,9 +433,8 @@ async def is_served(url: str) -> bool:
         return answer.is_success
 
 
-async def test_who_is_too_slow_is_let_go_and_catches_up(app: FastAPI, url: str) -> None:
-    feed = TicketFeed(max_pending=3)
-    exchange(app, ticket_feed=feed)
+async def test_who_is_too_slow_is_let_go_and_catches_up(use_feed: UseFeed, url: str) -> None:
+    feed = use_feed(max_pending=3)
     async with feed.listen() as listener:
         messages = feed.messages(listener)
         _, here = [await anext(messages), await anext(messages)]
@@ -432,8 +447,8 @@ async def test_who_is_too_slow_is_let_go_and_catches_up(app: FastAPI, url: str) 
         assert [event.data["title"] for event in await stream.take(4)] == titles
 
 
-async def test_who_keeps_reading_is_not_let_go_in_a_burst(app: FastAPI, url: str) -> None:
-    exchange(app, ticket_feed=TicketFeed(max_pending=2 * ticket_changes.BATCH))
+async def test_who_keeps_reading_is_not_let_go_in_a_burst(use_feed: UseFeed, url: str) -> None:
+    use_feed(max_pending=2 * ticket_changes.BATCH)
     async with hearing(url) as stream:
         await stream.begins()
         titles = await insert(*map(ticket, range(5 * ticket_changes.BATCH)))
@@ -441,8 +456,8 @@ async def test_who_keeps_reading_is_not_let_go_in_a_burst(app: FastAPI, url: str
         assert [event.data["title"] for event in await stream.take(len(titles))] == titles
 
 
-async def test_a_process_serves_so_many_streams_and_no_more(app: FastAPI, url: str) -> None:
-    exchange(app, ticket_feed=TicketFeed(max_streams=1))
+async def test_a_process_serves_so_many_streams_and_no_more(use_feed: UseFeed, url: str) -> None:
+    use_feed(max_streams=1)
     async with AsyncClient(base_url=url) as another:
         async with hearing(url) as stream:
             await stream.begins()
