@@ -1,6 +1,7 @@
 """What every answer has to keep: it is documented, and shaped as the contract says."""
 
 import re
+from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI
@@ -89,3 +90,8 @@ class Documentation:
                 responses: Json = self._paths[template][request.method.lower()]["responses"]
                 return responses
         raise AssertionError(f"{path} is not documented at all")
+
+
+def instant(text: str) -> datetime:
+    """A moment of an answer; compared as text, a whole second would come after its fractions."""
+    return datetime.fromisoformat(text)

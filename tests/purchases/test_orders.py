@@ -1,7 +1,7 @@
 """Orders over HTTP: made, read, listed and cancelled."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from httpx import Response
@@ -10,7 +10,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from activities import reservations
 from activities.reservations import Reservation, ReserveTicket
 from tests.api.conftest import assert_problem
-from tests.purchases.contract import Json, assert_order
+from tests.purchases.contract import Json, assert_order, instant
 from tests.purchases.marketplace import Marketplace, Person
 
 
@@ -41,7 +41,7 @@ async def test_a_new_order_is_answered_with_201_its_place_and_all_that_the_contr
     order = assert_order(answer.json())
     assert answer.headers["Location"] == f"/api/orders/{order['id']}"
     assert (await buyer.http.get(answer.headers["Location"])).json() == order
-    reserved_for = _instant(order["expiresAt"]) - _instant(order["createdAt"])
+    reserved_for = instant(order["expiresAt"]) - instant(order["createdAt"])
     assert reserved_for == timedelta(minutes=15)
     assert order == {
         "id": order["id"],
@@ -255,7 +255,7 @@ async def test_an_unpaid_order_expires_and_gives_the_ticket_back(
     ticket = await seller.list_ticket()
     order = await buyer.reserve(ticket)
     expired = await buyer.sees(order, "cancelled", "expired")
-    assert _instant(expired["cancelledAt"]) >= _instant(order["expiresAt"])
+    assert instant(expired["cancelledAt"]) >= instant(order["expiresAt"])
     assert (await seller.ticket(ticket))["status"] == "available"
 
     before = await market.written()
@@ -351,7 +351,3 @@ async def test_a_cursor_is_good_only_for_the_list_that_it_came_from(
 async def _everything_done_with(order: Json, person: Person) -> list[Response]:
     read = await person.http.get(f"/api/orders/{order['id']}")
     return [read, await person.cancel(order), await person.pay(order)]
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from api.refunds.service import RefundService
 from tests.api.conftest import assert_problem
 from tests.purchases import careless
-from tests.purchases.contract import Json, assert_order
+from tests.purchases.contract import Json, assert_order, instant
 from tests.purchases.marketplace import Marketplace, Person
 from tests.waiting import eventually
 from ticketing.models import Order, Ticket
@@ -57,7 +57,7 @@ async def test_a_refunded_order_is_cancelled_and_its_charge_names_the_refund(
     assert answer.status_code == 200, answer.text
     refunded = assert_order(answer.json())
     assert (refunded["status"], refunded["cancelReason"]) == ("cancelled", "refunded")
-    assert refunded["completedAt"] <= refunded["cancelledAt"]
+    assert instant(refunded["completedAt"]) <= instant(refunded["cancelledAt"])
     (charge,) = refunded["charges"]
     (refund,) = market.sandbox.refunds(charge["stripeId"])
     assert (charge["status"], charge["stripeRefundId"]) == ("completed", refund["id"])
