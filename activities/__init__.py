@@ -24,7 +24,7 @@ def build_activities(
     order_metrics = OrderMetrics(meter)
     reservations = ReservationActivities(mongo)
     orders = OrderActivities(mongo, order_metrics)
-    payments = PaymentActivities(mongo, gateway)
+    payments = PaymentActivities(mongo, gateway, orders)
     refunds = RefundActivities(mongo, gateway, order_metrics)
     reconciliation = ReconciliationActivities(mongo, gateway, temporal, meter)
     return [
@@ -34,6 +34,7 @@ def build_activities(
         orders.fail_payment,
         orders.complete_order,
         orders.cancel_order,
+        payments.take_payment,
         payments.authorize_payment,
         payments.read_payment,
         payments.capture_payment,

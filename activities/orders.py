@@ -1,12 +1,15 @@
 """Moving an order, its ticket and its charges from one state to the next, together."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
 from temporalio import activity
 
 from ticketing.clock import to_milliseconds
@@ -57,7 +60,9 @@ class BegunPayment:
     undecided: UndecidedPayment | None = None
     """The attempt that is the current one instead."""
     is_ticket_held: bool = True
-    """Without its ticket the order cannot be paid at all."""
+    """Without its ticket, at the price to be paid, the order cannot be paid at all."""
+    is_new: bool = False
+    """Whether it was begun by this very call, so that Stripe cannot have been asked before."""
 
 
 @dataclass(frozen=True)
@@ -129,30 +134,25 @@ class OrderActivities:
         idempotency key with both.
         """
 
-        async def begin(session: AsyncClientSession) -> BegunPayment:
-            order_id = PydanticObjectId(input.order_id)
-            charge_id = PydanticObjectId(input.charge_id)
-            charge = await _charge_of_attempt(input, session)
-            if charge is None and await _set_awaiting_payment(input, session):
-                await Charge(
-                    id=charge_id,
-                    order_id=order_id,
-                    attempt=input.attempt,
-                    status=ChargeStatus.CREATED,
-                    amount=input.amount,
-                    currency=input.currency,
-                    payment_method=input.payment_method,
-                    created_at=to_milliseconds(input.at),
-                ).insert(session=session)
-                return BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
-            return BegunPayment(
-                charge is not None and is_begun(charge, input),
-                await _status_of(order_id, session),
-                undecided=await _undecided_payment(order_id, session),
-                is_ticket_held=await _holds_ticket(input, session),
-            )
+        async def begin(session: AsyncClientSession) -> bool:
+            if not await _set_awaiting_payment(input, session):
+                return False
+            await Charge(
+                id=PydanticObjectId(input.charge_id),
+                order_id=PydanticObjectId(input.order_id),
+                attempt=input.attempt,
+                status=ChargeStatus.CREATED,
+                amount=input.amount,
+                currency=input.currency,
+                payment_method=input.payment_method,
+                created_at=to_milliseconds(input.at),
+            ).insert(session=session)
+            return True
 
-        return await in_transaction(self._mongo, begin)
+        with suppress(DuplicateKeyError):  # this payment was begun before, or another one with it
+            if await in_transaction(self._mongo, begin):
+                return BegunPayment(True, OrderStatus.AWAITING_PAYMENT, is_new=True)
+        return await in_transaction(self._mongo, partial(_recorded_payment, input))
 
     @activity.defn
     async def fail_payment(self, input: FailPayment) -> None:
@@ -311,6 +311,27 @@ async def _fail_charge(
     return [timeline_entry(code, at, attempt=charge.attempt, reason=reason)]
 
 
+async def _recorded_payment(input: BeginPayment, session: AsyncClientSession) -> BegunPayment:
+    """What the documents say of a payment that cannot be begun now."""
+    order_id = PydanticObjectId(input.order_id)
+    charge = await _charge_of_attempt(input, session)
+    return BegunPayment(
+        charge is not None and is_begun(charge, input),
+        await _status_of(order_id, session),
+        undecided=await _undecided_payment(order_id, session),
+        is_ticket_held=await _holds_ticket(input, session)
+        and await Order.find_one(_at_price(input), session=session) is not None,
+    )
+
+
+def _at_price(input: BeginPayment) -> dict[str, object]:
+    return {
+        "_id": PydanticObjectId(input.order_id),
+        "ticket.price": input.amount,
+        "ticket.currency": input.currency,
+    }
+
+
 async def _charge_of_attempt(input: BeginPayment, session: AsyncClientSession) -> Charge | None:
     """The charge of this payment, or else the one that has taken its attempt."""
     charge_id = PydanticObjectId(input.charge_id)
@@ -326,12 +347,11 @@ def is_begun(charge: Charge, input: BeginPayment) -> bool:
 
 
 async def _set_awaiting_payment(input: BeginPayment, session: AsyncClientSession) -> bool:
-    """Take an unpaid order to `awaiting_payment`, if it holds its ticket."""
-    order_id = PydanticObjectId(input.order_id)
+    """Take an unpaid order to `awaiting_payment`, if it holds its ticket at this price."""
     if not await _holds_ticket(input, session):
         return False
     result = await Order.find_one(
-        {"_id": order_id, "status": OrderStatus.CREATED}, session=session
+        {**_at_price(input), "status": OrderStatus.CREATED}, session=session
     ).update(
         {
             "$set": {"status": OrderStatus.AWAITING_PAYMENT},

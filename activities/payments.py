@@ -1,5 +1,6 @@
 """Payments at Stripe: each step is retried under one idempotency key until Stripe answers."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -8,6 +9,8 @@ from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 from temporalio import activity
 
+from activities.orders import BeginPayment, BegunPayment, OrderActivities
+from ticketing.clock import to_milliseconds
 from ticketing.models import Charge, Order, append_to_timeline, timeline_entry
 from ticketing.mongodb import BSONDocument, has_matched
 from ticketing.payments.fence import PaymentFence
@@ -68,6 +71,15 @@ class AttemptedIntent:
     """The order's price, in the currency's minor unit."""
 
 
+@dataclass(frozen=True)
+class TakenPayment:
+    """How far a payment came at the first try."""
+
+    begun: BegunPayment
+    state: PaymentState | None = None
+    """None where Stripe was not asked, because the payment was not begun by this call."""
+
+
 class UnexpectedPaymentState(Exception):
     """Stripe holds an intent in a state that no step of ours leads to; retried, and seen."""
 
@@ -87,9 +99,15 @@ def idempotency_key(order_id: str, attempt: int, step: str) -> str:
 class PaymentActivities:
     """Every method may run twice: Stripe answers a known idempotency key as it did before."""
 
-    def __init__(self, mongo: AsyncMongoClient[BSONDocument], gateway: StripeGateway) -> None:
+    def __init__(
+        self,
+        mongo: AsyncMongoClient[BSONDocument],
+        gateway: StripeGateway,
+        orders: OrderActivities,
+    ) -> None:
         self._fence = PaymentFence(mongo)
         self._gateway = gateway
+        self._orders = orders
 
     @activity.defn
     async def authorize_payment(self, input: AuthorizePayment) -> PaymentState:
@@ -110,10 +128,55 @@ class PaymentActivities:
             intent = await self._read_own(charge.stripe_id, input.order_id)
         else:
             try:
-                intent = await self._authorize(charge, input)
+                intent = await self._make_intent(input, charge.created_at)
             except PaymentRefused as refused:
-                activity.logger.error("Stripe refused to make an intent: %s", refused.code)
-                return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
+                return _declined(refused)
+        return await self._note(intent, input)
+
+    @activity.defn
+    async def take_payment(self, input: BeginPayment) -> TakenPayment:
+        """Begin the payment, authorize it and capture it, as far as nothing interrupts that.
+
+        The first hindrance ends it: a payment that was begun before, a bank that wants the buyer, a
+        decline, a refused capture. Each call has the idempotency key that it has in the steps, so
+        a workflow that takes them next, perhaps beside a worker that was thought dead, repeats
+        nothing.
+        """
+        begun = await self._orders.begin_payment(input)
+        if not begun.is_new:
+            return TakenPayment(begun)
+        return TakenPayment(begun, await self._authorize_and_capture(_authorization(input)))
+
+    async def _authorize_and_capture(self, input: AuthorizePayment) -> PaymentState:
+        """Take a payment that has just been begun, so that it needs no fence before it."""
+        try:
+            intent = await self._make_intent(input, to_milliseconds(input.begun_at))
+        except PaymentRefused as refused:
+            return _declined(refused)
+        if intent.status is not IntentStatus.REQUIRES_CAPTURE:
+            return await self._note(intent, input)
+        attempted = AttemptedIntent(input.order_id, input.attempt, intent.id, input.amount)
+        if not await self._may_capture(attempted):
+            return await self._forbid(intent.id, input)
+        with suppress(PaymentRefused):
+            captured = await self._capture(attempted)
+            if captured.status in FINAL_STATUSES:
+                return await self._state_of(captured, input.amount)
+        return await self._state_of(intent, input.amount)
+
+    async def _make_intent(self, input: AuthorizePayment, begun_at: datetime) -> PaymentIntent:
+        return await self._gateway.authorize(
+            order_id=input.order_id,
+            attempt=input.attempt,
+            amount=input.amount,
+            currency=input.currency,
+            payment_method=input.payment_method,
+            begun_at=begun_at,
+            idempotency_key=idempotency_key(input.order_id, input.attempt, "authorize"),
+        )
+
+    async def _note(self, intent: PaymentIntent, input: AuthorizePayment) -> PaymentState:
+        """Note the intent on its charge; given up if that was closed while Stripe was asked."""
         needs_authentication = intent.status is IntentStatus.REQUIRES_ACTION
         if needs_authentication:
             # Before the charge is written: a run in between finds Stripe's first answer again.
@@ -129,19 +192,8 @@ class PaymentActivities:
             }
         )
         if not has_matched(noted):
-            return await self._forbid(intent.id, input)  # closed while Stripe was asked
+            return await self._forbid(intent.id, input)
         return await self._state_of(intent, input.amount)
-
-    async def _authorize(self, charge: Charge, input: AuthorizePayment) -> PaymentIntent:
-        return await self._gateway.authorize(
-            order_id=input.order_id,
-            attempt=input.attempt,
-            amount=input.amount,
-            currency=input.currency,
-            payment_method=input.payment_method,
-            begun_at=charge.created_at,
-            idempotency_key=idempotency_key(input.order_id, input.attempt, "authorize"),
-        )
 
     @activity.defn
     async def read_payment(self, input: AttemptedIntent) -> PaymentState:
@@ -156,16 +208,10 @@ class PaymentActivities:
         to capture is cancelled, since its ticket is about to be released; that is retried until
         Stripe has done it, since another try of this step may still capture.
         """
-        may_capture = await self._fence.before_capture(
-            input.order_id, input.attempt, input.intent_id, input.amount
-        )
-        if not may_capture:
+        if not await self._may_capture(input):
             return await self._forbid(input.intent_id, input)
         try:
-            intent = await self._gateway.capture(
-                input.intent_id,
-                idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
-            )
+            intent = await self._capture(input)
         except PaymentRefused as refused:
             code: str | None = _final_refusal_code(refused)
         else:
@@ -175,6 +221,17 @@ class PaymentActivities:
         intent = await self._cancel(input)
         return await self._state_of(
             replace(intent, failure_code=intent.failure_code or code), input.amount
+        )
+
+    async def _may_capture(self, input: AttemptedIntent) -> bool:
+        return await self._fence.before_capture(
+            input.order_id, input.attempt, input.intent_id, input.amount
+        )
+
+    async def _capture(self, input: AttemptedIntent) -> PaymentIntent:
+        return await self._gateway.capture(
+            input.intent_id,
+            idempotency_key=idempotency_key(input.order_id, input.attempt, "capture"),
         )
 
     @activity.defn
@@ -269,6 +326,23 @@ OUTCOMES = {
     IntentStatus.REQUIRES_PAYMENT_METHOD: PaymentOutcome.DECLINED,
     IntentStatus.CANCELED: PaymentOutcome.CANCELLED,
 }
+
+
+def _authorization(input: BeginPayment) -> AuthorizePayment:
+    return AuthorizePayment(
+        order_id=input.order_id,
+        charge_id=input.charge_id,
+        attempt=input.attempt,
+        amount=input.amount,
+        currency=input.currency,
+        payment_method=input.payment_method,
+        begun_at=input.at,
+    )
+
+
+def _declined(refused: PaymentRefused) -> PaymentState:
+    activity.logger.error("Stripe refused to make an intent: %s", refused.code)
+    return PaymentState(PaymentOutcome.DECLINED, failure_code=refused.code)
 
 
 def _final_refusal_code(refused: PaymentRefused) -> str:

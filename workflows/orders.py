@@ -8,7 +8,7 @@ from enum import StrEnum, auto
 from typing import Annotated, Any
 
 from temporalio import workflow
-from temporalio.common import RawValue
+from temporalio.common import RawValue, SearchAttributeUpdate
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         PaymentActivities,
         PaymentOutcome,
         PaymentState,
+        TakenPayment,
     )
     from activities.reservations import Reservation, ReservationActivities, ReserveTicket
     from ticketing.problem_codes import ProblemCode
@@ -46,6 +47,7 @@ with workflow.unsafe.imports_passed_through():
         run_local_database_activity,
         run_shielded,
         run_stripe_activity,
+        try_stripe_activity,
     )
 
 RESERVE_TIMEOUT = timedelta(seconds=8)
@@ -57,6 +59,8 @@ PAYMENT_INTENT_CHANGED = "payment_intent_changed"
 
 FINDS_BY_INTENT = "find-by-payment-intent"
 """The patch since which an order is found by its payment intent (docs/changing-workflows.md)."""
+TAKES_PAYMENT_AT_ONCE = "take-payment-at-once"
+"""The patch since which one activity begins, authorizes and captures (docs/adr/0026)."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ class OrderWorkflow:
         self._cancellation: CancelReason | None = None
         self._details = ""
         self._dropped_signal: str | None = None
+        self._unindexed_intent_id: str | None = None
 
     @workflow.run
     async def run(self, input: OrderInput) -> OrderState:
@@ -312,16 +317,10 @@ class OrderWorkflow:
     async def _decide_payment(self, payment: PaymentSubmitted, reservation: Reservation) -> None:
         self._attempt += 1
         self._intent_changed = False
-        self._set_status(OrderStatus.AWAITING_PAYMENT)
-        self._set_step(
-            _Step.DECIDING_PAYMENT, f"Asking Stripe to authorize payment {self._attempt}."
-        )
-        begun = await self._begin_payment(payment, reservation)
-        if not begun.is_begun:
+        begun, state = await self._ask_for_money(payment, reservation)
+        if state is None:
             await self._adopt_recorded_state(payment, begun)
             return
-        state = await self._authorize(payment, reservation)
-        self._index_payment_intent(state)
         if state.outcome is PaymentOutcome.AUTHENTICATION_REQUIRED:
             self._decisions[payment.charge_id] = PaymentDecision.AUTHENTICATION_REQUIRED
             state = await self._wait_for_authentication(state)
@@ -331,7 +330,7 @@ class OrderWorkflow:
             state = await self._capture(state)
         if state.outcome is PaymentOutcome.FORBIDDEN:
             # This payment is over, and perhaps the order is not.
-            begun = await self._begin_payment(payment, reservation)
+            begun = await self._begin_payment(self._beginning(payment, reservation))
             if not begun.is_begun:
                 await self._adopt_recorded_state(payment, begun)
                 return
@@ -340,22 +339,55 @@ class OrderWorkflow:
         else:
             await self._fail_payment(payment, state)
 
-    async def _begin_payment(
+    async def _ask_for_money(
         self, payment: PaymentSubmitted, reservation: Reservation
-    ) -> BegunPayment:
+    ) -> tuple[BegunPayment, PaymentState | None]:
+        """Begin the payment and let Stripe decide it; no state if it could not be begun."""
+        self._set_step(
+            _Step.DECIDING_PAYMENT, f"Asking Stripe to authorize payment {self._attempt}."
+        )
+        beginning = self._beginning(payment, reservation)
+        if workflow.patched(TAKES_PAYMENT_AT_ONCE):
+            # Operators are not told of the status while Stripe answers at once.
+            self._status = OrderStatus.AWAITING_PAYMENT
+            taken = await self._take_payment(beginning)
+            if taken is not None and taken.state is not None:
+                self._index_payment_intent(taken.state)
+                return taken.begun, taken.state
+            if taken is not None and not taken.begun.is_begun:
+                return taken.begun, None
+        # Step by step, each of which is repeated until it is done.
+        self._set_status(OrderStatus.AWAITING_PAYMENT)
+        begun = await self._begin_payment(beginning)
+        if not begun.is_begun:
+            return begun, None
+        state = await self._authorize(payment, reservation)
+        self._index_payment_intent(state)
+        return begun, state
+
+    def _beginning(self, payment: PaymentSubmitted, reservation: Reservation) -> BeginPayment:
+        return BeginPayment(
+            order_id=self._input.order_id,
+            ticket_id=self._input.ticket_id,
+            charge_id=payment.charge_id,
+            attempt=self._attempt,
+            amount=reservation.price,
+            currency=reservation.currency,
+            at=workflow.now(),
+            payment_method=payment.payment_method,
+        )
+
+    async def _take_payment(self, beginning: BeginPayment) -> TakenPayment | None:
+        """The payment at the first try; None if it failed, so that nothing is known."""
+        return await try_stripe_activity(
+            PaymentActivities.take_payment,
+            beginning,
+            summary=f"Charge {beginning.amount} {beginning.currency} (minor units)",
+        )
+
+    async def _begin_payment(self, beginning: BeginPayment) -> BegunPayment:
         return await run_local_database_activity(
-            OrderActivities.begin_payment,
-            BeginPayment(
-                order_id=self._input.order_id,
-                ticket_id=self._input.ticket_id,
-                charge_id=payment.charge_id,
-                attempt=self._attempt,
-                amount=reservation.price,
-                currency=reservation.currency,
-                at=workflow.now(),
-                payment_method=payment.payment_method,
-            ),
-            summary=f"Record payment {self._attempt}",
+            OrderActivities.begin_payment, beginning, summary=f"Record payment {self._attempt}"
         )
 
     async def _authorize(self, payment: PaymentSubmitted, reservation: Reservation) -> PaymentState:
@@ -375,7 +407,14 @@ class OrderWorkflow:
 
     def _index_payment_intent(self, state: PaymentState) -> None:
         """Let operators find the order by the id that Stripe's dashboard shows."""
-        if state.intent_id is not None and workflow.patched(FINDS_BY_INTENT):
+        if state.intent_id is None:
+            return
+        if workflow.patched(TAKES_PAYMENT_AT_ONCE):
+            self._unindexed_intent_id = state.intent_id
+            if state.outcome is not PaymentOutcome.CAPTURED:
+                self._set_status(OrderStatus.AWAITING_PAYMENT)
+            # Else with the status of the completed order, a moment later.
+        elif workflow.patched(FINDS_BY_INTENT):
             workflow.upsert_search_attributes([PAYMENT_INTENT_ID.value_set(state.intent_id)])
 
     async def _wait_for_authentication(self, state: PaymentState) -> PaymentState:
@@ -545,13 +584,11 @@ class OrderWorkflow:
         )
 
     def _set_status(self, status: OrderStatus) -> None:
+        attributes: list[SearchAttributeUpdate[Any]] = [ORDER_STATUS.value_set(status)]
         if self._status is None:
-            workflow.upsert_search_attributes(
-                [
-                    ORDER_STATUS.value_set(status),
-                    RESERVATION_EXPIRES_AT.value_set(self._expires_at),
-                ]
-            )
-        else:
-            workflow.upsert_search_attributes([ORDER_STATUS.value_set(status)])
+            attributes.append(RESERVATION_EXPIRES_AT.value_set(self._expires_at))
+        if self._unindexed_intent_id is not None:
+            attributes.append(PAYMENT_INTENT_ID.value_set(self._unindexed_intent_id))
+            self._unindexed_intent_id = None
+        workflow.upsert_search_attributes(attributes)
         self._status = status

@@ -94,6 +94,23 @@ async def run_stripe_activity(
     )
 
 
+async def try_stripe_activity(
+    step: Callable[[A, P], Awaitable[R]], input: P, *, summary: str
+) -> R | None:
+    """Try a step of two requests to Stripe once; None if it failed, and nothing is known of it."""
+    try:
+        return await workflow.execute_activity_method(
+            step,
+            input,
+            start_to_close_timeout=2 * STRIPE_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=RetryPolicy(maximum_attempts=1),
+            summary=summary,
+        )
+    except FailureError:
+        return None
+
+
 async def run_shielded(work: Coroutine[Any, Any, R], on_cancellation: Callable[[], None]) -> R:
     """Run a workflow's work to its end; a requested cancellation is passed on, not raised in it."""
     task = asyncio.create_task(work)

@@ -153,9 +153,27 @@ async def test_no_payment_passes_where_the_documents_say_otherwise(
     await paying.change(model, ids[model], **change)
 
     assert not await paying.may_authorize()
+    assert (await paying.charge()).asked_at is None
     assert not await paying.may_capture()
+
+
+async def test_a_capture_that_order_or_ticket_refuse_holds_the_order_until_the_intent_is_ended(
+    paying: Paying,
+) -> None:
+    await paying.change(Ticket, paying.ticket_id, order_id=None)
+    assert not await paying.may_capture()
+
+    assert await paying.cancel() is OrderStatus.AWAITING_PAYMENT
+    assert await paying.cancel(ended=INTENT) is OrderStatus.CANCELLED
+
+
+async def test_the_intent_of_a_capture_is_noted_with_its_mark(paying: Paying) -> None:
+    await paying.change(Charge, paying.charge_id, stripe_id=None)
+
+    assert await paying.may_capture()
+
     charge = await paying.charge()
-    assert (charge.capturing, charge.asked_at) == (None, None)
+    assert (charge.stripe_id, charge.capturing) == (INTENT, INTENT)
 
 
 @pytest.mark.parametrize("model", [Charge, Order, Ticket])

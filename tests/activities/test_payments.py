@@ -11,6 +11,7 @@ from beanie import PydanticObjectId
 from pymongo import AsyncMongoClient
 from temporalio.testing import ActivityEnvironment
 
+from activities.orders import OrderActivities
 from activities.payments import (
     AttemptedIntent,
     AuthorizePayment,
@@ -32,7 +33,7 @@ CARD_WAITS = "pm_card_authenticationRequired"
 
 @pytest.fixture
 def payments(mongodb: AsyncMongoClient[BSONDocument], gateway: StripeGateway) -> PaymentActivities:
-    return PaymentActivities(mongodb, gateway)
+    return PaymentActivities(mongodb, gateway, OrderActivities(mongodb))
 
 
 @pytest.fixture

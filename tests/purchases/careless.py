@@ -15,12 +15,14 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from temporalio import activity
 
 from activities import reservations
+from activities.orders import BeginPayment
 from activities.payments import (
     OUTCOMES,
     AttemptedIntent,
     AuthorizePayment,
     PaymentActivities,
     PaymentState,
+    TakenPayment,
 )
 from activities.reservations import Reservation, ReserveTicket
 from api.orders.reservations import ReservationService, ReservedOrder
@@ -194,6 +196,10 @@ def trust_history(patch: pytest.MonkeyPatch, gateway: StripeGateway) -> None:
 
     class Trusting(PaymentActivities):
         @activity.defn
+        async def take_payment(self, input: BeginPayment) -> TakenPayment:
+            return TakenPayment(await self._orders.begin_payment(input))  # the rest in steps
+
+        @activity.defn
         async def authorize_payment(self, input: AuthorizePayment) -> PaymentState:
             intent = await gateway.authorize(
                 order_id=input.order_id,
@@ -216,6 +222,7 @@ def trust_history(patch: pytest.MonkeyPatch, gateway: StripeGateway) -> None:
             )
             return PaymentState(OUTCOMES[intent.status], intent.id)
 
+    patch.setattr(PaymentActivities, "take_payment", Trusting.take_payment)
     patch.setattr(PaymentActivities, "authorize_payment", Trusting.authorize_payment)
     patch.setattr(PaymentActivities, "capture_payment", Trusting.capture_payment)
 

@@ -21,7 +21,7 @@ from temporalio.client import (
 
 from tests.market import Market, Purchase, RefundHandle
 from workflows.orders import (
-    FINDS_BY_INTENT,
+    TAKES_PAYMENT_AT_ONCE,
     OrderWorkflow,
     PaymentDecision,
 )
@@ -282,7 +282,7 @@ PATHS: dict[type, list[WorkflowPath]] = {
     ],
 }
 
-VERSIONS: dict[type, str] = {OrderWorkflow: FINDS_BY_INTENT}
+VERSIONS: dict[type, str] = {OrderWorkflow: TAKES_PAYMENT_AT_ONCE}
 """The newest patch of each workflow that has one."""
 
 

@@ -77,6 +77,7 @@ async def test_a_decline_after_the_deadline_leaves_no_time_for_another_card(
 
 async def test_every_step_at_stripe_is_expected_to_beat(market: Market) -> None:
     purchase = await market.reserve()
+    market.sandbox.set_fault("lost_answer", method="POST", path="/v1/payment_intents")
     await purchase.pay()
     await purchase.handle.result()
 
@@ -87,7 +88,11 @@ async def test_every_step_at_stripe_is_expected_to_beat(market: Market) -> None:
         for event in history.events
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
-    assert {step.activity_type.name for step in steps} == {"authorize_payment", "capture_payment"}
+    assert {step.activity_type.name for step in steps} == {
+        "take_payment",
+        "authorize_payment",
+        "capture_payment",
+    }
     assert all(step.heartbeat_timeout.ToTimedelta() for step in steps)
 
 

@@ -12,6 +12,7 @@ from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
 
 from activities.orders import BegunPayment, FailedCharge
+from activities.payments import PaymentState
 from activities.reservations import Reservation, ReservationActivities, ReserveTicket
 from tests.market import Market, Purchase
 from tests.purchases import careless
@@ -226,11 +227,12 @@ class DecidesEveryPayment(OrderWorkflow):
         async with self._one_at_a_time:
             await self._decide_payment(payment, self._reservation)
 
-    async def _begin_payment(
+    async def _ask_for_money(
         self, payment: PaymentSubmitted, reservation: Reservation
-    ) -> BegunPayment:
+    ) -> tuple[BegunPayment, PaymentState]:
         """Leave out the second guard: the record of what is being decided."""
-        return BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
+        begun = BegunPayment(True, OrderStatus.AWAITING_PAYMENT)
+        return begun, await self._authorize(payment, reservation)
 
     async def _complete_order(self, payment: PaymentSubmitted) -> None:
         """Leave out what cannot be done without that record."""
