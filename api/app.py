@@ -144,6 +144,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
         finally:
             await resources.temporal.aclose()
             await resources.ticket_feed.aclose()
+            await resources.charge_feed.aclose()
             await mongo.close()
     finally:
         await telemetry.stop()

@@ -184,7 +184,11 @@ async def reservation_service(request: Request) -> ReservationService:
 
 async def payment_service(request: Request) -> PaymentService:
     resources = resources_of(request.app)
-    return PaymentService(resources.order_workflows, wait=resources.settings.purchase.payment_wait)
+    return PaymentService(
+        resources.order_workflows,
+        resources.charge_feed,
+        wait=resources.settings.purchase.payment_wait,
+    )
 
 
 async def refund_service(request: Request) -> RefundService:

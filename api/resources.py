@@ -12,6 +12,7 @@ from api.http.metrics import RequestMetrics
 from api.http.rate_limits import RateLimiter
 from api.orders.refusal_counter import RefusalCounter
 from api.orders.reservations import ReservationsInFlight
+from api.payments.charge_feed import ChargeFeed
 from api.temporal.connection import TemporalConnection
 from api.temporal.orders import OrderWorkflowClient
 from api.temporal.reconciliation import ReconciliationClient
@@ -37,6 +38,7 @@ class Resources:
     sessions: SessionService
     passwords: Passwords = field(default_factory=Passwords)
     ticket_feed: TicketFeed = field(default_factory=TicketFeed)
+    charge_feed: ChargeFeed = field(default_factory=ChargeFeed)
     reservations_in_flight: ReservationsInFlight = field(default_factory=ReservationsInFlight)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process has been told to stop."""

@@ -1,6 +1,8 @@
 """Payments: submitted to the order's workflow, which decides them."""
 
+import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 from beanie import PydanticObjectId, UpdateResponse
@@ -8,6 +10,7 @@ from pymongo.errors import PyMongoError
 
 from api.http.idempotency import derived_id
 from api.orders.service import closed_order_error, find_buyers_order, get_buyers_order
+from api.payments.charge_feed import ChargeFeed, OrderListener
 from api.temporal.errors import WorkflowNotFound
 from api.temporal.orders import OrderWorkflowClient
 from ticketing.clock import utc_now
@@ -39,8 +42,11 @@ CANCEL_FAILURE_CODES = frozenset(CancelReason)
 class PaymentService:
     """Submits payments to the order's workflow and waits for their outcome."""
 
-    def __init__(self, workflows: OrderWorkflowClient, *, wait: timedelta) -> None:
+    def __init__(
+        self, workflows: OrderWorkflowClient, feed: ChargeFeed, *, wait: timedelta
+    ) -> None:
         self._workflows = workflows
+        self._feed = feed
         self._wait = wait
 
     async def submit(
@@ -67,12 +73,22 @@ class PaymentService:
             TemporalUnavailable: the payment could not be submitted.
         """
         bind_order_id(order_id)
-        if idempotency_key is None:
-            order = await get_buyers_order(buyer_id, order_id)
-            return await self._pay(order, _payment_submitted(PydanticObjectId(), payment_method))
-        payment = _payment_submitted(
-            derived_id(PAY_ROUTE, buyer_id, idempotency_key), payment_method
-        )
+        async with self._feed.listen(order_id) as changes:
+            if idempotency_key is None:
+                order = await get_buyers_order(buyer_id, order_id)
+                payment = _payment_submitted(PydanticObjectId(), payment_method)
+                return await self._pay(order, payment, changes)
+            charge_id = derived_id(PAY_ROUTE, buyer_id, idempotency_key)
+            payment = _payment_submitted(charge_id, payment_method)
+            return await self._pay_or_repeat(buyer_id, order_id, payment, changes)
+
+    async def _pay_or_repeat(
+        self,
+        buyer_id: PydanticObjectId,
+        order_id: PydanticObjectId,
+        payment: PaymentSubmitted,
+        changes: OrderListener,
+    ) -> Charge:
         # Read the order before the charge: beginning a payment writes both in one transaction, so
         # if the order read here awaits this payment, the charge is found as well.
         found = await find_buyers_order(buyer_id, order_id)
@@ -83,9 +99,9 @@ class PaymentService:
             raise OrderNotFound
         if _is_overdue(found):
             return await self._find_earlier_submission(found, payment)
-        return await self._pay(found, payment)
+        return await self._pay(found, payment, changes)
 
-    async def _pay(self, order: Order, payment: PaymentSubmitted) -> Charge:
+    async def _pay(self, order: Order, payment: PaymentSubmitted, changes: OrderListener) -> Charge:
         if order.status is OrderStatus.AWAITING_PAYMENT:
             return await _claim_client_secret(order)
         require_payable(order)
@@ -95,7 +111,15 @@ class PaymentService:
         except WorkflowNotFound:
             # The workflow has just closed; the documents tell how.
             return _require_charge(await _outcome(order, payment), TemporalUnavailable)
-        decision = await self._workflows.payment_decision(order.id, payment.charge_id, self._wait)
+        decision = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait.total_seconds()):
+                charge = await self._decided_charge(order, payment, changes)
+                if charge is not None:
+                    return charge
+                decision = await self._workflows.payment_decision(
+                    order.id, payment.charge_id, self._wait
+                )
         try:
             charge = await _outcome(order, payment)
             if charge is None and decision is None:
@@ -107,6 +131,27 @@ class PaymentService:
         if charge is None and decision is PaymentDecision.REFUSED:
             raise PaymentInProgress
         return charge or _pending_charge(order, payment)
+
+    async def _decided_charge(
+        self, order: Order, payment: PaymentSubmitted, changes: OrderListener
+    ) -> Charge | None:
+        """Wait for the payment's charge, decided; None if another payment came first.
+
+        Only the workflow knows whether it will take this one after that one.
+        """
+        while True:
+            charge = await changes.next()
+            if charge is None:
+                with suppress(PyMongoError):
+                    charge = await _outcome(order, payment)
+                    if charge is not None and _is_decided(charge):
+                        return charge
+            elif str(charge.id) == payment.charge_id:
+                if _is_decided(charge):
+                    _refuse_another_request(charge, order.id, payment)
+                    return await _charge_or_failure(charge)
+            elif not _is_decided(charge):
+                return None
 
     async def _find_earlier_submission(self, order: Order, payment: PaymentSubmitted) -> Charge:
         """After the deadline submit nothing, but look for an earlier request with the same key."""
@@ -149,11 +194,16 @@ async def _first_answer(
 ) -> Charge:
     """The answer to the first request with the key, or its answer by now."""
     _refuse_another_request(charge, order_id, payment)
-    if charge.status is ChargeStatus.CREATED and charge.client_secret is None:
+    if not _is_decided(charge):
         raise RequestInProgress
     answered = await _charge_or_failure(charge)
     answered.stripe_refund_id = None  # a later refund is not part of the first answer
     return answered
+
+
+def _is_decided(charge: Charge) -> bool:
+    """Whether there is an answer for the buyer: the bank's wish to be asked is one."""
+    return charge.status is not ChargeStatus.CREATED or charge.client_secret is not None
 
 
 def _refuse_another_request(

@@ -192,19 +192,31 @@ async def test_a_payment_that_stripe_did_not_answer_completes_and_is_charged_onc
     await market.is_consistent()
 
 
-@pytest.mark.parametrize("path", [AUTHORIZE, CAPTURE])
+async def test_a_capture_whose_answer_stays_lost_is_read_and_not_made_again(
+    market: Marketplace, seller: Person, buyer: Person
+) -> None:
+    order = await buyer.reserve(await seller.list_ticket())
+    market.sandbox.set_fault("lost_answer", method="POST", path=CAPTURE, times=None)
+
+    await buyer.buy(order)
+
+    assert market.sandbox.count("POST", CAPTURE) == 1
+    assert market.captured() == [order["ticket"]["price"]]
+    await market.is_consistent()
+
+
 async def test_a_payment_whose_answer_stays_lost_is_pending_and_never_failed(
-    market: Marketplace, seller: Person, buyer: Person, other_buyer: Person, path: str
+    market: Marketplace, seller: Person, buyer: Person, other_buyer: Person
 ) -> None:
     market.set_rules(payment_wait=timedelta(seconds=0.2), reservation_ttl=timedelta(seconds=3))
     ticket = await seller.list_ticket()
     order = await buyer.reserve(ticket)
-    market.sandbox.set_fault("lost_answer", method="POST", path=path, times=None)
+    market.sandbox.set_fault("lost_answer", method="POST", path=AUTHORIZE, times=None)
     answer = await buyer.pay(order)
     assert answer.status_code == 202, answer.text
     assert answer.json()["status"] == "created"
 
-    await eventually(lambda: market.sandbox.count("POST", path) >= 2)
+    await eventually(lambda: market.sandbox.count("POST", AUTHORIZE) >= 2)
     assert (await buyer.order(order))["status"] == "awaiting_payment"
     assert_problem(await other_buyer.ask_for(ticket), 409, "ticket_reserved")
     market.sandbox.clear_faults()

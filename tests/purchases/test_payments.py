@@ -12,7 +12,7 @@ from tests.purchases.contract import CHARGE, Json, assert_charge, instant
 from tests.purchases.marketplace import Marketplace, Person
 from tests.waiting import eventually, until
 from ticketing.workflow_ids import order_workflow_id
-from workflows.orders import FINDS_BY_INTENT
+from workflows.orders import TAKES_PAYMENT_AT_ONCE
 
 HURRIED = timedelta(milliseconds=100)
 SHORT = timedelta(seconds=4)
@@ -262,7 +262,7 @@ async def test_an_operator_finds_the_order_by_what_stripes_dashboard_shows(
 
     for query in (
         f'PaymentIntentId = "{charge["stripeId"]}"',
-        f'TemporalChangeVersion = "{FINDS_BY_INTENT}" AND TicketId = "{order["ticketId"]}"',
+        f'TemporalChangeVersion = "{TAKES_PAYMENT_AT_ONCE}" AND TicketId = "{order["ticketId"]}"',
     ):
         assert await eventually(partial(_found, market, query)) == [order_workflow_id(order["id"])]
 

@@ -405,11 +405,11 @@ def _pay_while_the_ticket_is_being_released(
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     payments_made: list[asyncio.Task[None]] = []
     signalled = asyncio.Event()
-    ask_decision = OrderWorkflowClient.payment_decision
+    submit = OrderWorkflowClient.submit_payment
 
-    async def note_that_it_is_signalled(client: OrderWorkflowClient, *payment: Any) -> Any:
+    async def submit_and_note(client: OrderWorkflowClient, *payment: Any) -> None:
+        await submit(client, *payment)
         signalled.set()
-        return await ask_decision(client, *payment)
 
     async def pay() -> None:
         answer.set_result(await buyer.pay(order))
@@ -421,7 +421,7 @@ def _pay_while_the_ticket_is_being_released(
         return await in_transaction(mongo, step)
 
     monkeypatch.setattr("activities.orders.in_transaction", run_step_with_payment)
-    monkeypatch.setattr(OrderWorkflowClient, "payment_decision", note_that_it_is_signalled)
+    monkeypatch.setattr(OrderWorkflowClient, "submit_payment", submit_and_note)
     return answer
 
 

@@ -51,7 +51,7 @@ async def test_an_order_of_before_tracing_is_carried_on_with_it(
         await idle_market.is_consistent()
 
     told = names(tracing, exporter)
-    assert "RunActivity:authorize_payment" in told
+    assert "RunActivity:take_payment" in told
     assert "RunWorkflow:OrderWorkflow" not in told
 
 
