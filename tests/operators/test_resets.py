@@ -12,7 +12,7 @@ from itertools import product
 
 import pytest
 from beanie import PydanticObjectId
-from temporalio.client import WorkflowFailureError
+from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 from temporalio.service import RPCError
 
 from activities.reservations import Reservation
@@ -173,7 +173,7 @@ async def _stands_still(market: Market, path: str, step: str) -> Purchase:
     """The payment at the step that is repeated until Stripe answers, after the first try."""
     purchase = await market.reserve()
     market.sandbox.set_fault("error", method="POST", path=path, times=None)
-    await purchase.submit_payment()
+    charge_id = await purchase.submit_payment()
 
     async def is_at_the_step() -> bool:
         events = (await purchase.handle.fetch_history()).events
@@ -181,6 +181,12 @@ async def _stands_still(market: Market, path: str, step: str) -> Purchase:
         return step in {scheduled.activity_type.name for scheduled in steps}
 
     await eventually(is_at_the_step)
+    # As an older API does: one more task, before which the step is in the history.
+    await purchase.handle.start_update(
+        OrderWorkflow.await_payment_decision,
+        str(charge_id),
+        wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+    )
     return purchase
 
 
