@@ -39,9 +39,7 @@ def draw(directory: Path, rows: Sequence[Json], curves: Sequence[Json]) -> None:
 def _orders_per_second(path: Path, values: dict[str, Json]) -> None:
     figure, axes = plt.subplots(figsize=(6, 3.2))
     rows = [values[f"purchase, {n} at once: orders/s"] for n in PURCHASES]
-    for offset, (kind, label) in enumerate(
-        (("reference", "Temporal alone"), ("value", "purchase"))
-    ):
+    for offset, (kind, label) in enumerate((("reference", "bare purchase"), ("value", "purchase"))):
         spreads = [row["spread"][kind] for row in rows]
         medians = [one["median"] for one in spreads]
         errors = [
