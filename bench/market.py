@@ -77,9 +77,9 @@ class Market:
         return [str(one["_id"]) for one in tickets]
 
     @asynccontextmanager
-    async def signed_in_client(self, api: int = 0) -> AsyncIterator[HttpClient]:
-        """A client with a session of its own, for one of the API's processes."""
-        url = self.stack.api_urls[api % len(self.stack.api_urls)]
+    async def signed_in_client(self, number: int = 0) -> AsyncIterator[HttpClient]:
+        """A client with a session of its own; the API's processes take turns with the numbers."""
+        url = self.stack.api_urls[number % len(self.stack.api_urls)]
         async with http_client(url, {"Authorization": f"Bearer {self.session()}"}) as client:
             yield client
 

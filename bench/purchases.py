@@ -1,8 +1,9 @@
 """Purchases: reserve a ticket and pay for it, compared with the bare purchase (bench/bare.py)."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from time import perf_counter
+from typing import Protocol
 
 from bson import ObjectId
 from temporalio.client import Client
@@ -97,22 +98,29 @@ def _cpu_rows(
             yield absolute_row(f"{name}: CPU per order, {process}", [t[process] for t in cpu], "ms")
 
 
+class Shop(Protocol):
+    """Where clients who have signed in buy."""
+
+    def signed_in_client(self, number: int = 0) -> AbstractAsyncContextManager[HttpClient]: ...
+
+
 async def buy(market: Market, count: int, at_once: int) -> Timings:
     """Make `count` purchases by `at_once` concurrent buyers; the times of their steps."""
+    return await buy_tickets(market, market.list_tickets(count), at_once)
+
+
+async def buy_tickets(shop: Shop, tickets: Sequence[str], at_once: int) -> Timings:
+    """Buy each of the tickets, by `at_once` concurrent buyers."""
     timings = Timings()
-    tickets = market.list_tickets(count)
     async with AsyncExitStack() as stack:
-        buyers = [
-            await stack.enter_async_context(market.signed_in_client(n)) for n in range(at_once)
-        ]
-        free = list(buyers)
+        free = [await stack.enter_async_context(shop.signed_in_client(n)) for n in range(at_once)]
 
         async def purchase(number: int) -> None:
             buyer = free.pop()
             timings.add(*await _purchase(buyer, tickets[number]))
             free.append(buyer)
 
-        timings.total_seconds = await run_concurrently(count, at_once, purchase)
+        timings.total_seconds = await run_concurrently(len(tickets), at_once, purchase)
     return timings
 
 
