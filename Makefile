@@ -55,7 +55,7 @@ fuzz: $(INSTALLED) ## Send the API random requests; CASES=200 for each route, SE
 	CASES=$(or $(CASES),200) $(BIN)/python -m pytest tests/fuzz --timeout 0 \
 		--hypothesis-seed=$(or $(SEED),$(shell date +%s)) $(ARGS)
 
-bench: $(INSTALLED) ## Measure everything (40 minutes); ONLY=purchase measures one part
+bench: $(INSTALLED) ## Measure everything (50 minutes); ONLY=purchase measures one part
 	@$(BIN)/python -m bench $(ONLY) $(ARGS)
 
 compare: $(INSTALLED) ## Measure purchases of two revisions in turns; REV=HEAD~1 REV2=HEAD
