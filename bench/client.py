@@ -31,6 +31,19 @@ class Answer:
         """Whether the client was asked to come again later."""
         return self.status in TURNED_AWAY_STATUSES and self.retry_after is not None
 
+    @property
+    def code(self) -> str | None:
+        """The problem's code, where the answer tells one."""
+        if self.status < 400 or not self.content.startswith(b"{"):
+            return None
+        code: str | None = self.json().get("code")
+        return code
+
+    @property
+    def reason(self) -> str:
+        """The status and the problem's code."""
+        return f"{self.status} {self.code}"
+
     def json(self) -> Any:  # noqa: ANN401 - any JSON
         return json.loads(self.content)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.figures import Row, Target, absolute_row, relative_row
 from bench.market import Market, open_market
 from bench.purchases import buy
-from bench.retries import turned_away_rows
+from bench.retries import TURNED_AWAY_P95, turned_away_rows
 from bench.unpaced_buyers import Outcomes, UnpacedBuyers, refusal_rows
 from ticketing.event_loops import run
 
@@ -65,6 +65,6 @@ def _rows(level: LevelResult, few: LevelResult) -> Iterator[Row]:
     else:
         yield relative_row(title, [level.per_second], [few.per_second], "1/s", THROUGHPUT)
     yield absolute_row(f"{name}: payments left undecided", outcomes.undecided, "", ZERO)
-    yield from turned_away_rows(name, [outcomes.turned_away])
+    yield from turned_away_rows(name, [outcomes.turned_away], TURNED_AWAY_P95)
     yield from refusal_rows(name, outcomes)
     yield absolute_row(f"{name}: CPU of the buyers", level.load, "cores")

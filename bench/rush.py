@@ -12,7 +12,13 @@ from temporalio.client import Client
 from bench.client import NO_ANSWER_ERRORS, HttpClient
 from bench.figures import Row, Target, absolute_row, percentile
 from bench.market import Market, open_market
-from bench.retries import TurnedAway, post_until_admitted, turned_away_rows
+from bench.retries import (
+    RESERVED_STATUSES,
+    TURNED_AWAY_P95,
+    TurnedAway,
+    post_until_admitted,
+    turned_away_rows,
+)
 from ticketing.event_loops import run
 
 BUYERS = 500
@@ -53,7 +59,7 @@ def rows() -> Iterator[Row]:
                 "s",
                 LOSERS_P95,
             )
-            yield from turned_away_rows(name, [one.turned_away for one in rushes])
+            yield from turned_away_rows(name, [one.turned_away for one in rushes], TURNED_AWAY_P95)
             yield absolute_row(
                 f"{name}: workflows started per ticket sold",
                 [one.started / one.sold for one in rushes],
@@ -91,7 +97,7 @@ async def _try_to_reserve(buyer: HttpClient, ticket_id: str, rush: RushResult) -
     except NO_ANSWER_ERRORS:
         rush.unanswered += 1
         return None
-    if answer.status == 201:
+    if answer.status in RESERVED_STATUSES:
         return str(answer.json()["id"])
     if answer.status == 409:
         rush.losers.append(perf_counter() - began)

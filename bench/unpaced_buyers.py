@@ -10,7 +10,7 @@ from time import perf_counter
 from bench.client import NO_ANSWER_ERRORS, Answer, HttpClient
 from bench.figures import Row, absolute_row
 from bench.purchases import Shop
-from bench.retries import TurnedAway, post_until_admitted
+from bench.retries import RESERVED_STATUSES, TurnedAway, post_until_admitted
 
 PAUSE = 1.0
 """Seconds that a buyer waits after a refusal without `Retry-After`."""
@@ -83,7 +83,7 @@ class UnpacedBuyers:
         """Reserve the ticket; the id of the order, or None if it was refused."""
         body = {"ticketId": ticket_id}
         answer = await self._post(client, "/api/orders", body, self._may_reserve)
-        if answer and answer.status == 201:
+        if answer and answer.status in RESERVED_STATUSES:
             return str(answer.json()["id"])
         if not (answer and answer.is_turned_away):
             self.outcomes.refused_reservations[_reason(answer)] += 1
@@ -136,20 +136,12 @@ def refusal_rows(name: str, outcomes: Outcomes) -> Iterator[Row]:
 
 def _is_completed(answer: Answer | None) -> bool:
     """Whether the answer says that the order is paid, perhaps by an earlier try."""
-    return bool(answer and (answer.status == 201 or _code(answer) == "order_completed"))
+    return bool(answer and (answer.status == 201 or answer.code == "order_completed"))
 
 
 def _is_payable_again(answer: Answer | None) -> bool:
-    return answer is None or answer.status >= 500 or _code(answer) in PAYABLE_AGAIN
+    return answer is None or answer.status >= 500 or answer.code in PAYABLE_AGAIN
 
 
 def _reason(answer: Answer | None) -> str:
-    return f"{answer.status} {_code(answer)}" if answer else "no answer"
-
-
-def _code(answer: Answer) -> str | None:
-    """The problem's code, in an answer that tells one."""
-    if answer.status < 400 or not answer.content.startswith(b"{"):
-        return None
-    code: str | None = answer.json().get("code")
-    return code
+    return answer.reason if answer else "no answer"

@@ -25,6 +25,7 @@ def test_it_has_recovered_at_the_end_of_the_first_window_that_is_as_good_as_befo
     recovery = _recovery(_every(0.125, 0, 20), _every(1, 22, 30), _every(0.125, 30, 82))
     assert recovery.rate_before == 8
     assert recovery.seconds_to_recover == pytest.approx(13)
+    assert recovery.rate_afterwards == pytest.approx(8, rel=0.01)
     assert recovery.rates(22, 32) == [1.0, pytest.approx(3.8)]
 
 

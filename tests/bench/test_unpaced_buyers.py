@@ -54,6 +54,7 @@ def _tickets() -> Iterator[str]:
 
 
 RESERVED = 201, {"id": "order"}, dict[str, str]()
+RESERVED_BEFORE = 200, {"id": "order"}, dict[str, str]()
 PAID = 201, {"status": "completed"}, dict[str, str]()
 PROCESSING = 202, {"status": "processing"}, dict[str, str]()
 TURNED_AWAY = 503, {"code": "overloaded"}, {"Retry-After": "0"}
@@ -80,6 +81,7 @@ async def test_who_is_turned_away_comes_again_and_is_counted() -> None:
     outcomes = shop.buyers.outcomes
     assert shop.asked == ["orders", "orders", "payments", "payments", "payments"]
     assert len(outcomes.turned_away.waits) == 3
+    assert outcomes.turned_away.reasons == {"503 overloaded": 3}
     assert len(outcomes.completed_at) == 1
     assert not outcomes.refused_reservations
     assert not outcomes.refused_payments
@@ -107,6 +109,13 @@ async def test_a_refused_reservation_is_counted_and_another_ticket_is_taken() ->
     outcomes = shop.buyers.outcomes
     assert outcomes.refused_reservations == {"409 ticket_reserved": 1}
     assert len(outcomes.completed_at) == 1
+
+
+async def test_a_reservation_made_by_an_earlier_try_is_paid() -> None:
+    shop = Shop(TURNED_AWAY, RESERVED_BEFORE, PAID)
+    await shop.serve()
+    assert shop.asked == ["orders", "orders", "payments"]
+    assert len(shop.buyers.outcomes.completed_at) == 1
 
 
 async def test_who_never_hears_of_a_payment_is_counted_as_undecided(
