@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.figures import Row, Target, relative_row
+from bench.figures import Row, Target, absolute_row, relative_row
 from bench.purchases import PURCHASES, buy_tickets
 from bench.results import describe_machine, table
 from bench.revisions import (
@@ -137,6 +137,8 @@ def rows_of(at_once: int, pairs: Sequence[Pair]) -> Iterator[Row]:
             "ms",
             PAY_LATENCY if (at_once, step, percent) == (1, "pay", 50) else None,
         )
+    turned_away = [len(one.timings.turned_away.waits) for one in new]
+    yield absolute_row(f"{name}: requests turned away", turned_away, "")
     yield relative_row(
         f"{name}: CPU per order",
         [sum(one.cpu.values()) for one in new],

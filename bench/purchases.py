@@ -1,6 +1,6 @@
 """Purchases: reserve a ticket and pay for it, compared with the bare purchase (bench/bare.py)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from time import perf_counter
 from typing import Protocol
@@ -13,6 +13,7 @@ from bench.bare_worker import running_bare_worker
 from bench.client import HttpClient
 from bench.figures import Row, Target, absolute_row, relative_row
 from bench.market import Market, open_market
+from bench.retries import RESERVED_STATUSES, TurnedAway, post_until_admitted
 from bench.timing import Timings, run_concurrently
 from bench.usage import Processes
 from ticketing.event_loops import run
@@ -20,6 +21,8 @@ from ticketing.event_loops import run
 REPEATS = 3
 PURCHASES = {1: 60, 8: 160, 32: 320}
 """Purchases per repeat, by the number of concurrent buyers."""
+PATIENCE = 60.0
+"""For how many seconds a buyer who is turned away comes again; the waits count as latency."""
 
 ORDERS_PER_SECOND = Target(">=", 0.45)
 RESERVE_LATENCY = Target("<=", 1.5)
@@ -66,6 +69,9 @@ async def _compare(market: Market, processes: Processes, at_once: int) -> list[R
             ORDERS_PER_SECOND if at_once == max(PURCHASES) else None,
         ),
         *_latencies(name, bought, bare, RESERVE_LATENCY if at_once == 1 else None),
+        absolute_row(
+            f"{name}: requests turned away", [len(one.turned_away.waits) for one in bought], ""
+        ),
         *_cpu_rows(name, cpu, bare_cpu),
     ]
 
@@ -117,33 +123,40 @@ async def buy_tickets(shop: Shop, tickets: Sequence[str], at_once: int) -> Timin
 
         async def purchase(number: int) -> None:
             buyer = free.pop()
-            timings.add(*await _purchase(buyer, tickets[number]))
+            await _purchase(buyer, tickets[number], timings)
             free.append(buyer)
 
         timings.total_seconds = await run_concurrently(len(tickets), at_once, purchase)
     return timings
 
 
-async def reserve(buyer: HttpClient, ticket_id: str) -> str:
-    """Reserve the ticket; the id of the order."""
-    answer = await buyer.post("/api/orders", {"ticketId": ticket_id})
-    assert answer.status == 201, answer.content
+async def reserve(buyer: HttpClient, ticket_id: str, turned_away: TurnedAway) -> str:
+    """Reserve the ticket, again when turned away; the id of the order."""
+    body = {"ticketId": ticket_id}
+    answer = await post_until_admitted(buyer, "/api/orders", body, turned_away, _patience())
+    assert answer.status in RESERVED_STATUSES, answer.content
     return str(answer.json()["id"])
 
 
-async def pay(buyer: HttpClient, order_id: str) -> None:
-    """Pay for the order with a card that works."""
-    payment = {"orderId": order_id, "paymentMethod": "pm_card_visa"}
-    answer = await buyer.post("/api/payments", payment)
+async def pay(buyer: HttpClient, order_id: str, turned_away: TurnedAway) -> None:
+    """Pay for the order with a card that works, again when turned away."""
+    body = {"orderId": order_id, "paymentMethod": "pm_card_visa"}
+    answer = await post_until_admitted(buyer, "/api/payments", body, turned_away, _patience())
     assert answer.status == 201, answer.content
 
 
-async def _purchase(buyer: HttpClient, ticket_id: str) -> tuple[float, float]:
+def _patience() -> Callable[[], bool]:
+    """Whether a buyer who began now still comes again."""
+    ends = perf_counter() + PATIENCE
+    return lambda: perf_counter() < ends
+
+
+async def _purchase(buyer: HttpClient, ticket_id: str, timings: Timings) -> None:
     began = perf_counter()
-    order_id = await reserve(buyer, ticket_id)
+    order_id = await reserve(buyer, ticket_id, timings.turned_away)
     reserved = perf_counter()
-    await pay(buyer, order_id)
-    return reserved - began, perf_counter() - reserved
+    await pay(buyer, order_id, timings.turned_away)
+    timings.add(reserved - began, perf_counter() - reserved)
 
 
 async def _buy_bare(market: Market, count: int, at_once: int) -> Timings:

@@ -12,6 +12,7 @@ from temporalio.client import Client
 from bench.client import NO_ANSWER_ERRORS, HttpClient
 from bench.figures import Row, Target, absolute_row, percentile
 from bench.market import Market, open_market
+from bench.purchases import pay
 from bench.retries import (
     RESERVED_STATUSES,
     TURNED_AWAY_P95,
@@ -81,7 +82,7 @@ async def _rush(market: Market, count: int) -> RushResult:
             *(_try_to_reserve(buyer, tickets[n % count], rush) for n, buyer in enumerate(buyers))
         )
         won = [(buyer, order) for buyer, order in zip(buyers, orders, strict=True) if order]
-        await asyncio.gather(*(_pay(buyer, order, rush) for buyer, order in won))
+        await asyncio.gather(*(pay(buyer, order, rush.turned_away) for buyer, order in won))
     rush.started = await _final_count(temporal) - before
     wanted = {"_id": {"$in": [ObjectId(ticket) for ticket in tickets]}}
     rush.sold = market.database["tickets"].count_documents({**wanted, "sold_at": {"$ne": None}})
@@ -104,12 +105,6 @@ async def _try_to_reserve(buyer: HttpClient, ticket_id: str, rush: RushResult) -
     else:
         rush.unanswered += 1
     return None
-
-
-async def _pay(buyer: HttpClient, order_id: str, rush: RushResult) -> None:
-    body = {"orderId": order_id, "paymentMethod": "pm_card_visa"}
-    answer = await post_until_admitted(buyer, "/api/payments", body, rush.turned_away)
-    assert answer.status == 201, answer.content
 
 
 async def _workflows(temporal: Client) -> int:
