@@ -10,7 +10,7 @@ export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo browser test test-all faults faults-control properties fuzz bench \
-	screenshots operations-pictures lint record-histories format lock image clean
+	compare screenshots operations-pictures lint record-histories format lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +55,11 @@ fuzz: $(INSTALLED) ## Send the API random requests; CASES=200 for each route, SE
 	CASES=$(or $(CASES),200) $(BIN)/python -m pytest tests/fuzz --timeout 0 \
 		--hypothesis-seed=$(or $(SEED),$(shell date +%s)) $(ARGS)
 
-bench: $(INSTALLED) ## Measure everything (40 minutes); ONLY=purchase measures one part
+bench: $(INSTALLED) ## Measure everything (50 minutes); ONLY=purchase measures one part
 	@$(BIN)/python -m bench $(ONLY) $(ARGS)
+
+compare: $(INSTALLED) ## Measure purchases of two revisions in turns; REV=HEAD~1 REV2=HEAD
+	@$(BIN)/python -m bench.compare $(REV) $(REV2) $(ARGS)
 
 screenshots: $(INSTALLED) browser ## Take pictures of every page, for a desktop and a phone
 	@$(BIN)/python -m tests.browser.screenshots

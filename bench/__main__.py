@@ -4,7 +4,18 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 
-from bench import expiry, listings, memory, open_reservations, pages, processes, purchases, rush
+from bench import (
+    expiry,
+    listings,
+    memory,
+    open_reservations,
+    overload,
+    pages,
+    processes,
+    purchases,
+    recovery,
+    rush,
+)
 from bench.figures import Curve, Row
 from bench.results import describe_machine, store_results, table
 
@@ -13,6 +24,8 @@ Benchmark = Callable[[], Iterator[Row | Curve]]
 BENCHMARKS: dict[str, Benchmark] = {
     "purchase": purchases.rows,
     "rush": rush.rows,
+    "overload": overload.rows,
+    "recovery": recovery.rows,
     "expiry": expiry.rows,
     "open": open_reservations.rows,
     "listings": listings.rows,
@@ -20,6 +33,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": memory.rows,
     "processes": processes.rows,
 }
+
+SHORT_CURVE = 30
+"""A curve of so many points is printed as well."""
 
 
 def main() -> int:
@@ -32,6 +48,9 @@ def main() -> int:
         found[name] = list(BENCHMARKS[name]())
         print(f"\n{name}, in {time.perf_counter() - began:.0f} s\n")
         print(table([row.as_json() for row in found[name] if isinstance(row, Row)]), flush=True)
+        for curve in found[name]:
+            if isinstance(curve, Curve) and len(curve.points) <= SHORT_CURVE:
+                print(_one_line(curve), flush=True)
         if not arguments.discard:
             store_results({name: found[name]}, list(BENCHMARKS))
     rows = [one for figures in found.values() for one in figures if isinstance(one, Row)]
@@ -39,6 +58,11 @@ def main() -> int:
     for name in missed:
         print(f"not reached: {name}")
     return int(bool(missed))
+
+
+def _one_line(curve: Curve) -> str:
+    points = ", ".join(f"{x:g}: {y:.3g}" for x, y in curve.points)
+    return f"\n{curve.name}, {curve.y} by {curve.x}: {points}"
 
 
 def _parse() -> argparse.Namespace:

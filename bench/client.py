@@ -6,10 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 
 NO_ANSWER_ERRORS = (ClientError, OSError, TimeoutError)
 """The exceptions that mean that no answer came."""
+
+TURNED_AWAY_STATUSES = (429, 503)
+"""Together with `Retry-After`: any other 503 tells of a failure."""
 
 TIMEOUT = ClientTimeout(total=120)
 
@@ -20,6 +23,26 @@ class Answer:
 
     status: int
     content: bytes
+    retry_after: float | None = None
+    """Seconds until the client may come again (`Retry-After`)."""
+
+    @property
+    def is_turned_away(self) -> bool:
+        """Whether the client was asked to come again later."""
+        return self.status in TURNED_AWAY_STATUSES and self.retry_after is not None
+
+    @property
+    def code(self) -> str | None:
+        """The problem's code, where the answer tells one."""
+        if self.status < 400 or not self.content.startswith(b"{"):
+            return None
+        code: str | None = self.json().get("code")
+        return code
+
+    @property
+    def reason(self) -> str:
+        """The status and the problem's code."""
+        return f"{self.status} {self.code}"
 
     def json(self) -> Any:  # noqa: ANN401 - any JSON
         return json.loads(self.content)
@@ -34,12 +57,17 @@ class HttpClient:
     async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
         """Send a GET request."""
         async with self._session.get(path, params=params) as response:
-            return Answer(response.status, await response.read())
+            return await _read(response)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Answer:
         """Send a POST request with a JSON body."""
         async with self._session.post(path, json=body) as response:
-            return Answer(response.status, await response.read())
+            return await _read(response)
+
+
+async def _read(response: ClientResponse) -> Answer:
+    wait = response.headers.get("Retry-After")
+    return Answer(response.status, await response.read(), float(wait) if wait else None)
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ LEAD = timedelta(seconds=100)
 SAMPLE_INTERVAL = 0.1
 TIMEOUT = timedelta(minutes=5)
 
-ALL_FREE = Target("<=", 30.0)
+ALL_FREE = Target("<=", 10.0)
 ZERO = Target("==", 0)
 
 

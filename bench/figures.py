@@ -4,6 +4,7 @@ import operator
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import nan
 from typing import Any, Literal
 
 COMPARISONS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
@@ -102,8 +103,14 @@ def relative_row(
     unit: str,
     target: Target | None = None,
 ) -> Row:
-    """A row of values, each with a reference that was measured in the same run."""
-    ratios = [value / reference for value, reference in zip(values, references, strict=True)]
+    """A row of values, each with a reference that was measured in the same run.
+
+    The ratio to a reference of 0 is not a number, which reaches no target.
+    """
+    ratios = [
+        value / reference if reference else nan
+        for value, reference in zip(values, references, strict=True)
+    ]
     return Row(name, Spread.of(values), unit, Spread.of(references), Spread.of(ratios), target)
 
 

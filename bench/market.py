@@ -38,6 +38,9 @@ RARE_TOWN = "Zanzibar"
 
 SINGLE_PROCESSES = ProcessCounts()
 
+PATIENT_PAYMENT_WAIT = timedelta(minutes=2)
+"""A slow payment should be measured, not answered with "still processing"."""
+
 Document = dict[str, Any]
 
 
@@ -77,23 +80,29 @@ class Market:
         return [str(one["_id"]) for one in tickets]
 
     @asynccontextmanager
-    async def signed_in_client(self, api: int = 0) -> AsyncIterator[HttpClient]:
-        """A client with a session of its own, for one of the API's processes."""
-        url = self.stack.api_urls[api % len(self.stack.api_urls)]
+    async def signed_in_client(self, number: int = 0) -> AsyncIterator[HttpClient]:
+        """A client with a session of its own; the API's processes take turns with the numbers."""
+        url = self.stack.api_urls[number % len(self.stack.api_urls)]
         async with http_client(url, {"Authorization": f"Bearer {self.session()}"}) as client:
             yield client
 
 
 @contextmanager
 def open_market(
-    process_counts: ProcessCounts = SINGLE_PROCESSES, **environ: str
+    process_counts: ProcessCounts = SINGLE_PROCESSES,
+    payment_wait: timedelta | None = PATIENT_PAYMENT_WAIT,
 ) -> Iterator[Market]:
-    """Start a stack with an empty database, for the duration of the block."""
+    """Start a stack with an empty database, for the duration of the block.
+
+    With no `payment_wait` the API waits for a payment as long as it does by default.
+    """
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as directory:
         settings = StackSettings.on_free_ports(Path(directory), process_counts)
         ours = {name: value for name, value in os.environ.items() if name != "STRIPE_API_KEY"}
-        # A slow payment should be measured, not answered with "still processing".
-        ours |= {"LOG_LEVEL": "WARNING", "PAYMENT_WAIT": "120", **environ}
+        ours["LOG_LEVEL"] = "WARNING"
+        ours.pop("PAYMENT_WAIT", None)
+        if payment_wait:
+            ours["PAYMENT_WAIT"] = f"{payment_wait.total_seconds():.0f}"
         with (
             Stack(settings, ours) as stack,
             MongoClient[Document](mongodb_url(*settings.mongodb_ports)) as mongo,

@@ -30,18 +30,16 @@ def draw(directory: Path, rows: Sequence[Json], curves: Sequence[Json]) -> None:
     if f"purchase, {PURCHASES[0]} at once: orders/s" in values:
         _orders_per_second(directory / "purchases.svg", values)
         _cpu(directory / "cpu.svg", values)
-    for name, file in (("expiry storm", "expiry.svg"), ("memory", "memory.svg")):
+    for name in ("recovery", "expiry", "memory"):
         wanted = [curve for curve in curves if curve["name"].startswith(name)]
         if wanted:
-            _lines(directory / file, wanted)
+            _lines(directory / f"{name}.svg", wanted)
 
 
 def _orders_per_second(path: Path, values: dict[str, Json]) -> None:
     figure, axes = plt.subplots(figsize=(6, 3.2))
     rows = [values[f"purchase, {n} at once: orders/s"] for n in PURCHASES]
-    for offset, (kind, label) in enumerate(
-        (("reference", "Temporal alone"), ("value", "purchase"))
-    ):
+    for offset, (kind, label) in enumerate((("reference", "bare purchase"), ("value", "purchase"))):
         spreads = [row["spread"][kind] for row in rows]
         medians = [one["median"] for one in spreads]
         errors = [

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from bson import ObjectId
+from temporalio.client import Client
 
 from api.temporal.orders import Offer, order_start
-from bench.floor import connect
 from bench.market import Market
 from bench.timing import run_concurrently
+from ticketing.payloads import DATA_CONVERTER
 from workflows.orders import OrderInput, OrderWorkflow
 
 AT_ONCE = 16
@@ -23,7 +24,7 @@ async def reserve_directly(
     Raises:
         AssertionError: one could not be reserved.
     """
-    client = await connect(market.temporal_address)
+    client = await Client.connect(market.temporal_address, data_converter=DATA_CONVERTER)
     queue = market.stack.environment["TASK_QUEUE"]
     buyers = [str(ObjectId()) for _ in range(len(tickets) // MOST_BY_ONE_BUYER + 1)]
 

@@ -58,10 +58,10 @@ def store_results(found: Mapping[str, Sequence[Row | Curve]], order: Sequence[st
     draw(PLOTS, rows, curves)
 
 
-def table(rows: Sequence[Json]) -> str:
-    """The rows as a Markdown table."""
+def table(rows: Sequence[Json], value: str = "value", reference: str = "measured beside") -> str:
+    """The rows as a Markdown table, with these headings."""
     lines = [
-        "| what | value | measured beside | ratio | to reach | |",
+        f"| what | {value} | {reference} | ratio | to reach | |",
         "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in rows:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from bench.figures import percentile
+from bench.retries import TurnedAway
 
 
 @dataclass
@@ -16,6 +17,7 @@ class Timings:
     pay: list[float] = field(default_factory=list)
     total_seconds: float = 0.0
     """Seconds from the first start to the last end."""
+    turned_away: TurnedAway = field(default_factory=TurnedAway)
 
     def add(self, reserve: float, pay: float) -> None:
         self.reserve.append(reserve)

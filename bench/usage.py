@@ -34,12 +34,8 @@ class Processes:
     @contextmanager
     def cpu_times(self) -> Iterator[CpuTimes]:
         """The CPU time of each process during the block, filled in at its end."""
-        before = self._cpu_seconds()
-        times = CpuTimes()
-        yield times
-        times.seconds.update(
-            {name: after - before[name] for name, after in self._cpu_seconds().items()}
-        )
+        with measured_cpu_times(self._processes) as times:
+            yield times
 
     def memory(self) -> dict[str, float]:
         """Resident memory of each process, in MiB."""
@@ -51,9 +47,21 @@ class Processes:
         """Peak resident memory of each process, in MiB."""
         return {name: _peak(process.pid) for name, process in self._processes.items()}
 
-    def _cpu_seconds(self) -> dict[str, float]:
-        found = {name: process.cpu_times() for name, process in self._processes.items()}
-        return {name: times.user + times.system for name, times in found.items()}
+
+@contextmanager
+def measured_cpu_times(processes: Mapping[str, psutil.Process]) -> Iterator[CpuTimes]:
+    """The CPU time of each of the processes during the block, filled in at its end."""
+    before = _cpu_seconds(processes)
+    times = CpuTimes()
+    yield times
+    times.seconds.update(
+        {name: after - before[name] for name, after in _cpu_seconds(processes).items()}
+    )
+
+
+def _cpu_seconds(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
+    found = {name: process.cpu_times() for name, process in processes.items()}
+    return {name: times.user + times.system for name, times in found.items()}
 
 
 def _peak(pid: int) -> float:

@@ -37,6 +37,11 @@ def test_the_target_is_for_the_ratio_where_there_is_one() -> None:
     assert relative_row("latency", [110.0], [100.0], "ms", Target("<=", 1.2)).is_ok
 
 
+def test_what_is_relative_to_nothing_reaches_no_target() -> None:
+    for target in (Target(">=", 0.9), Target("<=", 1.2)):
+        assert relative_row("orders/s", [5.0], [0.0], "1/s", target).is_ok is False
+
+
 def test_a_percentile_of_few_values_is_among_them() -> None:
     assert percentile([7.0], 95) == 7.0
     assert percentile([1.0, 2.0, 3.0], 50) == 2.0
