@@ -347,9 +347,11 @@ def is_begun(charge: Charge, input: BeginPayment) -> bool:
 
 
 async def _set_awaiting_payment(input: BeginPayment, session: AsyncClientSession) -> bool:
-    """Take an unpaid order to `awaiting_payment`, if it holds its ticket at this price."""
-    if not await _holds_ticket(input, session):
-        return False
+    """Take an unpaid order of this price to `awaiting_payment`.
+
+    An unpaid order holds its ticket, unless somebody has taken it by hand. Then nothing is
+    captured (`PaymentFence.before_capture`).
+    """
     result = await Order.find_one(
         {**_at_price(input), "status": OrderStatus.CREATED}, session=session
     ).update(

@@ -1,8 +1,10 @@
 """Reserving a ticket for an order."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo import AsyncMongoClient
@@ -52,6 +54,9 @@ class Reservation:
     price: int = 0
     """In the currency's minor unit."""
     currency: str = ""
+    reserved_at: datetime | None = None
+    ticket_version: int | None = None
+    """The version of the ticket that was reserved: who has read it knows what was ordered."""
 
 
 class ReservationActivities:
@@ -138,18 +143,26 @@ async def lock_ticket(input: ReserveTicket, session: AsyncClientSession) -> Rese
     order.slot = input.slot
     order.timeline.append(timeline_entry(TimelineCode.TICKET_RESERVED, order.created_at))
     await order.insert(session=session)
-    return _reservation_of(ticket)
+    return _reservation_of(ticket, input)
 
 
 async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
-    """A slot that the order can take; None if the buyer holds as many tickets as allowed.
+    """A slot that the order can take; None if the buyer holds as many tickets as allowed."""
+    held = await Order.get_pymongo_collection().aggregate(held_slots(buyer_id, most))
+    return choose_slot(await held.to_list(), most, order_id)
 
-    The order's id chooses among the free ones, so that simultaneous orders of one buyer seldom
-    choose the same.
-    """
+
+def held_slots(buyer_id: str, most: int) -> list[dict[str, Any]]:
+    """The pipeline over orders that finds the slots of a buyer's unpaid ones."""
     unpaid = {"user_id": PydanticObjectId(buyer_id), "status": {"$in": UNPAID_STATUSES}}
-    orders = Order.get_pymongo_collection()
-    held = await orders.find(unpaid, {"_id": 0, "slot": 1}, limit=most).to_list()
+    return [{"$match": unpaid}, {"$limit": most}, {"$project": {"_id": 0, "slot": 1}}]
+
+
+def choose_slot(held: Sequence[Mapping[str, Any]], most: int, order_id: str) -> int | None:
+    """Choose among the slots that are not held.
+
+    The order's id chooses, so that simultaneous orders of one buyer seldom choose the same.
+    """
     if len(held) >= most:
         return None
     free = sorted(set(range(most)) - {order.get("slot") for order in held})
@@ -217,7 +230,7 @@ async def _outcome_without_lock(
     if ticket is None:
         return Reservation(refusal=ProblemCode.TICKET_NOT_FOUND)
     if ticket.order_id == PydanticObjectId(input.order_id):
-        return _reservation_of(ticket)
+        return _reservation_of(ticket, input)
     if ticket.sold_at is not None:
         return Reservation(refusal=ProblemCode.TICKET_SOLD)
     if ticket.order_id is not None:
@@ -225,9 +238,14 @@ async def _outcome_without_lock(
     if ticket.user_id == PydanticObjectId(input.buyer_id):
         return Reservation(refusal=ProblemCode.OWN_TICKET)
     if input.price not in (None, ticket.price):
-        return replace(_reservation_of(ticket), refusal=ProblemCode.PRICE_CHANGED)
+        return replace(_reservation_of(ticket, input), refusal=ProblemCode.PRICE_CHANGED)
     return Reservation(refusal=ProblemCode.TOO_MANY_RESERVATIONS)
 
 
-def _reservation_of(ticket: Ticket) -> Reservation:
-    return Reservation(price=ticket.price, currency=ticket.currency)
+def _reservation_of(ticket: Ticket, input: ReserveTicket) -> Reservation:
+    return Reservation(
+        price=ticket.price,
+        currency=ticket.currency,
+        reserved_at=input.reserved_at,
+        ticket_version=ticket.version,
+    )

@@ -44,6 +44,10 @@ async def wish(mongodb: Mongo) -> ReserveTicket:
     )
 
 
+def answer(wish: ReserveTicket, *, price: int) -> Reservation:
+    return Reservation(price=price, currency="usd", reserved_at=wish.reserved_at, ticket_version=1)
+
+
 async def set_price(wish: ReserveTicket, price: int) -> None:
     await Ticket.find_one({"_id": PydanticObjectId(wish.ticket_id)}).update(
         {"$set": {"price": price}}
@@ -58,7 +62,7 @@ async def test_the_answer_is_what_the_order_says(
     told = await reservations.reserve_ticket(wish)
     order = await Order.get(wish.order_id)
     assert order is not None
-    assert told == Reservation(price=2500, currency="usd")
+    assert told == answer(wish, price=2500)
     assert (order.ticket.price, order.ticket.currency) == (2500, "usd")
     assert await reservations.reserve_ticket(wish) == told
 
@@ -67,7 +71,7 @@ async def test_another_price_holds_nothing_and_is_told(
     reservations: ReservationActivities, wish: ReserveTicket
 ) -> None:
     await set_price(wish, 9900)
-    refused = Reservation(refusal=ProblemCode.PRICE_CHANGED, price=9900, currency="usd")
+    refused = replace(answer(wish, price=9900), refusal=ProblemCode.PRICE_CHANGED)
     assert await reservations.reserve_ticket(wish) == refused
 
     ticket = await Ticket.get(wish.ticket_id)
@@ -81,7 +85,7 @@ async def test_control_without_a_price_whatever_the_ticket_costs_is_reserved(
 ) -> None:
     await set_price(wish, 9900)
     told = await reservations.reserve_ticket(replace(wish, price=None))
-    assert told == Reservation(price=9900, currency="usd")
+    assert told == answer(wish, price=9900)
 
 
 async def test_a_ticket_that_is_held_or_sold_or_ones_own_is_told_before_its_price(

@@ -233,17 +233,6 @@ async def test_a_closed_order_cannot_be_paid_whatever_its_workflow_believes(
     assert await Charge.find({"attempt": 2}).count() == 0
 
 
-async def test_an_order_that_lost_its_ticket_cannot_be_paid(
-    reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
-) -> None:
-    await reservations.reserve_ticket(request_)
-    await (await ticket(request_)).set({"order_id": PydanticObjectId()})
-
-    assert not (await orders.begin_payment(beginning(request_))).is_begun
-
-    assert (await order(request_)).status is OrderStatus.CREATED
-
-
 async def test_an_order_with_a_payment_is_not_cancelled_as_an_unpaid_one(
     reservations: ReservationActivities, orders: OrderActivities, request_: ReserveTicket
 ) -> None:
