@@ -9,8 +9,8 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export CHROMIUM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo browser test test-all faults faults-control properties fuzz bench \
-	compare screenshots operations-pictures lint record-histories format lock image clean
+.PHONY: help install run demo browser test test-all faults faults-control upgrade properties fuzz \
+	bench compare screenshots operations-pictures lint record-histories format lock image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ faults: $(INSTALLED) ## Break everything while customers shop; SEED=7 repeats a 
 
 faults-control: $(INSTALLED) ## Do so without one guard after the other; each has to be missed
 	@$(BIN)/python -m tests.faults --control $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+upgrade: $(INSTALLED) ## Upgrade from a revision with orders open (5 minutes); REV=main
+	@$(BIN)/python -m tests.upgrade $(REV)
 
 properties: $(INSTALLED) ## Look for a sequence of events that breaks an order; EXAMPLES=500 SEED=7
 	EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/stateful --timeout 0 \

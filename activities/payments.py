@@ -15,6 +15,7 @@ from ticketing.models import Charge, Order, append_to_timeline, timeline_entry
 from ticketing.mongodb import BSONDocument, has_matched
 from ticketing.payments.fence import PaymentFence
 from ticketing.payments.gateway import StripeGateway
+from ticketing.payments.idempotency_keys import idempotency_key
 from ticketing.payments.intents import FINAL_STATUSES, IntentStatus, PaymentIntent, PaymentRefused
 from ticketing.statuses import ChargeStatus, OrderStatus, TimelineCode
 
@@ -89,11 +90,6 @@ REFUSAL_IS_FINAL_AFTER = 5
 
 CAPTURED_ELSEWHERE = "captured_elsewhere"
 """The failure code of an intent that somebody captured by hand and refunded."""
-
-
-def idempotency_key(order_id: str, attempt: int, step: str) -> str:
-    """Derive the key of a step. One per attempt, or a second card meets the first's answer."""
-    return f"order:{order_id}:attempt:{attempt}:{step}"
 
 
 class PaymentActivities:

@@ -28,13 +28,13 @@ class StripeWebhookService:
     async def take(self, event: WebhookEvent) -> None:
         """Signal the event once; a repeated, late or reordered event changes nothing.
 
-        For most payments, Stripe's API response has already told the outcome when the events
-        arrive. Events that no order waits for are ignored and not stored.
+        An event of a payment's own request tells no more than its answer, so it costs no read.
+        Any other event that no order waits for is ignored as well, and neither is stored.
         """
         if isinstance(event, IntentEvent):
             bind_order_id(event.order_id)
-        if isinstance(event, IntentEvent) and not await _is_authentication_pending(event):
-            return
+            if event.is_of_own_request or not await _is_authentication_pending(event):
+                return
         if await StripeEvent.get(event.id) is not None:
             return
         # Signal first: a crash in between makes Stripe deliver again, and a second signal

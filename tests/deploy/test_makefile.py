@@ -20,6 +20,7 @@ TARGETS = {
     "test-all",
     "faults",
     "faults-control",
+    "upgrade",
     "properties",
     "fuzz",
     "bench",

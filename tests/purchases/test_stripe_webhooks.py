@@ -80,6 +80,31 @@ async def test_a_payment_that_stripe_has_answered_for_signals_and_keeps_nothing(
     assert await market.times_signalled(order, SIGNAL) == 0
 
 
+async def test_an_order_that_waits_for_the_bank_is_not_signalled_for_its_own_request(
+    market: Marketplace, buyer: Person, order: Json, event: Json
+) -> None:
+    key = f"order:{order['id']}:attempt:1:authorize"
+    own = event | {"request": {"id": "req_1", "idempotency_key": key}}
+    assert (await market.deliver(own)).status_code == 200
+    assert await market.times_signalled(order, SIGNAL) == 0
+    assert not await market.remembers(event)
+
+    # Control: the bank caused the same event.
+    assert event["request"] == {"id": None, "idempotency_key": None}
+    assert (await market.deliver(event)).status_code == 200
+    await buyer.sees(order, "completed")
+    assert await market.times_signalled(order, SIGNAL) == 1
+
+
+async def test_an_event_of_another_orders_request_signals(
+    market: Marketplace, buyer: Person, order: Json, event: Json
+) -> None:
+    key = f"order:{'0' * 24}:attempt:1:authorize"
+    foreign = event | {"request": {"id": "req_1", "idempotency_key": key}}
+    assert (await market.deliver(foreign)).status_code == 200
+    await buyer.sees(order, "completed")
+
+
 async def test_what_stripe_did_not_sign_or_not_so_is_refused_and_nothing_comes_of_it(
     market: Marketplace, buyer: Person, order: Json, event: Json
 ) -> None:
@@ -190,7 +215,7 @@ async def test_news_of_an_approval_that_did_not_happen_complete_nothing(
     await market.webhooks_are_delivered()
     (event,) = market.events("payment_intent.requires_action")
     for kind in (APPROVED, "payment_intent.succeeded"):
-        claimed = event | {"id": f"evt_{kind}", "type": kind}
+        claimed = event | {"id": f"evt_{kind}", "type": kind, "request": None}
         assert (await market.deliver(claimed)).status_code == 200
     await eventually(lambda: market.sandbox.count("GET", "/v1/payment_intents/*"))
     assert (await buyer.order(order))["status"] == "awaiting_payment"

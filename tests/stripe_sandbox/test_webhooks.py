@@ -49,6 +49,11 @@ class Endpoint:
         return [event.type for event in self.events]
 
     @property
+    def causes(self) -> dict[str, Any]:
+        """By an event's type, the API request that it names as its cause."""
+        return {event.type: event.to_dict()["request"] for event in self.events}
+
+    @property
     def transport(self) -> httpx.ASGITransport:
         app = Starlette(routes=[Route("/webhooks", self.receive, methods=["POST"])])
         return httpx.ASGITransport(app)
@@ -106,8 +111,6 @@ async def test_every_change_is_an_event_that_stripe_can_verify(
     event = next(event for event in endpoint.events if event.type == "payment_intent.succeeded")
     assert event.data.object.id == intent.id
     assert event.data.object.amount_received == 2000
-    created = next(event for event in endpoint.events if event.type == "payment_intent.created")
-    assert created.to_dict()["request"]["idempotency_key"] == "authorize"
 
 
 async def test_only_enabled_events_are_delivered_and_all_are_listed(endpoint: Endpoint) -> None:
@@ -178,6 +181,55 @@ async def test_every_outcome_of_a_payment_has_its_events(
     await settled(sandbox)
     assert set(endpoint.types) == {"payment_intent.created"} | types
     assert len(endpoint.types) == len(types) + 1
+
+
+async def test_an_event_names_the_api_request_that_caused_it(
+    client: Any, sandbox: RunningSandbox, endpoint: Endpoint
+) -> None:
+    first = await authorize(client)
+    again = await authorize(client)
+    captured = await client.payment_intents.capture_async(first.id)
+    await settled(sandbox)
+
+    assert again.last_response.headers["Idempotent-Replayed"] == "true"
+    causes = endpoint.causes
+    assert causes["payment_intent.amount_capturable_updated"] == {
+        "id": first.last_response.request_id,
+        "idempotency_key": "authorize",
+    }
+    assert causes["payment_intent.succeeded"] == {
+        "id": captured.last_response.request_id,
+        # The client makes one where it is given none.
+        "idempotency_key": captured.last_response.headers["Idempotency-Key"],
+    }
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_an_event_of_the_buyers_decision_at_the_bank_names_no_request(
+    client: Any, sandbox: RunningSandbox, endpoint: Endpoint, approve: bool
+) -> None:
+    intent = await authorize(client, "pm_card_authenticationRequired")
+    sandbox.authenticate(intent.id, approve=approve)
+    await settled(sandbox)
+    outcome = "amount_capturable_updated" if approve else "payment_failed"
+    causes = endpoint.causes
+    assert causes["payment_intent.requires_action"]["idempotency_key"] == "authorize"
+    assert causes[f"payment_intent.{outcome}"] == {"id": None, "idempotency_key": None}
+
+
+async def test_an_event_of_a_refund_that_settles_later_names_no_request(
+    client: Any, sandbox: RunningSandbox, endpoint: Endpoint
+) -> None:
+    intent = await authorize(client, "pm_card_pendingRefund")
+    await client.payment_intents.capture_async(intent.id)
+    refund = await client.refunds.create_async(
+        {"payment_intent": intent.id}, {"idempotency_key": "refund"}
+    )
+    sandbox.settle_refund(refund.id)
+    await settled(sandbox)
+    causes = endpoint.causes
+    assert causes["refund.created"]["idempotency_key"] == "refund"
+    assert causes["refund.updated"] == {"id": None, "idempotency_key": None}
 
 
 async def test_cancelling_is_an_event(

@@ -9,6 +9,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from stripe import StripeClient
 from temporalio.common import MetricMeter
 
+from ticketing.payments.idempotency_keys import nth_key
 from ticketing.payments.instrumented_http import InstrumentedHTTPXClient
 from ticketing.payments.intents import (
     FINAL_STATUSES,
@@ -271,9 +272,8 @@ class StripeGateway:
         spent; so a try that was delayed finds only used keys.
         """
         while (number := self._spent_keys.get(idempotency_key, 0) + 1) <= MAX_KEYS:
-            key = idempotency_key if number == 1 else f"{idempotency_key}:{number}"
             try:
-                answer = await request({"idempotency_key": key})
+                answer = await request({"idempotency_key": nth_key(idempotency_key, number)})
             except _KeyIsSpent:
                 found = await find_existing()
                 if found is None:

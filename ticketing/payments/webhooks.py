@@ -9,6 +9,7 @@ from bson import ObjectId
 from pydantic import SecretStr
 
 from ticketing.errors import InvalidSignature
+from ticketing.payments.idempotency_keys import is_payment_key
 
 INTENT_EVENTS: Final = frozenset(
     {
@@ -38,6 +39,8 @@ class IntentEvent:
     type: str
     intent_id: str
     order_id: str
+    is_of_own_request: bool
+    """Whether a request of the order's own payment caused it, and so got an answer about it."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,24 @@ def _intent_event(event: Json, intent: Json) -> IntentEvent | None:
     order_id = (intent.get("metadata") or {}).get("order_id", "")
     if not ObjectId.is_valid(order_id):
         return None
-    return IntentEvent(str(event["id"]), event["type"], str(intent["id"]), order_id)
+    return IntentEvent(
+        id=str(event["id"]),
+        type=event["type"],
+        intent_id=str(intent["id"]),
+        order_id=order_id,
+        is_of_own_request=is_payment_key(_request_key(event), order_id),
+    )
+
+
+def _request_key(event: Json) -> str:
+    """The idempotency key of the API request that caused the event; empty if none is named.
+
+    Null for the bank's news; before Stripe's version 2017-05-25, `request` is its id alone.
+    Source: https://docs.stripe.com/api/events/object#event_object-request
+    """
+    request = event.get("request")
+    key = request.get("idempotency_key") if isinstance(request, dict) else None
+    return key if isinstance(key, str) else ""
 
 
 def _refund_event(event: Json, subject: Json) -> RefundEvent | None:
