@@ -112,8 +112,7 @@ class ReservationService:
         if self._in_flight.is_in_flight(ticket_id):
             return
         tickets = Ticket.get_pymongo_collection()
-        available = {"_id": ticket_id, "status": TicketStatus.AVAILABLE}
-        if await tickets.find_one(available, {"_id": 1}):
+        if await tickets.find_one({"_id": ticket_id, "order_id": None}, {"_id": 1}):
             raise self._admission.turn_away(Operation.RESERVATION)
 
     async def reserve(
