@@ -85,7 +85,7 @@ async def test_a_cancelled_request_and_a_timeout_within_are_not_mistaken_for_it(
     async def receive() -> dict[str, str]:
         return await asyncio.Future()
 
-    request = Request({"type": "http"}, receive)  # type: ignore[arg-type] # as a client that stays
+    request = Request({"type": "http"}, receive)  # as of a client that stays
 
     async def wait() -> None:
         async with ends_when_client_leaves(request):

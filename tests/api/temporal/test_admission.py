@@ -1,6 +1,7 @@
 """Who is admitted to Temporal, who waits, who is turned away; and no slot is ever lost."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 
@@ -280,7 +281,7 @@ async def test_after_a_pause_what_was_learnt_under_load_is_forgotten() -> None:
 @contextmanager
 def fixed_spread(monkeypatch: pytest.MonkeyPatch, spread: float) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(admissions.random, "uniform", lambda low, high: low + spread * (high - low))
+        patch.setattr(random, "uniform", lambda low, high: low + spread * (high - low))
         yield
 
 
