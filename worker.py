@@ -48,11 +48,16 @@ MAX_CACHED_ORDERS = 2_500
 """How many open orders a worker caches, at some 125 KB each; any other is replayed when needed."""
 
 MAX_ACTIVITIES = MAX_CONNECTIONS
-"""How many steps at Stripe a worker has under way. They only wait for answers, so those that wait
-for a slow bank keep no other buyer from paying.
+"""How many steps at Stripe a worker has under way. They mostly wait for its answers, and those
+that wait for a slow bank must keep no other buyer from paying.
+"""
 
-Workflow tasks and local activities use the processor, and keep the SDK's default of 100: with 16 or
-40 a burst was served no faster, and with 100 none of its tasks came too late.
+MAX_WORKFLOW_TASKS = 32
+"""How many workflow tasks, with their steps in MongoDB, a worker does at once.
+
+They share its processor. On a slow machine it does some 20 a second, so that the SDK's default of
+100 may take the five seconds that each of them has. Those not taken wait at Temporal without a
+limit, for any worker.
 """
 
 RESERVED_FILES = 200
@@ -96,6 +101,7 @@ def create_worker(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        max_concurrent_workflow_tasks=MAX_WORKFLOW_TASKS,
         max_concurrent_activities=MAX_ACTIVITIES,
         max_cached_workflows=MAX_CACHED_ORDERS,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
