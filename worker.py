@@ -25,7 +25,8 @@ from ticketing.mongodb import BSONDocument, connect_mongodb
 from ticketing.observability.logs import configure_logging
 from ticketing.observability.telemetry import Telemetry, start_telemetry
 from ticketing.observability.tracing import WORKER_SERVICE_NAME
-from ticketing.payments.gateway import StripeGateway
+from ticketing.open_files import raise_open_files_limit
+from ticketing.payments.gateway import MAX_CONNECTIONS, StripeGateway
 from ticketing.settings import SettingsError, WorkerSettings, read_worker_settings
 from ticketing.temporal import connect_temporal
 from ticketing.worker_versions import log_version_status
@@ -45,6 +46,22 @@ orders wait that long.
 
 MAX_CACHED_ORDERS = 2_500
 """How many open orders a worker caches, at some 125 KB each; any other is replayed when needed."""
+
+MAX_ACTIVITIES = MAX_CONNECTIONS
+"""How many steps at Stripe a worker has under way. They mostly wait for its answers, and those
+that wait for a slow bank must keep no other buyer from paying.
+"""
+
+MAX_WORKFLOW_TASKS = 32
+"""How many workflow tasks, with their steps in MongoDB, a worker does at once.
+
+They share its processor. On a slow machine it does some 20 a second, so that the SDK's default of
+100 may take the five seconds that each of them has. Those not taken wait at Temporal without a
+limit, for any worker.
+"""
+
+RESERVED_FILES = 200
+"""Open files for everything but connections to Stripe."""
 
 logger = logging.getLogger("holdfast.worker")
 
@@ -84,6 +101,8 @@ def create_worker(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        max_concurrent_workflow_tasks=MAX_WORKFLOW_TASKS,
+        max_concurrent_activities=MAX_ACTIVITIES,
         max_cached_workflows=MAX_CACHED_ORDERS,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         deployment_config=_pinned_deployment(version) if version else None,
@@ -107,6 +126,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     telemetry = start_telemetry(settings.metrics, settings.tracing, WORKER_SERVICE_NAME)
     mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
+    raise_open_files_limit(MAX_CONNECTIONS + RESERVED_FILES)
     gateway = StripeGateway(settings.stripe, telemetry.meter, telemetry.tracer)
     try:
         client = await connect_temporal(

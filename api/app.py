@@ -33,6 +33,7 @@ from api.resources import Resources, resources_of
 from api.storefront.app import Storefront
 from api.storefront.assets import static_files
 from api.storefront.errors import render_refusal
+from api.temporal.admission import Admission
 from api.temporal.connection import TemporalConnection
 from api.tickets import feed_routes
 from api.tickets import routes as tickets
@@ -135,6 +136,7 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             refusal_counter=RefusalCounter(telemetry.meter),
             rate_limits=RateLimiter(settings.limits),
             sessions=SessionService(settings.session),
+            admission=Admission(telemetry.meter),
         )
         # Everything but buying works without Temporal, so the start does not wait for it. It
         # only begins to connect, so that the first buyer need not wait for that.

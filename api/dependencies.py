@@ -1,7 +1,10 @@
 """The dependencies of the routes, one alias each."""
 
+from functools import partial
 from typing import Annotated
 
+from beanie import PydanticObjectId
+from bson.errors import InvalidId
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import (
     APIKeyCookie,
@@ -12,6 +15,7 @@ from fastapi.security import (
 from pydantic import WithJsonSchema
 from pymongo import AsyncMongoClient
 
+from api.http.disconnects import ends_when_client_leaves
 from api.http.idempotency import IDEMPOTENCY_KEY_HEADER, KEY_PATTERN, parse_key
 from api.http.rate_limits import ORDER_LIMITS, RateLimiter
 from api.operations.service import InvariantService
@@ -179,6 +183,8 @@ async def reservation_service(request: Request) -> ReservationService:
         rules=resources.settings.purchase,
         refusal_counter=resources.refusal_counter,
         in_flight=resources.reservations_in_flight,
+        admission=resources.admission,
+        while_queued=partial(ends_when_client_leaves, request),
     )
 
 
@@ -218,3 +224,23 @@ Payments = Annotated[PaymentService, Depends(payment_service)]
 Refunds = Annotated[RefundService, Depends(refund_service)]
 Timelines = Annotated[TimelineService, Depends(timeline_service)]
 StripeWebhooks = Annotated[StripeWebhookService, Depends(stripe_webhook_service)]
+
+
+async def refuse_early(request: Request, reservations: Reservations) -> None:
+    ticket_id = await _requested_ticket_id(request)
+    if ticket_id is not None:
+        await reservations.refuse_if_overloaded(ticket_id)
+
+
+async def _requested_ticket_id(request: Request) -> PydanticObjectId | None:
+    """The ticket in the path or the JSON body; None if the request is going to be refused."""
+    try:
+        return PydanticObjectId(
+            request.path_params.get("ticket_id") or (await request.json())["ticketId"]
+        )
+    except (InvalidId, ValueError, TypeError, LookupError):
+        return None
+
+
+EarlyRefusal = Depends(refuse_early)
+"""For the routes that reserve tickets: an overloaded process refuses before it does anything."""

@@ -13,6 +13,7 @@ from api.http.rate_limits import RateLimiter
 from api.orders.refusal_counter import RefusalCounter
 from api.orders.reservations import ReservationsInFlight
 from api.payments.charge_feed import ChargeFeed
+from api.temporal.admission import Admission
 from api.temporal.connection import TemporalConnection
 from api.temporal.orders import OrderWorkflowClient
 from api.temporal.reconciliation import ReconciliationClient
@@ -36,6 +37,7 @@ class Resources:
     refusal_counter: RefusalCounter
     rate_limits: RateLimiter
     sessions: SessionService
+    admission: Admission = field(default_factory=Admission)
     passwords: Passwords = field(default_factory=Passwords)
     ticket_feed: TicketFeed = field(default_factory=TicketFeed)
     charge_feed: ChargeFeed = field(default_factory=ChargeFeed)

@@ -15,7 +15,8 @@ TicketingError
 ├── RequestTimeout, ContentTooLarge, UnsupportedMediaType, RequestHeadTooLarge
 ├── UnprocessableContent  InvalidInput, IdempotencyKeyReused
 ├── TooManyRequests
-└── Unavailable         MongoDBUnavailable, TemporalUnavailable, NotReady, TooManyStreams
+└── Unavailable         MongoDBUnavailable, TemporalUnavailable, Overloaded, NotReady,
+                        TooManyStreams
 
 A class is one fact: `code` is its stable name for programs, `status` its HTTP status, `title`
 says it to people, and `detail` says it of this occurrence. What a class adds to its problem is
@@ -348,6 +349,17 @@ class MongoDBUnavailable(Unavailable):
 class TemporalUnavailable(Unavailable):
     code = ProblemCode.TEMPORAL_UNAVAILABLE
     title = "Orders cannot be processed at the moment."
+
+
+class Overloaded(Unavailable):
+    """More is asked of this process than it can do in time; it has not begun this request."""
+
+    code = ProblemCode.OVERLOADED
+    title = "Too many people are buying right now."
+
+    def __init__(self, retry_after: int = 1, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after: int = retry_after
 
 
 class NotReady(Unavailable):

@@ -44,5 +44,6 @@ class ProblemCode(StrEnum):
     TOO_MANY_REQUESTS = "too_many_requests"
     MONGODB_UNAVAILABLE = "mongodb_unavailable"
     TEMPORAL_UNAVAILABLE = "temporal_unavailable"
+    OVERLOADED = "overloaded"
     NOT_READY = "not_ready"
     TOO_MANY_STREAMS = "too_many_streams"

@@ -1,7 +1,6 @@
 """Limits of client connections: their number, their timeouts, and the size of request heads."""
 
 import asyncio
-import resource
 from datetime import timedelta
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from uvicorn.server import ServerState
 from api.http.middleware import MAX_HEAD_BYTES
 from api.http.problems import ProblemResponse
 from ticketing.errors import RequestHeadTooLarge, RequestTimeout, TicketingError
+from ticketing.open_files import raise_open_files_limit
 
 HEAD_TIMEOUT = timedelta(seconds=20)
 """For receiving a request's head: from its first byte, or from the start of a new connection."""
@@ -170,10 +170,5 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def _connection_limit() -> int:
     """The maximum number of connections, after raising the process's limit of open files."""
-    wanted = MAX_CONNECTIONS + RESERVED_FILES
-    files, max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != files < wanted:
-        files = wanted if max_files == resource.RLIM_INFINITY else min(wanted, max_files)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, max_files))
-        return max(files - RESERVED_FILES, files // 2)
-    return MAX_CONNECTIONS
+    files = raise_open_files_limit(MAX_CONNECTIONS + RESERVED_FILES)
+    return max(files - RESERVED_FILES, files // 2)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.problems import Render
@@ -91,6 +92,8 @@ class RequestLogMiddleware:
         token, order_token = request_id.set(new_request_id), order_id.set(None)
         try:
             await self._app(scope, receive, send_with_request_id)
+        except ClientDisconnect:
+            pass  # nobody reads an answer
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if status:

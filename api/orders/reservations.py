@@ -1,22 +1,25 @@
 """Reservations: made for buyers, or found again; the workflow decides."""
 
 from collections.abc import Awaitable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from beanie import PydanticObjectId
 from pymongo.errors import PyMongoError
+from starlette.requests import ClientDisconnect
 
 from activities.reservations import free_slot
 from api.http.idempotency import derived_ids
 from api.orders.refusal_counter import RefusalCounter
 from api.orders.service import OrderWithCharges, find_buyers_order, with_charges
 from api.orders.single_flight import CallCancelled, SingleFlight
+from api.temporal.admission import Admission, Operation, WhileWaiting
 from api.temporal.errors import WorkflowAlreadyStarted
 from api.temporal.orders import Offer, OrderWorkflowClient
 from ticketing.errors import (
     IdempotencyKeyReused,
     MongoDBUnavailable,
+    Overloaded,
     OwnTicket,
     PriceChanged,
     RequestInProgress,
@@ -40,6 +43,11 @@ RESERVE_ROUTE = "POST /api/orders"
 
 TRIED_ANEW = (None, ProblemCode.TEMPORAL_UNAVAILABLE, ProblemCode.PRICE_CHANGED)
 """Outcomes without a reservation, after which a repeated key is tried with its next id."""
+
+PERHAPS_RESERVED = (
+    "Too many people are buying right now. Your reservation of this ticket is still being made; "
+    "ask again in a few seconds."
+)
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,32 @@ class ReservationService:
         rules: PurchaseSettings,
         refusal_counter: RefusalCounter,
         in_flight: ReservationsInFlight,
+        admission: Admission,
+        while_queued: WhileWaiting = nullcontext,
     ) -> None:
         self._workflows = workflows
         self._rules = rules
         self._refusal_counter = refusal_counter
         self._in_flight = in_flight
+        self._admission = admission
+        self._while_queued = while_queued
+
+    async def refuse_if_overloaded(self, ticket_id: PydanticObjectId) -> None:
+        """Refuse a request early that would find the queue for Temporal full.
+
+        Whoever is told without asking Temporal that the ticket is taken is not refused: they would
+        come again in vain.
+
+        Raises:
+            Overloaded: nothing was done for the request.
+        """
+        if self._admission.has_room(Operation.RESERVATION):
+            return
+        if self._in_flight.is_in_flight(ticket_id):
+            return
+        tickets = Ticket.get_pymongo_collection()
+        if await tickets.find_one({"_id": ticket_id, "order_id": None}, {"_id": 1}):
+            raise self._admission.turn_away(Operation.RESERVATION)
 
     async def reserve(
         self,
@@ -108,6 +137,7 @@ class ReservationService:
             TooManyReservations: the buyer has the maximum number of unpaid orders.
             IdempotencyKeyReused: the key was first used with another ticket or price.
             RequestInProgress: the first request with the key is not answered yet.
+            Overloaded: too much is asked of Temporal, which was not asked.
             TemporalUnavailable: no worker answered in time; the ticket is not reserved.
             TemporalOutcomeUnknown: Temporal did not answer; the ticket may be reserved.
         """
@@ -171,13 +201,23 @@ class ReservationService:
         """Wait for the reservation in flight; return if the caller may try for itself.
 
         Raises:
-            OwnTicket, TicketReserved, TemporalUnavailable: the outcome is also the caller's.
+            OwnTicket, TicketReserved, Overloaded, TemporalUnavailable: the outcome is also the
+                caller's.
         """
         try:
             order = await self._in_flight.wait(request.ticket_id)
         except TemporalUnavailable:
             raise
-        except (TicketingError, PyMongoError, WorkflowAlreadyStarted, CallCancelled):
+        except Overloaded:
+            # With a time of its own to return.
+            raise self._admission.turn_away(Operation.RESERVATION) from None
+        except (
+            TicketingError,
+            PyMongoError,
+            WorkflowAlreadyStarted,
+            ClientDisconnect,
+            CallCancelled,
+        ):
             return  # this failure concerns only the other buyer
         if order.seller_id == request.buyer_id:
             raise OwnTicket
@@ -191,23 +231,25 @@ class ReservationService:
 
         Raises:
             TicketingError: the workflow refused.
+            Overloaded: Temporal was not asked.
+            ClientDisconnect: likewise, because the client left while it waited for its turn.
             MongoDBUnavailable: a newly elected primary does not have the order yet.
         """
         bind_order_id(order_id)
         slot = await self._free_slot(order_id, request.buyer_id, ticket)
-        reservation = await self._workflows.reserve(
-            OrderInput(
-                order_id=str(order_id),
-                ticket_id=str(ticket.id),
-                buyer_id=str(request.buyer_id),
-                reservation_ttl=self._rules.reservation_ttl,
-                payment_attempts=self._rules.payment_attempts,
-                max_reservations=self._rules.max_reservations,
-                slot=slot,
-                price=request.price,
-            ),
-            Offer(str(ticket.user_id), ticket.price, ticket.currency),
+        order_input = OrderInput(
+            order_id=str(order_id),
+            ticket_id=str(ticket.id),
+            buyer_id=str(request.buyer_id),
+            reservation_ttl=self._rules.reservation_ttl,
+            payment_attempts=self._rules.payment_attempts,
+            max_reservations=self._rules.max_reservations,
+            slot=slot,
+            price=request.price,
         )
+        offer = Offer(str(ticket.user_id), ticket.price, ticket.currency)
+        async with self._admission.reservation(self._while_queued):
+            reservation = await self._workflows.reserve(order_input, offer)
         if reservation.refusal is not None:
             raise _error_of(reservation.refusal, reservation.price)
         try:
@@ -290,7 +332,11 @@ class ReservationService:
         progress = await self._workflows.reservation_progress(order.id)
         if not progress.is_reserving:
             return
-        reservation = await self._workflows.await_reservation(order.id)
+        try:
+            async with self._admission.reservation(self._while_queued):
+                reservation = await self._workflows.await_reservation(order.id)
+        except Overloaded as error:
+            raise Overloaded(error.retry_after, PERHAPS_RESERVED) from None
         if reservation.refusal is not None:
             raise _error_of(reservation.refusal, reservation.price)
 

@@ -6,7 +6,14 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Response, status
 from pydantic import Field
 
-from api.dependencies import CurrentUser, IdempotencyKey, OrderLimits, Orders, Reservations
+from api.dependencies import (
+    CurrentUser,
+    EarlyRefusal,
+    IdempotencyKey,
+    OrderLimits,
+    Orders,
+    Reservations,
+)
 from api.http.models import ApiModel, Id, RequestModel
 from api.http.pagination import Page, PageQuery
 from api.http.problems import problems
@@ -20,6 +27,7 @@ from ticketing.errors import (
     NotAuthenticated,
     OrderCompleted,
     OrderNotFound,
+    Overloaded,
     OwnTicket,
     PaymentInProgress,
     PriceChanged,
@@ -118,7 +126,7 @@ class OrderListQuery(PageQuery):
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    dependencies=[OrderLimits],
+    dependencies=[EarlyRefusal, OrderLimits],
     response_description="The ticket is reserved for the caller until `expiresAt`.",
     responses={
         status.HTTP_200_OK: {
@@ -140,6 +148,7 @@ class OrderListQuery(PageQuery):
             TooManyRequests,
             MongoDBUnavailable,
             TemporalUnavailable,
+            Overloaded,
         ),
     },
 )

@@ -21,6 +21,7 @@ from ticketing.errors import (
     OrderCompleted,
     OrderExpired,
     OrderNotFound,
+    Overloaded,
     PaymentInProgress,
     RequestInProgress,
     TemporalUnavailable,
@@ -83,6 +84,7 @@ class PendingChargeView(ChargeView):
             RequestInProgress,
             MongoDBUnavailable,
             TemporalUnavailable,
+            Overloaded,
         ),
     },
 )

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api.dependencies import (
     CurrentUser,
+    EarlyRefusal,
     OrderLimits,
     Orders,
     Payments,
@@ -99,7 +100,7 @@ class ShowOrdersQuery(StorefrontQuery):
     cursor: str | None = Field(default=None, max_length=500)
 
 
-@router.post("/tickets/{ticket_id}/reserve", dependencies=[OrderLimits])
+@router.post("/tickets/{ticket_id}/reserve", dependencies=[EarlyRefusal, OrderLimits])
 async def reserve_ticket(
     user: CurrentUser,
     ticket_id: str,

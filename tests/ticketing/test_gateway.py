@@ -1,11 +1,13 @@
 """What the gateway makes of Stripe's answers, spoken to through the official client."""
 
+import asyncio
 import logging
 
 import pytest
 from pydantic import SecretStr
 
 from stripe_sandbox.testing import RunningSandbox, stripe_client
+from tests.waiting import eventually
 from ticketing.clock import utc_now
 from ticketing.payments.gateway import StripeGateway
 from ticketing.payments.intents import (
@@ -40,6 +42,21 @@ async def test_an_authorized_intent_has_moved_no_money(gateway: StripeGateway) -
         2500,
         0,
     )
+
+
+async def test_more_payments_than_httpx_has_connections_wait_for_slow_banks_at_once(
+    gateway: StripeGateway, sandbox: RunningSandbox
+) -> None:
+    many = 120  # httpx's own maximum is 100
+    sandbox.set_fault("held", path="/v1/payment_intents", times=None)
+    paying = [asyncio.create_task(authorize(gateway, key=f"order:{n}")) for n in range(many)]
+    try:
+        await eventually(lambda: sandbox.count("POST", "/v1/payment_intents") == many)
+    finally:
+        sandbox.clear_faults()
+    assert {intent.status for intent in await asyncio.gather(*paying)} == {
+        IntentStatus.REQUIRES_CAPTURE
+    }
 
 
 async def test_a_decline_is_an_answer_with_the_banks_reason(gateway: StripeGateway) -> None:

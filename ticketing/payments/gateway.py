@@ -34,6 +34,8 @@ API_VERSION: Final = "2026-10-28.endive"
 """Pinned: an upgrade of the account or of the client changes nothing by itself."""
 
 HTTP_TIMEOUT_SECONDS: Final = 15.0
+MAX_CONNECTIONS: Final = 1_000
+"""At 100 payments a second, as many as Stripe takes, a bank may need ten seconds for each."""
 
 T = TypeVar("T")
 
@@ -60,7 +62,10 @@ class StripeGateway:
         # It stores an id in the home directory, and sends facts about this machine to Stripe.
         stripe.enable_telemetry = False
         self._http = InstrumentedHTTPXClient(
-            timeout=HTTP_TIMEOUT_SECONDS, meter=meter, tracer=tracer or NoOpTracer()
+            timeout=HTTP_TIMEOUT_SECONDS,
+            max_connections=MAX_CONNECTIONS,
+            meter=meter,
+            tracer=tracer or NoOpTracer(),
         )
         stripe_api = StripeClient(
             settings.api_key.get_secret_value(),

@@ -1,10 +1,13 @@
 """Stripe's HTTP client with metrics and spans for each request."""
 
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+import httpx
+import stripe
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from stripe import HTTPXClient
 from temporalio.common import MetricMeter
@@ -53,8 +56,16 @@ def error_kind(status: int) -> str | None:
 class InstrumentedHTTPXClient(HTTPXClient):
     """Measures and traces every request to Stripe, each page of a list by itself."""
 
-    def __init__(self, *, timeout: float, meter: MetricMeter, tracer: Tracer) -> None:
+    def __init__(
+        self, *, timeout: float, max_connections: int, meter: MetricMeter, tracer: Tracer
+    ) -> None:
         super().__init__(timeout=timeout)
+        # Stripe's client has no parameter for it, and httpx's default is 100: what found no
+        # connection within the timeout would look like a request that was not answered.
+        self._client_async = httpx.AsyncClient(
+            verify=ssl.create_default_context(cafile=stripe.ca_bundle_path),
+            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=20),
+        )
         self._tracer = tracer
         self._durations = meter.create_histogram_float(
             STRIPE_REQUEST_DURATION, "Time that a request to Stripe took, answered or not", SECONDS
