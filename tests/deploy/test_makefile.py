@@ -24,6 +24,7 @@ TARGETS = {
     "properties",
     "fuzz",
     "bench",
+    "compare",
     "screenshots",
     "operations-pictures",
     "lint",

@@ -6,10 +6,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.revisions import Checkout, check_out
 from devstack.process import StackError
-from tests.upgrade.installation import WORKING_TREE, Installation, check_out
 from tests.upgrade.market import Unexpected
 from tests.upgrade.run import Report, upgrade
+from tests.upgrade.stacks import working_tree
 
 
 def main() -> int:
@@ -50,12 +51,13 @@ def render(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _run(old: Installation, directory: Path, *, killed: bool) -> bool:
+def _run(old: Checkout, directory: Path, *, killed: bool) -> bool:
     how = "killed" if killed else "stopped"
-    print(f"From {old.name}, {how}, to {WORKING_TREE.name}:", flush=True)
+    new = working_tree(sys.executable)
+    print(f"From {old.label}, {how}, to {new.label}:", flush=True)
     data = directory / how
     data.mkdir()
-    report = upgrade(old, WORKING_TREE, data, killed=killed)
+    report = upgrade(old, new, data, killed=killed)
     print(render(report), end="\n\n", flush=True)
     return report.is_good
 

@@ -13,11 +13,12 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistory
 from temporalio.runtime import Runtime, TelemetryConfig
 
+from bench.revisions import Checkout
 from devstack.secrets_file import read_or_create_secrets
 from devstack.settings import StackSettings
-from tests.upgrade.installation import Installation, running
 from tests.upgrade.market import Json, Market, Unexpected, opened_market
 from tests.upgrade.scenes import SCENES, Ending, Scene
+from tests.upgrade.stacks import kill, running_stack, stop
 from ticketing.statuses import CancelReason, OrderStatus
 
 QUIET = Runtime(telemetry=TelemetryConfig(logging=None))
@@ -77,15 +78,15 @@ class Report:
 
 
 def upgrade(
-    old: Installation,
-    new: Installation,
+    old: Checkout,
+    new: Checkout,
     directory: Path,
     *,
     killed: bool,
     rules: Rules = Rules(),
     scenes: Sequence[Scene] = SCENES,
 ) -> Report:
-    """Carry the orders of the scenes from the old installation over to the new one.
+    """Carry the orders of the scenes from the old checkout over to the new one.
 
     The old stack is stopped gracefully, or all of its processes are killed at once.
 
@@ -96,14 +97,14 @@ def upgrade(
     settings = StackSettings.on_free_ports(directory / "stack")
     orders = [Order(scene) for scene in scenes]
     with opened_market(settings) as market:
-        with running(old, settings, rules.environment(), directory / "old.log") as stack:
+        with running_stack(old, settings, rules.environment(), directory / "old.log") as stack:
             market.sign_up()
             for order in orders:
                 order.order = market.reserve()
                 order.scene.begin(market, order.order)
             _wait_until_left(orders, market, rules)
-            stack.kill() if killed else stack.stop()
-        with running(new, settings, rules.environment(), directory / "new.log") as stack:
+            kill(stack) if killed else stop(stack)
+        with running_stack(new, settings, rules.environment(), directory / "new.log") as stack:
             for order in orders:
                 _finish(order, market)
             _wait_for_the_ends(orders, market, rules)
@@ -111,7 +112,7 @@ def upgrade(
                 *_violations(settings, rules),
                 *asyncio.run(_problems_at_temporal(settings)),
             ]
-            stack.stop()
+            stop(stack)
     return Report(orders, problems)
 
 
