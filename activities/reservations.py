@@ -59,6 +59,10 @@ class Reservation:
     """The version of the ticket that was reserved: who has read it knows what was ordered."""
 
 
+HeldSlot = Mapping[str, int | None]
+"""The `slot` of an unpaid order."""
+
+
 class ReservationActivities:
     """The ticket's lock."""
 
@@ -148,17 +152,17 @@ async def lock_ticket(input: ReserveTicket, session: AsyncClientSession) -> Rese
 
 async def free_slot(buyer_id: str, most: int, order_id: str) -> int | None:
     """A slot that the order can take; None if the buyer holds as many tickets as allowed."""
-    held = await Order.get_pymongo_collection().aggregate(held_slots(buyer_id, most))
+    held = await Order.get_pymongo_collection().aggregate(find_held_slots(buyer_id, most))
     return choose_slot(await held.to_list(), most, order_id)
 
 
-def held_slots(buyer_id: str, most: int) -> list[dict[str, Any]]:
+def find_held_slots(buyer_id: str, most: int) -> list[dict[str, Any]]:
     """The pipeline over orders that finds the slots of a buyer's unpaid ones."""
     unpaid = {"user_id": PydanticObjectId(buyer_id), "status": {"$in": UNPAID_STATUSES}}
     return [{"$match": unpaid}, {"$limit": most}, {"$project": {"_id": 0, "slot": 1}}]
 
 
-def choose_slot(held: Sequence[Mapping[str, Any]], most: int, order_id: str) -> int | None:
+def choose_slot(held: Sequence[HeldSlot], most: int, order_id: str) -> int | None:
     """Choose among the slots that are not held.
 
     The order's id chooses, so that simultaneous orders of one buyer seldom choose the same.

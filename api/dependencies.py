@@ -194,6 +194,8 @@ async def payment_service(request: Request) -> PaymentService:
         resources.order_workflows,
         resources.charge_feed,
         wait=resources.settings.purchase.payment_wait,
+        admission=resources.admission,
+        while_waiting=partial(ends_when_client_leaves, request),
     )
 
 

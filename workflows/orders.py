@@ -266,16 +266,7 @@ class OrderWorkflow:
         return reservation
 
     async def _reserve_in_time(self) -> Reservation:
-        request = ReserveTicket(
-            order_id=self._input.order_id,
-            ticket_id=self._input.ticket_id,
-            buyer_id=self._input.buyer_id,
-            reserved_at=self._reserved_at,
-            expires_at=self._expires_at,
-            max_reservations=self._input.max_reservations,
-            slot=self._input.slot,
-            price=self._input.price,
-        )
+        request = reserve_request(self._input, self._reserved_at)
         time_left = RESERVE_TIMEOUT - (workflow.now() - workflow.info().workflow_start_time)
         # Perhaps no worker was running in time, and the buyer has had an answer. Or one has made
         # the reservation and died: this is its workflow task, run again from the beginning.
@@ -592,3 +583,17 @@ class OrderWorkflow:
             self._unindexed_intent_id = None
         workflow.upsert_search_attributes(attributes)
         self._status = status
+
+
+def reserve_request(input: OrderInput, reserved_at: datetime) -> ReserveTicket:
+    """What the workflow asks for at this moment."""
+    return ReserveTicket(
+        order_id=input.order_id,
+        ticket_id=input.ticket_id,
+        buyer_id=input.buyer_id,
+        reserved_at=reserved_at,
+        expires_at=reserved_at + input.reservation_ttl,
+        max_reservations=input.max_reservations,
+        slot=input.slot,
+        price=input.price,
+    )

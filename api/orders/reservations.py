@@ -8,7 +8,7 @@ from beanie import PydanticObjectId
 from pymongo.errors import PyMongoError
 from starlette.requests import ClientDisconnect
 
-from activities.reservations import free_slot
+from activities.reservations import HeldSlot, choose_slot, created_order, find_held_slots
 from api.http.idempotency import derived_ids
 from api.orders.refusal_counter import RefusalCounter
 from api.orders.service import OrderWithCharges, find_buyers_order, with_charges
@@ -36,7 +36,7 @@ from ticketing.observability.logs import bind_order_id
 from ticketing.problem_codes import ProblemCode
 from ticketing.settings import PurchaseSettings
 from ticketing.statuses import OrderStatus, TicketStatus
-from workflows.orders import OrderInput
+from workflows.orders import OrderInput, reserve_request
 
 RESERVE_ROUTE = "POST /api/orders"
 """Part of the ids derived from idempotency keys: must never change."""
@@ -179,7 +179,7 @@ class ReservationService:
                 # In a rush most callers are answered here, without reading the database.
                 await self._join(request)
                 continue
-            ticket = await Ticket.get(request.ticket_id)
+            ticket, held_slots = await self._look(request)
             if ticket is not None and ticket.order_id == order_id:
                 raise WorkflowAlreadyStarted
             ticket = _require_for_sale(ticket, request.buyer_id)
@@ -191,11 +191,22 @@ class ReservationService:
             if self._in_flight.is_in_flight(request.ticket_id):
                 continue
             try:
-                start = self._start(order_id, request, ticket)
+                start = self._start(order_id, request, ticket, held_slots)
                 return _as_first_answered(await self._in_flight.run(request.ticket_id, start))
             except TicketReserved:
                 now = _require_for_sale(await Ticket.get(request.ticket_id), request.buyer_id)
                 return await self._existing_reservation(request, now)
+
+    async def _look(self, request: ReservationRequest) -> tuple[Ticket | None, list[HeldSlot]]:
+        """The ticket, and the slots that the buyer's unpaid orders take, in one command."""
+        slots = find_held_slots(str(request.buyer_id), self._rules.max_reservations)
+        with_slots = {"from": Order.get_collection_name(), "pipeline": slots, "as": "held_slots"}
+        found = await Ticket.aggregate(
+            [{"$match": {"_id": request.ticket_id}}, {"$lookup": with_slots}]
+        ).to_list()
+        if not found:
+            return None, []
+        return Ticket.model_validate(found[0]), found[0]["held_slots"]
 
     async def _join(self, request: ReservationRequest) -> None:
         """Wait for the reservation in flight; return if the caller may try for itself.
@@ -225,7 +236,11 @@ class ReservationService:
             raise TicketReserved
 
     async def _start(
-        self, order_id: PydanticObjectId, request: ReservationRequest, ticket: Ticket
+        self,
+        order_id: PydanticObjectId,
+        request: ReservationRequest,
+        ticket: Ticket,
+        held_slots: list[HeldSlot],
     ) -> Order:
         """Start the order's workflow and return the order that it created.
 
@@ -236,7 +251,9 @@ class ReservationService:
             MongoDBUnavailable: a newly elected primary does not have the order yet.
         """
         bind_order_id(order_id)
-        slot = await self._free_slot(order_id, request.buyer_id, ticket)
+        slot = choose_slot(held_slots, self._rules.max_reservations, str(order_id))
+        if slot is None:
+            await self._refuse_too_many(ticket)
         order_input = OrderInput(
             order_id=str(order_id),
             ticket_id=str(ticket.id),
@@ -252,6 +269,9 @@ class ReservationService:
             reservation = await self._workflows.reserve(order_input, offer)
         if reservation.refusal is not None:
             raise _error_of(reservation.refusal, reservation.price)
+        if reservation.reserved_at and reservation.ticket_version == ticket.version:
+            return created_order(reserve_request(order_input, reservation.reserved_at), ticket)
+        # The ticket was edited since, or an older worker does not tell.
         try:
             order = await Order.get(order_id)
             if order is None:
@@ -301,18 +321,14 @@ class ReservationService:
             return await self._existing_reservation(request, ticket)
         raise error_of(refusal)
 
-    async def _free_slot(
-        self, order_id: PydanticObjectId, buyer_id: PydanticObjectId, ticket: Ticket
-    ) -> int | None:
-        """Check the limit before starting a workflow; the reservation itself decides."""
-        slot = await free_slot(str(buyer_id), self._rules.max_reservations, str(order_id))
-        if slot is not None:
-            return slot
-        # After a double click, the other request may have reserved this ticket meanwhile.
+    async def _refuse_too_many(self, ticket: Ticket) -> None:
+        """Refuse before starting a workflow, unless the ticket is already reserved.
+
+        After a double click, the other request may have reserved it meanwhile.
+        """
         now = await Ticket.get(ticket.id)
         if now is not None and now.status is TicketStatus.AVAILABLE:
             raise TooManyReservations
-        return None
 
     async def _existing_reservation(
         self, request: ReservationRequest, ticket: Ticket

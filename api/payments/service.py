@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 
 from beanie import PydanticObjectId, UpdateResponse
 from pymongo.errors import PyMongoError
+from starlette.requests import ClientDisconnect
 
 from api.http.idempotency import derived_id
 from api.orders.service import closed_order_error, find_buyers_order, get_buyers_order
 from api.payments.charge_feed import ChargeFeed, OrderListener
+from api.temporal.admission import Admission, Permit, WhileWaiting
 from api.temporal.errors import WorkflowNotFound
 from api.temporal.orders import OrderWorkflowClient
 from ticketing.clock import utc_now
@@ -43,11 +45,19 @@ class PaymentService:
     """Submits payments to the order's workflow and waits for their outcome."""
 
     def __init__(
-        self, workflows: OrderWorkflowClient, feed: ChargeFeed, *, wait: timedelta
+        self,
+        workflows: OrderWorkflowClient,
+        feed: ChargeFeed,
+        *,
+        wait: timedelta,
+        admission: Admission,
+        while_waiting: WhileWaiting = nullcontext,
     ) -> None:
         self._workflows = workflows
         self._feed = feed
         self._wait = wait
+        self._admission = admission
+        self._while_waiting = while_waiting
 
     async def submit(
         self,
@@ -70,6 +80,7 @@ class PaymentService:
                 authentication, and its answer came too early to say so, it is returned instead.
             IdempotencyKeyReused: the key was first used with another order or payment method.
             RequestInProgress: the first request with the key is not decided yet.
+            Overloaded: too much is asked of Temporal, and the payment was not submitted.
             TemporalUnavailable: the payment could not be submitted.
         """
         bind_order_id(order_id)
@@ -106,20 +117,15 @@ class PaymentService:
             return await _claim_client_secret(order)
         require_payable(order)
         assert order.id is not None  # noqa: S101 - it was read
-        try:
-            await self._workflows.submit_payment(order.id, payment)
-        except WorkflowNotFound:
-            # The workflow has just closed; the documents tell how.
-            return _require_charge(await _outcome(order, payment), TemporalUnavailable)
-        decision = None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._wait.total_seconds()):
-                charge = await self._decided_charge(order, payment, changes)
-                if charge is not None:
-                    return charge
-                decision = await self._workflows.payment_decision(
-                    order.id, payment.charge_id, self._wait
-                )
+        async with self._admission.payment(self._while_waiting) as permit:
+            try:
+                await self._workflows.submit_payment(order.id, payment)
+            except WorkflowNotFound:
+                # The workflow has just closed; the documents tell how.
+                return _require_charge(await _outcome(order, payment), TemporalUnavailable)
+            decision = await self._await_decision(order, payment, changes, permit)
+        if isinstance(decision, Charge):
+            return decision
         try:
             charge = await _outcome(order, payment)
             if charge is None and decision is None:
@@ -132,8 +138,26 @@ class PaymentService:
             raise PaymentInProgress
         return charge or _pending_charge(order, payment)
 
+    async def _await_decision(
+        self, order: Order, payment: PaymentSubmitted, changes: OrderListener, permit: Permit
+    ) -> Charge | PaymentDecision | None:
+        """The payment's charge, decided, or what the workflow says if another payment came first.
+
+        None if neither is known when the time is over, or the client has left.
+        """
+        with suppress(TimeoutError, ClientDisconnect):
+            async with self._while_waiting(), asyncio.timeout(self._wait.total_seconds()):
+                charge = await self._decided_charge(order, payment, changes, permit)
+                if charge is not None:
+                    return charge
+                assert order.id is not None  # noqa: S101 - it was read
+                return await self._workflows.payment_decision(
+                    order.id, payment.charge_id, self._wait
+                )
+        return None
+
     async def _decided_charge(
-        self, order: Order, payment: PaymentSubmitted, changes: OrderListener
+        self, order: Order, payment: PaymentSubmitted, changes: OrderListener, permit: Permit
     ) -> Charge | None:
         """Wait for the payment's charge, decided; None if another payment came first.
 
@@ -147,6 +171,7 @@ class PaymentService:
                     if charge is not None and _is_decided(charge):
                         return charge
             elif str(charge.id) == payment.charge_id:
+                permit.release()  # a worker has begun it, and from now on it waits for Stripe
                 if _is_decided(charge):
                     _refuse_another_request(charge, order.id, payment)
                     return await _charge_or_failure(charge)

@@ -13,6 +13,7 @@ from tests.market import TTL, Market, Purchase
 from tests.operators.operator import Handle, Operator
 from tests.purchases.contract import Json
 from tests.purchases.marketplace import Marketplace, Person
+from tests.purchases.older_worker import reserve_as_an_older_worker
 from tests.waiting import eventually
 from ticketing.models import Order, Ticket
 from ticketing.statuses import OrderStatus
@@ -155,6 +156,7 @@ async def test_a_reservation_whose_order_cannot_be_read_is_given_back(
 ) -> None:
     ticket = await seller.list_ticket()
     with monkeypatch.context() as patch:
+        reserve_as_an_older_worker(patch)
         patch.setattr("ticketing.models.Order.get", _lose_the_connection)
         assert_problem(await buyer.ask_for(ticket), 503, "mongodb_unavailable")
 

@@ -12,6 +12,7 @@ from tests.api.conftest import assert_problem
 from tests.purchases import careless
 from tests.purchases.contract import assert_order
 from tests.purchases.marketplace import Marketplace, Person
+from tests.purchases.older_worker import reserve_as_an_older_worker
 from workflows.orders import OrderInput
 
 ROUNDS = 8
@@ -228,6 +229,7 @@ async def test_an_order_that_cannot_be_read_yet_is_no_answer_but_made(
         return None
 
     with monkeypatch.context() as elected:
+        reserve_as_an_older_worker(elected)
         elected.setattr("ticketing.models.Order.get", nothing_yet)
         answer = await buyer.ask_for(ticket, key=KEY)
     assert_problem(answer, 503, "mongodb_unavailable")

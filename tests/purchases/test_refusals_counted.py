@@ -55,11 +55,8 @@ async def test_a_refusal_that_is_told_again_to_a_repeated_request_is_counted_onc
     refused: Refused,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def seems_to_hold_none(*_: object) -> int:
-        return 0
-
     # So that it is the order's workflow that refuses, and remembers it.
-    monkeypatch.setattr(services, "free_slot", seems_to_hold_none)
+    monkeypatch.setattr(services, "choose_slot", lambda *_: 0)
     market.set_rules(max_reservations=1)
     await buyer.reserve(await seller.list_ticket())
     ticket = await seller.list_ticket()

@@ -20,11 +20,7 @@ def limit(market: Marketplace) -> None:
 @pytest.fixture
 def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """The API starts a workflow without a look at what the buyer holds."""
-
-    async def look_away(*_arguments: object) -> int:
-        return 0
-
-    monkeypatch.setattr(reservations, "free_slot", look_away)
+    monkeypatch.setattr(reservations, "choose_slot", lambda *_: 0)
 
 
 async def test_one_ticket_too_many_is_refused_without_asking_temporal(

@@ -50,7 +50,13 @@ PATIENCE_SECONDS = 50.0
 WEBHOOK_SECRET = "whsec_of_the_properties"
 
 WORKFLOW_TASK = "a workflow task"
-AT_STRIPE = {"authorize_payment", "read_payment", "capture_payment", "cancel_payment_intent"}
+AT_STRIPE = {
+    "take_payment",
+    "authorize_payment",
+    "read_payment",
+    "capture_payment",
+    "cancel_payment_intent",
+}
 ENDS_OF_TASKS = {
     EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
     EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
