@@ -25,6 +25,7 @@ from api.operations import health
 from api.operations import routes as operations
 from api.orders import routes as orders
 from api.orders import timeline_routes
+from api.orders.early_refusal import EarlyRefusalMiddleware
 from api.orders.refusal_counter import RefusalCounter
 from api.payments import routes as payments
 from api.payments import webhook_routes
@@ -97,6 +98,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
     install_openapi(app)
     # The middleware added last is the outermost.
     app.add_middleware(EncodingMiddleware, render=render_refusal)
+    app.add_middleware(
+        EarlyRefusalMiddleware,
+        admission=lambda: resources_of(app).admission,
+        render=render_refusal,
+    )
     app.add_middleware(RequestLimitMiddleware, render=render_refusal)
     app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(RequestLogMiddleware, render=render_refusal)

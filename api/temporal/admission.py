@@ -9,9 +9,15 @@ import asyncio
 import math
 import random
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from enum import StrEnum
 
 from api.temporal.concurrency_limit import IDLE_SECONDS, ConcurrencyLimit
@@ -26,11 +32,13 @@ class Operation(StrEnum):
     RESERVATION = "reservation"
 
 
-MAX_WAIT_SECONDS = {Operation.PAYMENT: 3.0, Operation.RESERVATION: 0.4}
+MAX_WAIT_SECONDS = {Operation.PAYMENT: 3.0, Operation.RESERVATION: 0.15}
 """How long a request waits for a slot at most, and is expected to when it begins to wait."""
 
 MAX_QUEUED = 128
 """Per operation; longer than what is served in time, except when answers are quick."""
+MAX_LOOKING = 32
+"""Requests for different tickets beyond the limit that may look at once whether they can wait."""
 
 INITIAL_DURATION_SECONDS = 0.1
 """What an operation is expected to take before any has been measured."""
@@ -88,6 +96,7 @@ class Admission:
             operation: {} for operation in Operation
         }
         self._turned_away_at: deque[float] = deque()
+        self._let_in = Counter[str]()
         self._report()
 
     @asynccontextmanager
@@ -115,6 +124,26 @@ class Admission:
         """
         async with self._permit(Operation.PAYMENT, while_waiting) as permit:
             yield permit
+
+    def let_in(self, ticket_id: str) -> AbstractContextManager[None]:
+        """Count a request for a ticket during the block; those for one ticket count once.
+
+        Raises:
+            Overloaded: so many different tickets are asked for that this one would wait in vain.
+        """
+        if ticket_id not in self._let_in and len(self._let_in) >= self._slots() + MAX_LOOKING:
+            raise self.turn_away(Operation.RESERVATION)
+        return self._letting_in(ticket_id)
+
+    @contextmanager
+    def _letting_in(self, ticket_id: str) -> Iterator[None]:
+        self._let_in[ticket_id] += 1
+        try:
+            yield
+        finally:
+            self._let_in[ticket_id] -= 1
+            if not self._let_in[ticket_id]:
+                del self._let_in[ticket_id]
 
     def has_room(self, operation: Operation) -> bool:
         """Whether the operation can expect to be served in time."""

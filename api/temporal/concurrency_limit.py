@@ -11,7 +11,7 @@ MIN_LIMIT = 4
 """Enough to notice that operations are answered again."""
 MAX_LIMIT = 256
 
-TARGET_SECONDS = 0.5
+TARGET_SECONDS = 1.0
 """An answer is late after this."""
 
 MIN_FACTOR = 0.5

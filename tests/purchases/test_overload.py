@@ -79,6 +79,28 @@ async def test_with_the_queue_full_a_reservation_is_refused_at_once(
     assert await market.written() == before
 
 
+@pytest.mark.usefixtures("busy")
+async def test_of_a_burst_for_many_tickets_only_some_are_looked_at_and_of_one_ticket_all(
+    market: Marketplace, seller: Person, admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admissions, "MAX_LOOKING", 0)
+    monkeypatch.setitem(admissions.MAX_WAIT_SECONDS, Operation.RESERVATION, 60)
+    ticket, another = await seller.list_ticket(), await seller.list_ticket()
+    first, second = market.crowd(2)
+    asking = [asyncio.create_task(first.ask_for(ticket))]
+    await queued(admission)
+    asking.append(asyncio.create_task(second.ask_for(ticket)))
+
+    # Not even the session is looked at.
+    assert_problem(await Person(market.visit()).ask_for(another), 503, "overloaded")
+    assert not any(task.done() for task in asking)
+
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert not admission._let_in
+
+
 async def test_who_waited_in_vain_is_refused_and_may_return(
     market: Marketplace, seller: Person, buyer: Person, busy: Permit
 ) -> None:

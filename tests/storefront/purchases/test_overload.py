@@ -38,12 +38,18 @@ async def test_who_cannot_reserve_is_told_so_and_can_try_again(
     assert status_of(await page.form("/reserve").send()) == "Waiting for your payment"
 
 
+@pytest.mark.parametrize(("bound", "most"), [("MAX_QUEUED", 0), ("MAX_LOOKING", -1)])
 async def test_with_the_queue_full_the_same_is_told_at_once(
-    seller: Browser, buyer: Browser, admission: Admission, monkeypatch: pytest.MonkeyPatch
+    seller: Browser,
+    buyer: Browser,
+    admission: Admission,
+    monkeypatch: pytest.MonkeyPatch,
+    bound: str,
+    most: int,
 ) -> None:
     ticket = await list_ticket(seller.http)
     shown = await buyer.open(f"/tickets/{ticket['id']}")
-    monkeypatch.setattr("api.temporal.admission.MAX_QUEUED", 0)
+    monkeypatch.setattr(f"api.temporal.admission.{bound}", most)
     buyer.http.cookies.clear()  # nobody even looks who it is
     async with admission.payment():
         page = await shown.form("/reserve").send()
