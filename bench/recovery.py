@@ -15,8 +15,6 @@ from ticketing.event_loops import run
 
 BUYERS = 400
 SECONDS_BEFORE = 30.0
-WARM_UP = 10.0
-"""Before the limit of what is under way has been learnt, some seconds are much better or worse."""
 SECONDS_AFTER = 60.0
 START_TIMEOUT = 120.0
 WINDOW = 5.0
@@ -51,7 +49,7 @@ class Recovery:
 
     @property
     def rate_before(self) -> float:
-        return median(self.rates(WARM_UP, self.killed_at))
+        return median(self.rates(0, self.killed_at))
 
     @property
     def rate_afterwards(self) -> float:
