@@ -15,6 +15,7 @@ from bench import (
     purchases,
     recovery,
     rush,
+    waiting,
 )
 from bench.figures import Curve, Row
 from bench.results import describe_machine, store_results, table
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "rush": rush.rows,
     "overload": overload.rows,
     "recovery": recovery.rows,
+    "waiting": waiting.rows,
     "expiry": expiry.rows,
     "open": open_reservations.rows,
     "listings": listings.rows,

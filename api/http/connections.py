@@ -171,4 +171,4 @@ class BoundedProtocol(HttpToolsProtocol):
 def _connection_limit() -> int:
     """The maximum number of connections, after raising the process's limit of open files."""
     files = raise_open_files_limit(MAX_CONNECTIONS + RESERVED_FILES)
-    return max(files - RESERVED_FILES, files // 2)
+    return min(MAX_CONNECTIONS, max(files - RESERVED_FILES, files // 2))

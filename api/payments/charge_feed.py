@@ -50,6 +50,11 @@ class ChargeFeed:
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether a request waits."""
+        return bool(self._listeners)
+
     @asynccontextmanager
     async def listen(self, order_id: PydanticObjectId) -> AsyncIterator[OrderListener]:
         """Listen to an order's charges; what is read afterwards misses none."""

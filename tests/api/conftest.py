@@ -32,11 +32,12 @@ def api_settings(mongodb_settings: MongoDBSettings) -> ApiSettings:
 async def app(api_settings: ApiSettings, mongodb: Mongo) -> AsyncIterator[FastAPI]:
     """An API of the test's own, which it may change; `mongodb` has emptied its database."""
     app = create_app(api_settings)
+    before = asyncio.all_tasks()
     async with app.router.lifespan_context(app):
         yield app
-    # It would go on asking MongoDB, and be counted by a later test.
-    watching = [task for task in asyncio.all_tasks() if "TicketFeed" in str(task.get_coro())]
-    assert not watching, "a feed is still watching: see `use_feed`"
+    # A feed that goes on watching asks MongoDB, and a later test would count that.
+    left = [task for task in asyncio.all_tasks() - before if "Feed" in str(task.get_coro())]
+    assert not left, "a feed is still watching: see `use_feed`"
 
 
 def visit(app: FastAPI) -> AsyncClient:

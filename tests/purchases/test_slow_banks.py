@@ -1,9 +1,13 @@
 """Where the bank wants the buyer, and Stripe is too slow to say so in the first answer."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
+from httpx import AsyncClient
 
+from api.resources import resources_of
+from tests.api.event_stream import serving
 from tests.purchases.marketplace import Marketplace, Person
 from tests.waiting import eventually
 from ticketing.models import Charge, Order
@@ -34,6 +38,28 @@ async def test_paying_again_tells_once_what_the_first_answer_could_not(
     assert second.json()["clientSecret"].startswith("pi_")
     assert third.json()["code"] == "payment_in_progress"
     assert len(market.sandbox.payment_intents()) == 1
+
+
+async def test_a_wait_for_a_slow_bank_ends_when_its_client_leaves_and_the_payment_does_not(
+    market: Marketplace, seller: Person
+) -> None:
+    (buyer,) = market.crowd(1)
+    order = await buyer.reserve(await seller.list_ticket())
+    market.sandbox.set_fault("held", path="/v1/payment_intents")
+    feed = resources_of(market.app).charge_feed
+    async with serving(market.app) as url, AsyncClient(base_url=url) as http:
+        http.headers = buyer.http.headers
+        paying = asyncio.create_task(Person(http).pay(order))
+        await eventually(lambda: market.sandbox.count("POST", "/v1/payment_intents"))
+        assert feed.is_listened_to
+
+        paying.cancel()
+        await asyncio.gather(paying, return_exceptions=True)
+
+        await eventually(lambda: not feed.is_listened_to)
+    market.sandbox.clear_faults()
+    await buyer.sees(order, "completed")
+    await market.is_consistent()
 
 
 @pytest.fixture
