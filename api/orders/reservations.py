@@ -269,7 +269,8 @@ class ReservationService:
             reservation = await self._workflows.reserve(order_input, offer)
         if reservation.refusal is not None:
             raise _error_of(reservation.refusal, reservation.price)
-        if reservation.reserved_at and reservation.ticket_version == ticket.version:
+        told = (reservation.ticket_version, reservation.price, reservation.currency)
+        if reservation.reserved_at and told == (ticket.version, ticket.price, ticket.currency):
             return created_order(reserve_request(order_input, reservation.reserved_at), ticket)
         # The ticket was edited since, or an older worker does not tell.
         try:
