@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from beanie import PydanticObjectId
+from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
 from ticketing.models import Charge, Order
@@ -95,10 +96,18 @@ class ChargeFeed:
                 self._tell(change)
 
     def _tell(self, change: Mapping[str, Any]) -> None:
-        charge = change.get("charge")
-        order_id = change["documentKey"]["_id"] if charge is None else charge["order_id"]
+        document = change.get("charge")
+        order_id = change["documentKey"]["_id"] if document is None else document.get("order_id")
         for listener in self._listeners.get(order_id, ()):
-            listener.tell(charge and Charge.model_validate(charge))
+            listener.tell(_charge_of(document))
+
+
+def _charge_of(document: Mapping[str, Any] | None) -> Charge | None:
+    """The charge; None if somebody has made it unreadable by hand, so that each reader finds it."""
+    try:
+        return None if document is None else Charge.model_validate(document)
+    except ValidationError:
+        return None
 
 
 def _pipeline() -> list[dict[str, Any]]:
