@@ -27,8 +27,8 @@ while and waits for the payment; without one, the ticket is free again.
   `RateLimit` tells how many requests are left. The limits are checked as soon as it is known whose
   request it is.
 - **Overload**: when more people buy than can be served in time, reserving and paying are answered
-  503 `overloaded` with `Retry-After`, perhaps before any other check; nothing was reserved or
-  charged.
+  503 `overloaded` with `Retry-After`, perhaps before any other check; the request has
+  reserved and charged nothing.
 - **Lists** are paginated: send `nextCursor` back as `cursor`, with the same filter.
 - **Lost answers**: repeat a `POST` of a ticket, an order, a payment or a refund with the same
   `Idempotency-Key`; it is carried out once, and the first answer is repeated.

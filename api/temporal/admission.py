@@ -52,8 +52,8 @@ MAX_RETRY_SECONDS = 15
 REFUSALS = {
     Operation.PAYMENT: "Too many people are buying right now, so this payment was not submitted "
     "and nothing was charged. The ticket is still reserved for you; pay again in a few seconds.",
-    Operation.RESERVATION: "Too many people are buying right now, and nothing was reserved. "
-    "Try again in a few seconds.",
+    Operation.RESERVATION: "Too many people are buying right now, and this request reserved "
+    "nothing. Try again in a few seconds.",
 }
 
 WhileWaiting = Callable[[], AbstractAsyncContextManager[None]]

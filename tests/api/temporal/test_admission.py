@@ -118,7 +118,7 @@ async def test_a_reservation_that_waited_in_vain_is_turned_away(
     await desk.call(RESERVATION, "a", "b", "c")
     await desk.call(PAYMENT, "payment")
     refusal = await refusal_of(desk.callers["c"])
-    assert "nothing was reserved" in str(refusal)
+    assert "this request reserved nothing" in str(refusal)
     assert not desk.callers["payment"].done()
     await desk.end("a")
     assert desk.begun == ["a", "b", "payment"]

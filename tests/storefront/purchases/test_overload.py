@@ -31,7 +31,7 @@ async def test_who_cannot_reserve_is_told_so_and_can_try_again(
     assert (page.status, page.heading) == (503, "Back in a moment")
     assert int(page.response.headers["Retry-After"]) >= 1
     assert (
-        "Too many people are buying right now, and nothing was reserved. "
+        "Too many people are buying right now, and this request reserved nothing. "
         "Try again in a few seconds." in page.text
     )
     page = await page.follow("Back to the ticket")
@@ -54,7 +54,7 @@ async def test_with_the_queue_full_the_same_is_told_at_once(
     async with admission.payment():
         page = await shown.form("/reserve").send()
     assert (page.status, page.heading) == (503, "Back in a moment")
-    assert "nothing was reserved" in page.text
+    assert "this request reserved nothing" in page.text
 
 
 async def test_who_cannot_pay_is_told_that_nothing_was_charged_and_can_pay_again(
