@@ -114,7 +114,7 @@ async def test_a_payment_comes_before_reservations_that_came_earlier(desk: Desk)
 async def test_a_reservation_that_waited_in_vain_is_turned_away(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(admissions.MAX_WAIT_SECONDS, RESERVATION, 0.05)
+    monkeypatch.setitem(admissions.MAX_WAIT_SECONDS, RESERVATION, 0.5)
     await desk.call(RESERVATION, "a", "b", "c")
     await desk.call(PAYMENT, "payment")
     refusal = await refusal_of(desk.callers["c"])
