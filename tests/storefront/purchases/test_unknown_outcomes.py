@@ -74,7 +74,7 @@ def assert_checks(page: Page) -> None:
     [
         ("held", AUTHORIZE),
         ("lost_answer", AUTHORIZE),
-        ("lost_answer", CAPTURE),
+        ("held", CAPTURE),
         ("error", CAPTURE),
     ],
 )
@@ -91,6 +91,15 @@ async def test_while_stripe_is_slow_or_fails_the_page_checks_and_then_tells_the_
     assert_checks(await buyer.open(page.address.partition("?")[0]))
     market.sandbox.clear_faults()
     page = await comes_to(page, "Paid")
+    assert market.captured() == [5000]
+    await market.is_consistent()
+
+
+async def test_a_capture_whose_answer_is_lost_is_found_by_reading_the_payment(
+    market: Marketplace, seller: Browser, buyer: Browser
+) -> None:
+    market.sandbox.set_fault("lost_answer", method="POST", path=CAPTURE, times=None)
+    await comes_to(await pay(await reserve(buyer, seller)), "Paid")
     assert market.captured() == [5000]
     await market.is_consistent()
 
