@@ -79,5 +79,8 @@ async def _holder_of(stack: Stack, order_id: str) -> str:
     identity = ""
     async for event in handle.fetch_history_events():
         identity = event.workflow_task_started_event_attributes.identity or identity
+    # Its holder answers this, and asks Temporal for work again: one that has not asked for ten
+    # seconds is taken for gone, and its orders go to others at once.
+    await handle.query("state")
     (name,) = [part.name for part in stack.parts.values() if identity.startswith(f"{part.pid}@")]
     return name

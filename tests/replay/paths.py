@@ -21,7 +21,7 @@ from temporalio.client import (
 
 from tests.market import Market, Purchase, RefundHandle
 from workflows.orders import (
-    TAKES_PAYMENT_AT_ONCE,
+    EXPIRES_IN_PLACE,
     OrderWorkflow,
     PaymentDecision,
 )
@@ -54,6 +54,13 @@ async def completed(market: Market) -> Purchase:
 
 async def expired(market: Market) -> Purchase:
     purchase = await market.reserve()
+    await market.pass_deadline()
+    return purchase
+
+
+async def expired_after_a_decline(market: Market) -> Purchase:
+    purchase = await market.reserve(attempts=2)
+    await purchase.pay("pm_card_chargeDeclined")
     await market.pass_deadline()
     return purchase
 
@@ -253,6 +260,7 @@ PATHS: dict[type, list[WorkflowPath]] = {
     OrderWorkflow: [
         completed,
         expired,
+        expired_after_a_decline,
         refused,
         cancelled_by_its_buyer,
         cancelled_by_an_operator,
@@ -282,7 +290,7 @@ PATHS: dict[type, list[WorkflowPath]] = {
     ],
 }
 
-VERSIONS: dict[type, str] = {OrderWorkflow: TAKES_PAYMENT_AT_ONCE}
+VERSIONS: dict[type, str] = {OrderWorkflow: EXPIRES_IN_PLACE}
 """The newest patch of each workflow that has one."""
 
 
