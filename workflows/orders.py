@@ -61,8 +61,6 @@ FINDS_BY_INTENT = "find-by-payment-intent"
 """The patch since which an order is found by its payment intent (docs/changing-workflows.md)."""
 TAKES_PAYMENT_AT_ONCE = "take-payment-at-once"
 """The patch since which one activity begins, authorizes and captures (docs/adr/0026)."""
-EXPIRES_IN_PLACE = "expire-in-place"
-"""The patch since which the deadline's task itself releases the ticket (docs/adr/0004)."""
 
 
 @dataclass(frozen=True)
@@ -512,10 +510,7 @@ class OrderWorkflow:
         self, reason: CancelReason, failed_charge: FailedCharge | None = None
     ) -> None:
         self._set_step(_Step.CANCELLING, f"Releasing the ticket: {reason}.")
-        is_unpaid_at_deadline = reason is CancelReason.EXPIRED and failed_charge is None
-        runs_in_place = is_unpaid_at_deadline and workflow.patched(EXPIRES_IN_PLACE)
-        run_step = run_local_database_activity if runs_in_place else run_database_activity
-        status = await run_step(
+        status = await run_database_activity(
             OrderActivities.cancel_order,
             CancelOrder(
                 order_id=self._input.order_id,

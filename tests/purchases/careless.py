@@ -191,16 +191,6 @@ def submit(between: Between, gateway: StripeGateway) -> Callable[..., Awaitable[
     return submit
 
 
-async def set_awaiting_payment(_input: BeginPayment, _session: AsyncClientSession) -> bool:
-    """Instead of `activities.orders._set_awaiting_payment`: whatever the order is."""
-    return True
-
-
-async def always_allow(*_: object) -> bool:
-    """Instead of a fence."""
-    return True
-
-
 def trust_history(patch: pytest.MonkeyPatch, gateway: StripeGateway) -> None:
     """Let the steps at Stripe do what their workflow asks for, whatever the documents say."""
 

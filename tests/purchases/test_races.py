@@ -25,7 +25,6 @@ from tests.purchases.marketplace import Marketplace, Person
 from tests.waiting import eventually, until
 from ticketing.models import Order
 from ticketing.mongodb import in_transaction
-from ticketing.payments.fence import PaymentFence
 from ticketing.statuses import CancelReason
 from workflows.orders import OrderInput
 
@@ -302,22 +301,6 @@ async def test_a_payment_while_the_deadline_releases_the_ticket_is_refused(
     await market.is_consistent()
 
 
-async def test_control_a_payment_begun_whatever_its_order_is_pays_for_a_released_ticket(
-    market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    market.set_rules(reservation_ttl=timedelta(seconds=3))
-    monkeypatch.setattr(payments, "require_payable", lambda order: None)
-    monkeypatch.setattr("activities.orders._set_awaiting_payment", careless.set_awaiting_payment)
-    monkeypatch.setattr(PaymentFence, "before_capture", careless.always_allow)
-    order = await buyer.reserve(await seller.list_ticket())
-    payment = _pay_while_the_ticket_is_being_released(market, buyer, order, monkeypatch)
-    await eventually(lambda: market.captured() == [5000])
-    assert (await buyer.order(order))["status"] == "cancelled"
-    # The sale of a ticket that is gone is repeated until somebody has looked.
-    await market.terminate(order)
-    await payment
-
-
 async def test_control_a_cancellation_past_the_workflow_keeps_the_buyers_money(
     market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,7 +415,7 @@ def _pay_while_the_ticket_is_being_released(
         answer.set_result(await buyer.pay(order))
 
     async def run_step_with_payment(mongo: Any, step: Any) -> Any:
-        if getattr(step, "__name__", None) == "cancel" and not payments_made:
+        if step.__name__ == "cancel" and not payments_made:
             payments_made.append(asyncio.create_task(pay()))
             await signalled.wait()
         return await in_transaction(mongo, step)

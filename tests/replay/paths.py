@@ -21,7 +21,7 @@ from temporalio.client import (
 
 from tests.market import Market, Purchase, RefundHandle
 from workflows.orders import (
-    EXPIRES_IN_PLACE,
+    TAKES_PAYMENT_AT_ONCE,
     OrderWorkflow,
     PaymentDecision,
 )
@@ -54,13 +54,6 @@ async def completed(market: Market) -> Purchase:
 
 async def expired(market: Market) -> Purchase:
     purchase = await market.reserve()
-    await market.pass_deadline()
-    return purchase
-
-
-async def expired_after_a_decline(market: Market) -> Purchase:
-    purchase = await market.reserve(attempts=2)
-    await purchase.pay("pm_card_chargeDeclined")
     await market.pass_deadline()
     return purchase
 
@@ -260,7 +253,6 @@ PATHS: dict[type, list[WorkflowPath]] = {
     OrderWorkflow: [
         completed,
         expired,
-        expired_after_a_decline,
         refused,
         cancelled_by_its_buyer,
         cancelled_by_an_operator,
@@ -290,7 +282,7 @@ PATHS: dict[type, list[WorkflowPath]] = {
     ],
 }
 
-VERSIONS: dict[type, str] = {OrderWorkflow: EXPIRES_IN_PLACE}
+VERSIONS: dict[type, str] = {OrderWorkflow: TAKES_PAYMENT_AT_ONCE}
 """The newest patch of each workflow that has one."""
 
 
