@@ -1,7 +1,7 @@
 """Composition root of the HTTP API."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from fastapi import Depends, FastAPI
@@ -124,9 +124,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
-    telemetry = start_telemetry(settings.metrics, settings.tracing, API_SERVICE_NAME)
-    try:
+    async with AsyncExitStack() as closing:
+        telemetry = start_telemetry(settings.metrics, settings.tracing, API_SERVICE_NAME)
+        closing.push_async_callback(telemetry.stop)
         mongo = await connect_mongodb(settings.mongodb, telemetry.mongodb_listeners())
+        closing.push_async_callback(mongo.close)
         connect = partial(
             connect_temporal,
             settings.temporal,
@@ -144,15 +146,9 @@ async def _lifespan(app: FastAPI, settings: ApiSettings) -> AsyncIterator[None]:
             sessions=SessionService(settings.session),
             admission=Admission(telemetry.meter),
         )
+        for connected in (resources.charge_feed, resources.ticket_feed, resources.temporal):
+            closing.push_async_callback(connected.aclose)
         # Everything but buying works without Temporal, so the start does not wait for it. It
         # only begins to connect, so that the first buyer need not wait for that.
         resources.temporal.start_connecting()
-        try:
-            yield
-        finally:
-            await resources.temporal.aclose()
-            await resources.ticket_feed.aclose()
-            await resources.charge_feed.aclose()
-            await mongo.close()
-    finally:
-        await telemetry.stop()
+        yield
