@@ -11,14 +11,10 @@ from temporalio.worker import (
     Interceptor,
 )
 
-HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-"""After this time without a heartbeat, the activity is given to another worker.
+HEARTBEAT_TIMEOUT = timedelta(seconds=6)
+"""After this time without a heartbeat, the activity is given to another worker."""
 
-The SDK sends one after four fifths of it. With 6 s, a thousand payments that waited for slow banks
-took more than half a core each of Temporal's server and the worker.
-"""
-
-BEATS_PER_TIMEOUT = 2
+BEATS_PER_TIMEOUT = 3
 
 
 class HeartbeatInterceptor(Interceptor):
