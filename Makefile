@@ -35,8 +35,11 @@ browser: ## Install Chromium, if there is none: the tests look at the pages with
 PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
+# All of these are long, or nearly so, and what they import takes seconds to load.
+LONG := fuzz stateful
+
 test: $(INSTALLED) browser ## Run all but the long tests; ARGS="-k expires" picks some
-	$(PYTEST) -m "not long" $(ARGS)
+	$(PYTEST) -m "not long" $(addprefix --ignore tests/,$(LONG)) $(ARGS)
 
 test-all: $(INSTALLED) browser ## Run every test, the long ones as well
 	$(PYTEST) $(ARGS)

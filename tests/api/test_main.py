@@ -121,7 +121,9 @@ def test_what_was_traced_is_sent_before_it_ends(tmp_path: Path, mongodb_url: str
     assert "find tickets" in {span.name for span in spans}
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_it_stops_when_told_to_while_it_starts(tmp_path: Path, stop: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         mute.settimeout(30)
@@ -139,7 +141,9 @@ def test_it_stops_when_told_to_while_it_starts(tmp_path: Path, stop: signal.Sign
     assert errors == ""
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_it_serves_until_it_is_told_to_stop(
     tmp_path: Path, mongodb_url: str, stop: signal.Signals
 ) -> None:

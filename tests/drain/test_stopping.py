@@ -63,6 +63,7 @@ def test_a_payment_that_takes_longer_than_the_drain_is_answered(stack: Stack) ->
         assert payment.result().status_code == 201
 
 
+@pytest.mark.long
 def test_an_order_of_a_worker_that_stopped_goes_on_at_once_with_another(stack: Stack) -> None:
     with person(stack.urls["api"]) as buyer:
         order = reserve(buyer)

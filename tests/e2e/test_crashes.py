@@ -119,6 +119,7 @@ def test_a_worker_killed_while_stripe_decides_charges_once(
     assert_bought(stack, buyer, order)
 
 
+@pytest.mark.long
 def test_what_was_answered_survives_a_kill_of_every_process(
     stack: Stack, seller: httpx.Client, buyer: httpx.Client
 ) -> None:
@@ -134,6 +135,7 @@ def test_what_was_answered_survives_a_kill_of_every_process(
     assert_bought(stack, buyer, order)
 
 
+@pytest.mark.long
 def test_an_api_killed_before_it_answers_is_asked_again_under_the_same_key(
     stack: Stack, seller: httpx.Client, buyer: httpx.Client
 ) -> None:

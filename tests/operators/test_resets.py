@@ -12,6 +12,7 @@ from itertools import product
 
 import pytest
 from beanie import PydanticObjectId
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 from temporalio.service import RPCError
 
@@ -28,6 +29,7 @@ from ticketing.workflow_ids import order_workflow_id
 from workflows.orders import PAYMENT_SUBMITTED, OrderWorkflow, PaymentSubmitted
 from workflows.refunds import REFUND_CHANGED, RefundChanged, RefundWorkflow
 
+BETWEEN_TRIES = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 SHORT_TTL = timedelta(seconds=2)
 EXPIRING = {"expired", "abandoned_authentication"}
 """Paths on which time is skipped elsewhere, and has to pass here."""
@@ -200,6 +202,13 @@ async def terminate(
     """Terminate the workflow in the middle; its run, and the tasks it can be reset to."""
     handle = operator.workflow_of(purchase.order_id)
     run_id = (await handle.describe()).run_id
+
+    async def is_between_tries() -> bool:
+        pending = (await handle.describe()).raw_description.pending_activities
+        return all(step.state == BETWEEN_TRIES for step in pending)
+
+    # A try that is under way goes on after the termination, and Stripe answers from then on.
+    await eventually(is_between_tries)
     await handle.terminate()
     market.sandbox.clear_faults()
     return run_id, await operator.resettable_tasks(handle)

@@ -252,8 +252,13 @@ async def test_a_refund_that_stripe_does_not_answer_is_under_way_and_then_done(
     order = await buy(buyer, seller)
     market.set_rules(payment_wait=timedelta(milliseconds=100))
     market.sandbox.set_fault("lost_request", method="POST", path=REFUNDS, times=None)
-    sale = await give_back(await sale_of(seller, order))
-    assert "The refund is under way." in sale.text
+    await give_back(await sale_of(seller, order))
+
+    async def is_under_way() -> bool:
+        return "The refund is under way." in (await sale_of(seller, order)).text
+
+    await eventually(is_under_way)  # once a worker has recorded that it was requested
+    sale = await sale_of(seller, order)
     assert not sale.has_form("/refund")
     assert sale.root.one("article").one("span", class_="status").text == "Sold"
     assert "A refund to the buyer was requested." in sale.text
