@@ -9,18 +9,19 @@ from beanie.operators import In
 
 from api.http.models import path_id
 from api.http.pagination import NEWEST_FIRST, PageQuery, ResultPage, find_page
-from api.temporal.orders import OrderWorkflowClient
+from api.temporal.orders import WORKER_ANSWER_TIMEOUT, OrderWorkflowClient
 from ticketing.errors import (
     OrderCancelled,
     OrderCompleted,
     OrderExpired,
     OrderNotFound,
+    PaymentInProgress,
     TemporalUnavailable,
     TicketingError,
 )
 from ticketing.models import Charge, Order
 from ticketing.observability.logs import bind_order_id
-from ticketing.statuses import CancelReason, OrderStatus
+from ticketing.statuses import CancelReason, ChargeStatus, OrderStatus
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,32 @@ class OrderService:
         order = await get_buyers_order(buyer_id, path_id(order_id, OrderNotFound))
         if not order.status.is_closed:
             assert order.id is not None  # noqa: S101 - it was read
-            await self._workflows.cancel(order.id)
+            try:
+                await self._workflows.cancel(order.id)
+            except PaymentInProgress:
+                await self._cancel_at_the_bank(order.id)
             order = await get_order(order.id)
         if order.status is OrderStatus.COMPLETED:
             raise OrderCompleted
         if order.status is not OrderStatus.CANCELLED:
             raise TemporalUnavailable("The order could not be cancelled in time; ask again.")
         return (await with_charges([order]))[0]
+
+    async def _cancel_at_the_bank(self, order_id: PydanticObjectId) -> None:
+        """Cancel an order whose buyer was sent to the bank, which its workflow may not know yet.
+
+        The charge says so, and the buyer is told, a moment before the step that wrote it is over.
+        """
+        at_the_bank = {
+            "order_id": order_id,
+            "status": ChargeStatus.CREATED,
+            "client_secret": {"$ne": None},
+        }
+        charge = await Charge.find_one(at_the_bank)
+        if charge is None:
+            raise PaymentInProgress
+        await self._workflows.payment_decision(order_id, str(charge.id), WORKER_ANSWER_TIMEOUT)
+        await self._workflows.cancel(order_id)
 
 
 async def get_buyers_order(buyer_id: PydanticObjectId, order_id: PydanticObjectId) -> Order:

@@ -5,12 +5,16 @@ from datetime import timedelta
 
 import pytest
 import stripe
+from temporalio import activity
 
+from activities.orders import BeginPayment
+from activities.payments import PaymentActivities, TakenPayment
 from stripe_sandbox.testing import stripe_client
 from tests.api.conftest import assert_problem
 from tests.purchases.contract import Json, instant
 from tests.purchases.marketplace import Marketplace, Person
 from tests.waiting import eventually
+from ticketing.workflow_ids import order_workflow_id
 
 SHORT = timedelta(seconds=5)
 """A reservation that a test can wait out; everything before the wait takes a fraction of it."""
@@ -185,3 +189,36 @@ async def _cannot_be_paid_any_more(market: Marketplace, charge: Json) -> None:
             )
     assert refused.value.code == "payment_intent_unexpected_state"
     assert market.captured() == []
+
+
+async def test_who_has_just_been_sent_to_the_bank_can_cancel(
+    idle_market: Marketplace, seller: Person, buyer: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_payment, is_cancelling = PaymentActivities.take_payment, asyncio.Event()
+
+    class Lingering(PaymentActivities):
+        @activity.defn
+        async def take_payment(self, input: BeginPayment) -> TakenPayment:
+            taken = await take_payment(self, input)
+            await is_cancelling.wait()
+            return taken
+
+    monkeypatch.setattr(PaymentActivities, "take_payment", Lingering.take_payment)
+    async with idle_market.working():
+        order = await buyer.reserve(await seller.list_ticket())
+        await buyer.pay_through_the_bank(order)
+        workflow = idle_market.temporal.get_workflow_handle(order_workflow_id(order["id"]))
+
+        async def is_asked_for_the_decision() -> bool:
+            events = (await workflow.fetch_history()).events
+            return "await_payment_decision" in {
+                event.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
+                for event in events
+            }
+
+        answer = asyncio.create_task(buyer.cancel(order))
+        await eventually(is_asked_for_the_decision)
+        is_cancelling.set()
+        assert (await answer).json()["cancelReason"] == "cancelled_by_buyer"
+        assert idle_market.captured() == []
+        await idle_market.is_consistent()

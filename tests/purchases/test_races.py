@@ -124,14 +124,20 @@ async def test_whoever_comes_behind_a_refused_buyer_gets_the_ticket(
     market: Marketplace, seller: Person
 ) -> None:
     market.set_rules(max_reservations=1)
-    eager, *others = market.crowd(3)
+    (eager,) = market.crowd(1)
     await eager.reserve(await seller.list_ticket())
-    ticket = await seller.list_ticket()
-
-    answers = await asyncio.gather(*(person.ask_for(ticket) for person in (eager, *others)))
-
-    assert_problem(answers[0], 409, "too_many_reservations")
-    assert sorted(answer.status_code for answer in answers[1:]) == [201, 409]
+    told = set[str]()
+    for _ in range(ROUNDS):
+        ticket = await seller.list_ticket()
+        first, *others = await asyncio.gather(
+            *(person.ask_for(ticket) for person in (eager, *market.crowd(2)))
+        )
+        assert sorted(answer.status_code for answer in others) == [201, 409]
+        told.add(first.json()["code"])
+        if "too_many_reservations" in told:  # nobody was ahead of the eager one
+            break
+    assert told <= {"too_many_reservations", "ticket_reserved"}
+    assert "too_many_reservations" in told
 
 
 async def test_who_waits_behind_somebody_while_no_worker_runs_is_told_no_later(
